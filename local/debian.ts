@@ -1,0 +1,199 @@
+/**
+ * Brings a package from Debian's newest suite without touching the system: an own list of sources made from the
+ * machine's mirror, own folders for apt's state, the signature checked by apt against Debian's keyring, the package
+ * unpacked (not installed) into a folder. Needs no root.
+ */
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { waitForLock } from "./lock.ts";
+
+const suite = "forky";
+const keyrings = ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
+
+/**
+ * Unpacks a package of the newest suite into `folder` (its files under `usr/…`); the folder appears whole or not at all.
+ * @param check answers what is wrong with what was unpacked, or undefined.
+ * @returns what went wrong, in one sentence without a full stop, or undefined when the package is there.
+ */
+export async function bringFromDebian(
+  name: string,
+  folder: string,
+  log: (line: string) => void,
+  check: (unpacked: string) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  if (
+    process.platform !== "linux" ||
+    !(await works("apt-get", ["--version"])) ||
+    !(await works("dpkg-deb", ["--version"]))
+  )
+    return "this machine has no apt";
+  const keyring = keyrings.find((path) => existsSync(path));
+  if (!keyring) return "Debian's keyring is missing (apt-get install debian-archive-keyring)";
+  const mirrors = mirrorCandidates(readSources());
+  const lock = await waitForLock(`${folder}.lock`, 10 * 60_000);
+  try {
+    if (existsSync(folder)) {
+      if ((await check(folder)) === undefined) return undefined; // somebody else brought it while this one waited
+      rmSync(folder, { recursive: true, force: true });
+    }
+    log(`bringing ${name} from Debian ${suite}`);
+    const work = join(dirname(folder), `.apt-${name}-${process.pid}`);
+    try {
+      const problems: string[] = [];
+      for (const mirror of mirrors) {
+        const problem = await fetchFrom(mirror, keyring, name, work);
+        if (problem) {
+          problems.push(`${mirror}: ${problem}`);
+          continue;
+        }
+        const wrong = await check(join(work, "unpacked"));
+        if (wrong) {
+          problems.push(`${mirror}: ${wrong}`);
+          continue;
+        }
+        renameSync(join(work, "unpacked"), folder);
+        return undefined;
+      }
+      return problems.join("; ");
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+async function fetchFrom(mirror: string, keyring: string, name: string, work: string): Promise<string | undefined> {
+  let keys = keyring;
+  let problem = await download(mirror, suite, keys, name, work);
+  if (problem && /NO_PUBKEY|no_pubkey|not signed|Missing key/i.test(problem)) {
+    // The installed keyring is older than the newest suite's key. A newer keyring comes, signed, from a suite that the
+    // installed one can still check; so the chain of trust holds.
+    for (const older of ["trixie", "bookworm", "bullseye"]) {
+      if (await download(mirror, older, keyring, "debian-archive-keyring", work)) continue;
+      const newer = join(work, "keyring.gpg");
+      const unpacked = keyrings.map((path) => join(work, "unpacked", path)).find((path) => existsSync(path));
+      if (!unpacked) continue;
+      writeFileSync(newer, readFileSync(unpacked), { mode: 0o644 });
+      keys = newer;
+      problem = await download(mirror, suite, keys, name, work);
+      if (!problem) break;
+    }
+  }
+  return problem;
+}
+
+/** One update and one download with state of their own; leaves the package's files in `<work>/unpacked`. */
+async function download(
+  mirror: string,
+  from: string,
+  keyring: string,
+  name: string,
+  work: string,
+): Promise<string | undefined> {
+  const apt = join(work, "apt");
+  rmSync(apt, { recursive: true, force: true });
+  rmSync(join(work, "unpacked"), { recursive: true, force: true });
+  for (const part of ["state/lists/partial", "cache/archives/partial", "package"])
+    mkdirSync(join(apt, part), { recursive: true });
+  const list = join(apt, "sources.list");
+  writeFileSync(list, `deb [signed-by=${keyring}] ${mirror} ${from} main\n`);
+  const options = [
+    ["Dir::State", join(apt, "state")],
+    ["Dir::Cache", join(apt, "cache")],
+    ["Dir::Etc::sourcelist", list],
+    ["Dir::Etc::sourceparts", "-"],
+    ["Acquire::Languages", "none"],
+    ["Acquire::Retries", "2"],
+    ["Acquire::http::Timeout", "30"],
+    // As root apt would fetch as its own user, which may not enter a private folder. What is checked stays the same.
+    ["APT::Sandbox::User", "root"],
+  ].flatMap(([key, value]) => ["-o", `${key}=${value}`]);
+  const updated = await run("apt-get", [...options, "-q", "update"], apt);
+  // apt-get update ends with 0 although an index could not be fetched: then the download below says so.
+  if (updated.failed || /^(E|Err):?/m.test(updated.output)) return lastError(updated.output);
+  const fetched = await run("apt-get", [...options, "-q", "download", name], join(apt, "package"));
+  if (fetched.failed) return lastError(fetched.output);
+  const file = readdirSync(join(apt, "package")).find((entry) => entry.endsWith(".deb"));
+  if (!file) return `no package ${name}`;
+  const unpacked = await run("dpkg-deb", ["-x", join(apt, "package", file), join(work, "unpacked")], apt);
+  return unpacked.failed ? lastError(unpacked.output) : undefined;
+}
+
+/** All of apt's lists of sources: the one-line files and the deb822 ones. */
+function readSources(): string {
+  const parts = "/etc/apt/sources.list.d";
+  const files = ["/etc/apt/sources.list"];
+  if (existsSync(parts))
+    files.push(
+      ...readdirSync(parts)
+        .filter((name) => /\.(list|sources)$/.test(name))
+        .map((name) => join(parts, name)),
+    );
+  return files
+    .map((file) => {
+      try {
+        return readFileSync(file, "utf8");
+      } catch {
+        return "";
+      }
+    })
+    .join("\n\n");
+}
+
+/**
+ * Where Debian's main archive may be had, in the order to try: what the machine's sources name, then `/debian` on the
+ * same hosts (a machine may stand on a dated snapshot, which has no newest suite, or on another distribution), then
+ * Debian's own.
+ * @param sources the text of apt's source lists, one-line and deb822 forms mixed.
+ */
+export function mirrorCandidates(sources: string): string[] {
+  const named: string[] = [];
+  const derived: string[] = [];
+  for (const uri of sourceUris(sources)) {
+    let url: URL;
+    try {
+      url = new URL(uri);
+    } catch {
+      continue;
+    }
+    if (url.protocol !== "http:" && url.protocol !== "https:") continue;
+    const path = url.pathname.replace(/\/+$/, "");
+    if (/security|debug|ports/.test(path)) continue;
+    if (/(^|\/)debian(\/|$)/.test(path)) named.push(`${url.origin}${path}`);
+    derived.push(`${url.origin}/debian`);
+  }
+  return [...new Set([...named, ...derived, "http://deb.debian.org/debian"])];
+}
+
+function sourceUris(sources: string): string[] {
+  const uris: string[] = [];
+  for (const raw of sources.split("\n")) {
+    const line = raw.trim();
+    if (line.startsWith("#")) continue;
+    const oneLine = /^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+\S+/.exec(line);
+    if (oneLine) uris.push(oneLine[1]!);
+    const deb822 = /^URIs:\s*(.+)$/i.exec(line);
+    if (deb822) uris.push(...deb822[1]!.split(/\s+/));
+  }
+  return uris;
+}
+
+function lastError(output: string): string {
+  const lines = output.split("\n").filter((line) => /^(E|W|Err)/.test(line));
+  return (lines.length > 0 ? lines : output.trim().split("\n").slice(-3)).join(" ").trim() || "apt failed";
+}
+
+function run(command: string, args: readonly string[], cwd: string): Promise<{ failed: boolean; output: string }> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" };
+    execFile(command, [...args], { cwd, env, timeout: 5 * 60_000, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+      resolve({ failed: error !== null, output: `${stdout}\n${stderr}` });
+    });
+  });
+}
+
+async function works(command: string, args: readonly string[]): Promise<boolean> {
+  return !(await run(command, args, "/")).failed;
+}
