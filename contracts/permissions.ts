@@ -1,0 +1,65 @@
+/**
+ * Permissions are `<context>:<verb>`, declared with the endpoint and granted to tokens.
+ * A grant is a permission, `<context>:*` for all of a context, or `*` for all; with `@<id>` it holds for that one
+ * resource (and what belongs to it) alone.
+ */
+import * as Context from "effect/Context";
+import * as Schema from "effect/Schema";
+
+/** Every permission there is, with what it allows. An endpoint may declare only one of these. */
+export const PERMISSIONS = {
+  "identity:read": "See the organisation and its settings",
+  "identity:manage": "Rename the organisation and change its settings",
+  "identity:install": "Create and archive organisations (the installation's owner)",
+  "identity:tokens": "Create, list and revoke tokens",
+  "identity:secrets": "Store, replace and erase secrets",
+  "identity:audit": "Read who did what",
+  "work:read": "See work items and their types",
+  "work:edit": "Open and change work items",
+  "work:comment": "Comment on work items",
+  "work:waive": "Waive a gate, with a reason that stays",
+  "work:delete": "Delete work items",
+  "work:types": "Change the types of work: states, transitions, checklists, gates",
+  "system:read": "See projections and dead letters",
+  "system:operate": "Rebuild projections, retry and drop dead letters",
+} as const;
+
+export type Permission = keyof typeof PERMISSIONS;
+
+/** The permission an endpoint needs, as an annotation on it; `"public"` and `"authenticated"` are the two exceptions. */
+export class Requires extends Context.Service<Requires, Permission | "public" | "authenticated">()(
+  "millrace/contracts/Requires",
+) {}
+
+/** A grant as clients write it. */
+export const Grant = Schema.String.check(
+  Schema.isPattern(/^(\*|[a-z]{1,32}:(\*|[a-z]{1,32}))(@[a-z]{2,8}_[0-9a-z]{26})?$/u),
+).annotate({
+  title: "Grant",
+  description: "`*`, `<context>:*` or `<context>:<verb>`; with `@<id>` for one resource alone",
+  examples: ["work:*"],
+});
+
+/**
+ * Whether grants allow a permission.
+ * @param resources ids of the resource asked about and of its parents; a grant for any of them suffices
+ */
+export function allows(grants: ReadonlyArray<string>, permission: string, resources: ReadonlyArray<string>): boolean {
+  const context = permission.slice(0, permission.indexOf(":"));
+  return grants.some((grant) => {
+    const [what, resource] = grant.split("@") as [string, string | undefined];
+    if (what !== "*" && what !== permission && what !== `${context}:*`) return false;
+    return resource === undefined || resources.includes(resource);
+  });
+}
+
+/** Whether a token that holds `mine` may hand out `grant`: nobody gives what they do not have. */
+export function mayGrant(mine: ReadonlyArray<string>, grant: string): boolean {
+  const [what, resource] = grant.split("@") as [string, string | undefined];
+  return mine.some((held) => {
+    const [heldWhat, heldResource] = held.split("@") as [string, string | undefined];
+    if (heldResource !== undefined && heldResource !== resource) return false;
+    if (heldWhat === "*" || heldWhat === what) return true;
+    return heldWhat.endsWith(":*") && what.startsWith(heldWhat.slice(0, -1));
+  });
+}

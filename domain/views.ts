@@ -1,0 +1,6 @@
+/** All views that exist. */
+import { identityViews } from "./identity/views.ts";
+import type { View } from "./view.ts";
+import { workViews } from "./work/views.ts";
+
+export const VIEWS: ReadonlyArray<View> = [...identityViews, ...workViews];

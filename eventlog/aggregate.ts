@@ -1,0 +1,184 @@
+/** Loading aggregates: by direct batch get of the literal subject, hot ones from memory, long ones from a snapshot. */
+import type { EventMeta } from "@millrace/domain/decider.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import { decodeCommitBody, type StoredCommit } from "./commit.ts";
+import type { Nats } from "./connection.ts";
+import { LogUnavailable } from "./failures.ts";
+import type { Snapshots } from "./snapshots.ts";
+import { aggregateSubject, logStream } from "./subjects.ts";
+import { upcast } from "./upcast.ts";
+
+/** How long a command's id is remembered with its aggregate, and how many at the most. */
+export const REMEMBER_MS = 24 * 3_600_000;
+const REMEMBER_MOST = 1_000;
+
+/** What is remembered of a command that was carried out. */
+export interface Remembered {
+  readonly digest: string;
+  readonly seq: number;
+  readonly version: number;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** An aggregate as folded up to some commit. */
+export interface Loaded<S> {
+  readonly id: string;
+  readonly state: S;
+  /** Organisation it belongs to; undefined while nothing has happened. */
+  readonly organisation: string | undefined;
+  /** Stream sequence of its last commit; 0 when there is none. */
+  readonly seq: number;
+  /** How many events it has. */
+  readonly version: number;
+  readonly commands: ReadonlyMap<string, Remembered>;
+}
+
+export const nothing = <S>(kind: Kind<S>, id: string): Loaded<S> => ({
+  id,
+  state: kind.decider.initial(id),
+  organisation: undefined,
+  seq: 0,
+  version: 0,
+  commands: new Map(),
+});
+
+/** When a load should stop. */
+export interface Until {
+  /** The log's own time, milliseconds since 1970, inclusive. */
+  readonly time?: number;
+  /** Number of events, inclusive: a commit is cut in its middle if need be. */
+  readonly version?: number;
+}
+
+export const metaOf = (commit: StoredCommit): EventMeta => ({
+  organisation: commit.organisation,
+  actor: commit.actor,
+  time: new Date(commit.time).toISOString(),
+});
+
+/** Folds one commit on. @throws UnknownEvent */
+export function foldCommit<S>(kind: Kind<S>, loaded: Loaded<S>, commit: StoredCommit, upToVersion = Infinity): Loaded<S> {
+  const meta = metaOf(commit);
+  let { state, version } = loaded;
+  for (const event of commit.events) {
+    if (version >= upToVersion) break;
+    state = kind.decider.evolve(state, upcast(kind, commit, event), meta);
+    version++;
+  }
+  return {
+    id: loaded.id,
+    state,
+    organisation: commit.organisation,
+    seq: commit.seq,
+    version,
+    commands: remember(loaded.commands, commit, version),
+  };
+}
+
+function remember(known: ReadonlyMap<string, Remembered>, commit: StoredCommit, version: number) {
+  const commands = new Map(known);
+  commands.set(commit.command, { digest: commit.digest, seq: commit.seq, version, time: commit.time });
+  for (const [id, { time }] of commands) {
+    if (commands.size <= REMEMBER_MOST && time > commit.time - REMEMBER_MS) break;
+    commands.delete(id);
+  }
+  return commands;
+}
+
+const PAGE = 1_000;
+
+/**
+ * The commits of one aggregate from a stream sequence on, oldest first.
+ * @throws LogUnavailable
+ */
+export async function* readCommits(nats: Nats, kind: Kind, id: string, fromSeq = 1): AsyncGenerator<StoredCommit> {
+  const subject = aggregateSubject(kind.context, kind.kind, id);
+  const stream = logStream(kind.context);
+  for (let seq = Math.max(1, fromSeq); ; ) {
+    const page: StoredCommit[] = [];
+    try {
+      const messages = await nats.jsm.direct.getBatch(stream, { seq, next_by_subj: subject, batch: PAGE });
+      for await (const message of messages) {
+        page.push({
+          ...decodeCommitBody(message.data),
+          context: kind.context,
+          kind: kind.kind,
+          aggregate: id,
+          subject,
+          seq: message.seq,
+          time: message.timestamp === undefined ? message.time.getTime() : Date.parse(message.timestamp),
+        });
+      }
+    } catch (error) {
+      if (!isNoMessage(error)) throw new LogUnavailable({ what: "NATS", cause: error });
+    }
+    yield* page;
+    if (page.length < PAGE) return;
+    seq = page[page.length - 1]!.seq + 1;
+  }
+}
+
+const isNoMessage = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && ("code" in error ? error.code === 404 : false);
+
+/** Aggregates in memory, the most recently used. Never wrong for writing: the append's expectation decides. */
+export class Aggregates {
+  readonly #nats: Nats;
+  readonly #snapshots: Snapshots | undefined;
+  readonly #most: number;
+  readonly #cache = new Map<string, Loaded<unknown>>();
+
+  constructor(nats: Nats, options: { readonly most?: number; readonly snapshots?: Snapshots } = {}) {
+    this.#nats = nats;
+    this.#most = options.most ?? 5_000;
+    this.#snapshots = options.snapshots;
+  }
+
+  /** As last seen by this process, or undefined: good enough to decide on, never to answer a reader with. */
+  cached<S>(kind: Kind<S>, id: string): Loaded<S> | undefined {
+    return this.#cache.get(key(kind, id)) as Loaded<S> | undefined;
+  }
+
+  /** As the log has it now. @throws LogUnavailable, UnknownEvent */
+  async load<S>(kind: Kind<S>, id: string): Promise<Loaded<S>> {
+    const known = this.cached(kind, id);
+    let loaded = known ?? (await this.#snapshots?.read(kind, id)) ?? nothing(kind, id);
+    const start = loaded.version;
+    for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1)) loaded = foldCommit(kind, loaded, commit);
+    // While we read, an append of ours may have moved the cache on; the later one stays.
+    const now = this.cached(kind, id);
+    if (now !== undefined && now.seq > loaded.seq) return now;
+    if (loaded.seq > 0) this.keep(kind, loaded);
+    if (known === undefined) this.#snapshots?.consider(kind, loaded, start);
+    return loaded;
+  }
+
+  /** As it was. @throws LogUnavailable, UnknownEvent */
+  async loadUntil<S>(kind: Kind<S>, id: string, until: Until): Promise<Loaded<S>> {
+    let loaded = nothing(kind, id);
+    for await (const commit of readCommits(this.#nats, kind, id)) {
+      if (until.time !== undefined && commit.time > until.time) break;
+      if (until.version !== undefined && loaded.version >= until.version) break;
+      loaded = foldCommit(kind, loaded, commit, until.version);
+    }
+    return loaded;
+  }
+
+  keep<S>(kind: Kind<S>, loaded: Loaded<S>): void {
+    const name = key(kind, loaded.id);
+    this.#cache.delete(name);
+    this.#cache.set(name, loaded);
+    if (this.#cache.size > this.#most) this.#cache.delete(this.#cache.keys().next().value!);
+  }
+
+  forget(kind: Kind, id: string): void {
+    this.#cache.delete(key(kind, id));
+  }
+
+  clear(): void {
+    this.#cache.clear();
+  }
+}
+
+const key = (kind: Kind, id: string): string => `${kind.context}.${kind.kind}.${id}`;

@@ -1,0 +1,105 @@
+/** The connection to NATS and the streams that must be there. */
+import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
+import { connect, nanos, type NatsConnection } from "@nats-io/transport-node";
+import { feedStream, logStream } from "./subjects.ts";
+
+export interface NatsSettings {
+  /** `nats://host:port`, several separated by commas. */
+  readonly url: string;
+  readonly user?: string;
+  readonly password?: string;
+  /** Shown in the server's connection list. */
+  readonly name: string;
+}
+
+export interface Nats {
+  readonly nc: NatsConnection;
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+  readonly close: () => Promise<void>;
+}
+
+/** Connects, and reconnects for ever: a server that is away makes requests fail in time, never the process. */
+export async function connectNats(settings: NatsSettings): Promise<Nats> {
+  const nc = await connect({
+    servers: settings.url.split(","),
+    name: settings.name,
+    ...(settings.user === undefined ? {} : { user: settings.user, pass: settings.password ?? "" }),
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    reconnectJitter: 100,
+    waitOnFirstConnect: true,
+    timeout: 5_000,
+    pingInterval: 10_000,
+    noAsyncTraces: true,
+  });
+  const js = jetstream(nc, { timeout: 5_000 });
+  const jsm = await jetstreamManager(nc, { timeout: 5_000, checkAPI: false });
+  return {
+    nc,
+    js,
+    jsm,
+    close: async () => {
+      if (!nc.isClosed()) await nc.drain().catch(() => nc.close());
+    },
+  };
+}
+
+export interface StreamSettings {
+  /** 1 on one machine, 3 in a cluster. */
+  readonly replicas: 1 | 3;
+  /** FEED is kept this long and this large. */
+  readonly feedMaxAgeMs?: number;
+  readonly feedMaxBytes?: number;
+}
+
+const DAY_MS = 86_400_000;
+
+/** The log of a context: no limits, nothing can be deleted, atomic batches, direct reads. */
+export const logStreamConfig = (context: string, settings: StreamSettings): Partial<StreamConfig> & { name: string } => ({
+  name: logStream(context),
+  subjects: [`evt.${context}.>`, `uniq.${context}.>`],
+  storage: "file",
+  retention: "limits",
+  discard: "new",
+  num_replicas: settings.replicas,
+  allow_direct: true,
+  allow_atomic: true,
+  deny_delete: true,
+  deny_purge: true,
+  duplicate_window: nanos(120_000),
+  max_msg_size: 1_000_000,
+});
+
+/** The public feed of a context: what is too old or too much goes from its beginning. */
+export const feedStreamConfig = (context: string, settings: StreamSettings): Partial<StreamConfig> & { name: string } => ({
+  name: feedStream(context),
+  subjects: [`feed.*.${context}.>`],
+  storage: "file",
+  retention: "limits",
+  discard: "old",
+  num_replicas: settings.replicas,
+  allow_direct: true,
+  allow_atomic: true,
+  deny_delete: true,
+  duplicate_window: nanos(1_000),
+  max_age: nanos(settings.feedMaxAgeMs ?? 30 * DAY_MS),
+  max_bytes: settings.feedMaxBytes ?? 10 * 1024 ** 3,
+});
+
+/** Creates what is missing and leaves what is there, so any process may call it at any time. */
+export async function ensureStreams(nats: Nats, contexts: ReadonlyArray<string>, settings: StreamSettings): Promise<void> {
+  for (const context of contexts) {
+    for (const config of [logStreamConfig(context, settings), feedStreamConfig(context, settings)]) {
+      try {
+        await nats.jsm.streams.info(config.name);
+      } catch (error) {
+        if (!isNotFound(error)) throw error;
+        await nats.jsm.streams.add(config as StreamConfig);
+      }
+    }
+  }
+}
+
+export const isNotFound = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "code" in error && (error.code === 404 || error.code === 10059);

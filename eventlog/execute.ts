@@ -1,0 +1,216 @@
+/**
+ * The one function that loads, decides and appends. The gateway and every worker change things through it, so rules
+ * exist once. A command is decided on what this process last saw; refused, or overtaken by another writer, it is
+ * loaded afresh and decided again.
+ */
+import { createHash } from "node:crypto";
+import { type Actor, type Circumstances, type Claim, isRefusal, type Refusal } from "@millrace/domain/decider.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import { foldCommit, type Loaded } from "./aggregate.ts";
+import { type Commit, decodeClaimBody, encodeBody, type StoredCommit } from "./commit.ts";
+import type { Entry } from "./append.ts";
+import type { EventLog } from "./eventlog.ts";
+import { AppendConflict } from "./failures.ts";
+import { aggregateSubject, claimSubject, logStream } from "./subjects.ts";
+
+export interface CommandContext {
+  readonly organisation: string;
+  readonly actor: Actor;
+  /** Deterministic where the client gave an idempotency key. */
+  readonly commandId: string;
+  /** Of the command's input: a repeat with another input is refused. */
+  readonly digest: string;
+  readonly correlation: string;
+  readonly causation: string;
+  /** RFC 3339. */
+  readonly now: string;
+  readonly trace?: string;
+}
+
+/** One aggregate's part of a change. */
+export interface Change<S = any, C = any> {
+  readonly kind: Kind<S, C>;
+  readonly id: string;
+  readonly command: C;
+  /** The aggregate may belong to another organisation than the command's (never for what clients ask). */
+  readonly anyOrganisation?: boolean;
+}
+
+export interface Executed<S> {
+  readonly loaded: Loaded<S>;
+  /** Sequence after which everything this command did can be read. */
+  readonly seq: number;
+  /** The command had been carried out before; `loaded` is the aggregate as it was then. */
+  readonly repeated: boolean;
+}
+
+export type Outcome<S> = { readonly ok: Executed<S> } | { readonly refusal: Refusal };
+
+const TRIES = 8;
+
+/** @throws LogUnavailable, CommitRefused, UnknownEvent, and AppendConflict after several overtakings */
+export async function execute<S, C>(log: EventLog, change: Change<S, C>, context: CommandContext): Promise<Outcome<S>> {
+  const outcome = await executeAll(log, [change], context);
+  return "refusal" in outcome ? outcome : { ok: outcome.ok[0] as Executed<S> };
+}
+
+/** Several aggregates of one context, all or nothing. */
+export async function executeAll(
+  log: EventLog,
+  changes: ReadonlyArray<Change>,
+  context: CommandContext,
+): Promise<{ readonly ok: ReadonlyArray<Executed<any>> } | { readonly refusal: Refusal }> {
+  let fresh = false;
+  for (let attempt = 0; ; attempt++) {
+    const before = await Promise.all(
+      changes.map(
+        (change) => (fresh ? undefined : log.aggregates.cached(change.kind, change.id)) ?? log.aggregates.load(change.kind, change.id),
+      ),
+    );
+    const step = await decideAll(log, changes, before, context);
+    if ("refusal" in step) {
+      if (fresh) return step;
+      fresh = true; // Refused on what we remembered: ask the log before saying no.
+      continue;
+    }
+    if ("repeated" in step) return { ok: step.repeated };
+    if (step.entries.length === 0) {
+      if (!fresh) {
+        fresh = true; // "Already so" is an answer about the present, too.
+        continue;
+      }
+      return { ok: before.map((loaded) => ({ loaded, seq: loaded.seq, repeated: false })) };
+    }
+    try {
+      const { seqs } = await log.append(changes[0]!.kind.context, step.entries);
+      const now = Date.now();
+      const ok = step.commits.map(({ commit, at }, i) => {
+        if (commit === undefined) return { loaded: before[i]!, seq: before[i]!.seq, repeated: false };
+        const { kind, id } = changes[i]!;
+        const subject = aggregateSubject(kind.context, kind.kind, id);
+        const stored: StoredCommit = {
+          ...commit,
+          context: kind.context,
+          kind: kind.kind,
+          aggregate: id,
+          subject,
+          seq: seqs[at]!,
+          time: now,
+        };
+        const loaded = foldCommit(kind, before[i]!, stored);
+        // The log's own time is not in the answer; what depends on it is folded from the log by the next reader.
+        log.aggregates.keep(kind, loaded);
+        return { loaded, seq: seqs[seqs.length - 1]!, repeated: false };
+      });
+      return { ok };
+    } catch (error) {
+      if (!(error instanceof AppendConflict) || attempt >= TRIES) throw error;
+      fresh = true;
+      if (attempt > 1) await new Promise((resolve) => setTimeout(resolve, Math.random() * 4 * 2 ** attempt));
+    }
+  }
+}
+
+type Step =
+  | { readonly refusal: Refusal }
+  | { readonly repeated: ReadonlyArray<Executed<any>> }
+  | {
+      readonly entries: ReadonlyArray<Entry>;
+      readonly commits: ReadonlyArray<{ readonly commit: Commit | undefined; readonly at: number }>;
+    };
+
+async function decideAll(
+  log: EventLog,
+  changes: ReadonlyArray<Change>,
+  before: ReadonlyArray<Loaded<any>>,
+  context: CommandContext,
+): Promise<Step> {
+  const circumstances: Circumstances = { organisation: context.organisation, actor: context.actor, now: context.now };
+  const entries: Entry[] = [];
+  const commits: { commit: Commit | undefined; at: number }[] = [];
+  const claims: { claim: Claim; holder: string; commit: string }[] = [];
+
+  const earlier = before[0]!.commands.get(context.commandId);
+  if (earlier !== undefined) {
+    if (earlier.digest !== context.digest) return { refusal: OTHER_INPUT };
+    const repeated = await Promise.all(
+      changes.map(async ({ kind, id }, i) => {
+        const then = before[i]!.commands.get(context.commandId);
+        const loaded = then === undefined ? before[i]! : await log.aggregates.loadUntil(kind, id, { version: then.version });
+        return { loaded, seq: then?.seq ?? loaded.seq, repeated: true };
+      }),
+    );
+    return { repeated };
+  }
+
+  for (const [i, { kind, id, command, anyOrganisation }] of changes.entries()) {
+    const loaded = before[i]!;
+    if (loaded.organisation !== undefined && loaded.organisation !== context.organisation && anyOrganisation !== true) {
+      return { refusal: { refused: "not-found", reason: "There is no such thing in this organisation." } };
+    }
+    const decision = kind.decider.decide(command, loaded.state, circumstances);
+    if (isRefusal(decision)) return { refusal: decision };
+    if (decision.events.length === 0) {
+      commits.push({ commit: undefined, at: -1 });
+      continue;
+    }
+    const commitId = createHash("sha256").update(`${context.commandId}\n${kind.kind}\n${id}`).digest("base64url").slice(0, 27);
+    const commit: Commit = {
+      id: commitId,
+      organisation: context.organisation,
+      version: loaded.version + decision.events.length,
+      actor: context.actor,
+      command: context.commandId,
+      digest: context.digest,
+      correlation: context.correlation,
+      causation: context.causation,
+      at: context.now,
+      ...(context.trace === undefined ? {} : { trace: context.trace }),
+      events: decision.events.map(({ type, data }) => ({ type, v: kind.events[type]!.version, data })),
+    };
+    commits.push({ commit, at: entries.length });
+    entries.push({
+      subject: aggregateSubject(kind.context, kind.kind, id),
+      data: encodeBody(commit),
+      id: commitId,
+      expected: loaded.seq,
+      ...(context.trace === undefined ? {} : { headers: { traceparent: context.trace } }),
+    });
+    for (const claim of decision.claims ?? []) claims.push({ claim, holder: id, commit: commitId });
+  }
+
+  const seen = new Set<string>();
+  for (const { claim, holder, commit } of claims) {
+    const found = await readClaim(log, changes[0]!.kind.context, claim);
+    if (claim.hold && found.holder !== null && found.holder !== holder) return { refusal: claim.taken };
+    if (claim.hold === (found.holder === holder)) continue;
+    if (!claim.hold && found.holder !== holder) continue;
+    const subject = claimSubject(changes[0]!.kind.context, claim.what, claim.value);
+    if (seen.has(subject)) continue;
+    seen.add(subject);
+    entries.push({
+      subject,
+      data: encodeBody({ holder: claim.hold ? holder : null, commit }),
+      id: `${commit}.${claim.what}.${seen.size}`,
+      expected: found.seq,
+    });
+  }
+  return { entries, commits };
+}
+
+const OTHER_INPUT: Refusal = {
+  refused: "rule",
+  rule: "idempotency-key-reused",
+  reason: "This Idempotency-Key was used before with another input.",
+  fix: "Use a new key for a new request; repeat a request with exactly the input it had.",
+};
+
+/** Who holds a unique value now, and the sequence to expect when changing that. @throws LogUnavailable */
+export async function readClaim(
+  log: EventLog,
+  context: string,
+  claim: Pick<Claim, "what" | "value">,
+): Promise<{ readonly holder: string | null; readonly seq: number }> {
+  const message = await log.lastMessage(logStream(context), claimSubject(context, claim.what, claim.value));
+  return message === null ? { holder: null, seq: 0 } : { holder: decodeClaimBody(message.data).holder, seq: message.seq };
+}
