@@ -1,0 +1,67 @@
+/**
+ * The servers of a run: one NATS server (sync always) with an account per test file, so that streams and buckets bear
+ * their real names in every file, and one PostgreSQL. Started when the first file needs them; unit files do not.
+ */
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { type NatsAccount, type RunningNats, startNats } from "@millrace/local/nats.ts";
+import { type RunningPostgres, startPostgres } from "@millrace/local/postgres.ts";
+import type { TestFile } from "./discover.ts";
+
+/** What of the caller's own settings reaches a test: where programs are, never which servers to use. */
+const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE"];
+
+export class RunServers {
+  private readonly folder: string;
+  private readonly accounts: ReadonlyMap<string, NatsAccount>;
+  private servers: Promise<[RunningNats, RunningPostgres]> | undefined;
+
+  constructor(folder: string, files: readonly TestFile[]) {
+    this.folder = folder;
+    this.accounts = new Map(
+      files.map((file, index) => [
+        file.path,
+        { name: `T${index}`, user: `t${index}`, password: randomBytes(12).toString("base64url") },
+      ]),
+    );
+  }
+
+  /** The environment for a file's process; starts the servers if the file is not a unit file. */
+  async environmentOf(file: TestFile): Promise<Record<string, string | undefined>> {
+    const environment: Record<string, string | undefined> = {};
+    for (const [name, value] of Object.entries(process.env)) {
+      const foreign = name.startsWith("MILLRACE_") && !kept.includes(name) && !name.startsWith("MILLRACE_TEST_");
+      if (!foreign) environment[name] = value;
+    }
+    if (file.kind === "unit") return environment;
+    this.servers ??= this.start();
+    const [nats, postgres] = await this.servers;
+    const account = this.accounts.get(file.path)!;
+    return {
+      ...environment,
+      MILLRACE_TEST_NATS_URL: nats.url,
+      MILLRACE_TEST_NATS_USER: account.user,
+      MILLRACE_TEST_NATS_PASSWORD: account.password,
+      MILLRACE_TEST_POSTGRES_URL: postgres.url,
+    };
+  }
+
+  async stop(): Promise<void> {
+    if (!this.servers) return;
+    // What they hold is thrown away, so they need not write it down first.
+    const [nats, postgres] = await this.servers.catch(() => [undefined, undefined]);
+    await Promise.all([nats?.kill(), postgres?.stop("SIGQUIT")]);
+  }
+
+  private async start(): Promise<[RunningNats, RunningPostgres]> {
+    const starts = [
+      startNats({ dataDir: join(this.folder, "nats"), accounts: [...this.accounts.values()] }),
+      startPostgres({ dataDir: join(this.folder, "postgres"), settings: { max_connections: "200" } }),
+    ] as const;
+    const [nats, postgres] = await Promise.allSettled(starts);
+    if (nats.status === "fulfilled" && postgres.status === "fulfilled") return [nats.value, postgres.value];
+    if (nats.status === "fulfilled") await nats.value.kill();
+    if (postgres.status === "fulfilled") await postgres.value.stop("SIGQUIT");
+    throw nats.status === "rejected" ? nats.reason : (postgres as PromiseRejectedResult).reason;
+  }
+}

@@ -1,0 +1,70 @@
+/** The runner run on fixtures that break each of its rules. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { commandLine, processesWhere } from "@millrace/local/process.ts";
+import * as assert from "uvu/assert";
+import { suite } from "./suite.ts";
+
+const runner = fileURLToPath(new URL("../run.ts", import.meta.url));
+const fixtures = fileURLToPath(new URL("./fixtures", import.meta.url));
+
+function run(...words: string[]): Promise<{ code: number; lines: string[]; text: string }> {
+  return new Promise((resolve) => {
+    const env = { ...process.env, MILLRACE_TEST_PROCESS_MS: "6000" };
+    const args = [runner, "test", "--root", fixtures, ...words];
+    execFile(process.execPath, args, { env }, (error, stdout) => {
+      resolve({ code: error ? Number(error.code) : 0, lines: stdout.trimEnd().split("\n"), text: stdout });
+    });
+  });
+}
+
+const test = suite("runner");
+
+test("counts, gives the reasons of skips, and ends with the summary", async () => {
+  const { code, lines, text } = await run("good.unit");
+  assert.is(code, 0);
+  assert.is(lines.at(-1), "2 passed, 0 failed, 2 skipped");
+  assert.match(text, "is skipped by itself: there is no printer");
+  assert.match(text, "is skipped from outside: not today");
+});
+
+const broken: [file: string, says: RegExp, counts: string][] = [
+  ["forgets-run", /the suite "forgotten" is never run/, "0 passed, 1 failed, 0 skipped"],
+  ["empty", /holds no test/, "0 passed, 1 failed, 0 skipped"],
+  ["no-import", /cannot be imported/, "0 passed, 1 failed, 0 skipped"],
+  ["dies", /SIGKILL\) during "dies › takes its process down"/, "0 passed, 1 failed, 0 skipped"],
+  ["blocks", /not over after 6 s during "blocks › never gives the processor back"/, "0 passed, 1 failed, 0 skipped"],
+  ["late", /an uncaught exception: Error: behind the back/, "1 passed, 1 failed, 0 skipped"],
+  ["leaks", /left processes behind: \d+ sleep 300/, "1 passed, 1 failed, 0 skipped"],
+  ["fails", /waits for ever: Error: not over after 200 ms/, "1 passed, 3 failed, 0 skipped"],
+];
+for (const [file, says, counts] of broken) {
+  test(`a file fails that ${file.replaceAll("-", " ")}`, async () => {
+    const { code, lines, text } = await run(`${file}.unit`);
+    assert.match(text, says);
+    assert.is(lines.at(-1), counts);
+    assert.is(code, 1);
+  });
+}
+
+test("one file that breaks does not take the others along", async () => {
+  const { lines, text } = await run("dies.unit", "good.unit", "open-handle.unit");
+  assert.match(text, /ok {4}good\.unit/);
+  assert.match(text, /ok {4}open-handle\.unit/);
+  assert.is(lines.at(-1), "3 passed, 1 failed, 2 skipped");
+});
+
+test("nothing found is a failure", async () => {
+  const { code, lines } = await run("there-is-no-such-file");
+  assert.is(code, 1);
+  assert.is(lines.at(-1), "0 passed, 0 failed, 0 skipped");
+});
+
+test("a run starts its servers for who needs them, and leaves nothing", async () => {
+  const { code, lines } = await run("servers.integration");
+  assert.is(code, 0);
+  assert.is(lines.at(-1), "1 passed, 0 failed, 0 skipped");
+  assert.is(processesWhere((pid) => commandLine(pid) === "sleep 300").length, 0);
+});
+
+test.run();
