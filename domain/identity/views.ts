@@ -1,0 +1,39 @@
+/** What can be asked of the identity context. */
+import type { View } from "../view.ts";
+import { type Organisation, organisation } from "./organisation.ts";
+import { type Secret, secret } from "./secret.ts";
+import { type Token, token } from "./token.ts";
+
+const organisations: View<Organisation> = {
+  name: "organisations",
+  version: 1,
+  kind: organisation,
+  columns: {
+    name: { type: "text", value: (state) => state.name, filter: true, sort: true },
+    title: { type: "text", value: (state) => state.title, sort: true },
+    archived: { type: "boolean", value: (state) => state.archivedAt !== null, filter: true },
+  },
+  search: (state) => ({ title: state.title, text: state.name }),
+};
+
+const tokens: View<Token> = {
+  name: "tokens",
+  version: 1,
+  kind: token,
+  columns: {
+    name: { type: "text", value: (state) => state.name, filter: true, sort: true },
+    grants: { type: "text[]", value: (state) => state.grants, filter: true },
+    installation: { type: "boolean", value: (state) => state.installation, filter: true },
+  },
+  search: (state) => ({ title: state.name, text: state.last8 }),
+};
+
+const secrets: View<Secret> = {
+  name: "secrets",
+  version: 1,
+  kind: secret,
+  columns: { name: { type: "text", value: (state) => state.name, filter: true, sort: true } },
+  search: (state) => ({ title: state.name, text: "" }),
+};
+
+export const identityViews: ReadonlyArray<View> = [organisations, tokens, secrets];
