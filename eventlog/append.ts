@@ -30,7 +30,7 @@ export interface Appended {
 }
 
 export interface AppendOptions {
-  /** Waiting units from which they go as one batch. Below it single publishes are faster. */
+  /** Waiting messages from which a batch is considered at all. */
   readonly groupFrom?: number;
   /** Messages of one batch at most; the server's limit is 1000. */
   readonly groupMost?: number;
@@ -73,11 +73,12 @@ export class Appender {
   #scheduled = false;
   #batchInFlight = false;
   #singlesInFlight = 0;
+  readonly #pace = new Pace();
 
   constructor(nats: Nats, stream: string, options: AppendOptions = {}) {
     this.#nats = nats;
     this.#stream = stream;
-    this.#options = { groupFrom: 12, groupMost: 400, timeoutMs: 3_000, deadlineMs: 15_000, ...options };
+    this.#options = { groupFrom: 8, groupMost: 400, timeoutMs: 3_000, deadlineMs: 15_000, ...options };
   }
 
   /**
@@ -99,7 +100,7 @@ export class Appender {
   #schedule(): void {
     if (this.#scheduled || this.#batchInFlight || this.#waiting.length === 0) return;
     // While singles are under way, more gather here and make a batch; so a lone writer never waits and many never queue up.
-    if (this.#singlesInFlight >= this.#options.groupFrom) return;
+    if (this.#singlesInFlight > 0 && this.#grouping(this.#singlesInFlight + this.#waiting.length)) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -107,24 +108,28 @@ export class Appender {
     });
   }
 
+  #grouping(messages: number): boolean {
+    return messages >= this.#options.groupFrom && this.#pace.batchIsFaster(messages);
+  }
+
   #flush(): void {
     if (this.#batchInFlight) return;
-    if (this.#waiting.length < this.#options.groupFrom) {
-      for (const unit of this.#waiting.splice(0)) {
-        this.#singlesInFlight++;
-        void this.#settle(unit).finally(() => {
-          this.#singlesInFlight--;
-          this.#schedule();
-        });
-      }
+    if (this.#grouping(this.#waiting.length)) {
+      const group = this.#takeGroup();
+      this.#batchInFlight = true;
+      void this.#writeGroup(group).finally(() => {
+        this.#batchInFlight = false;
+        this.#schedule();
+      });
       return;
     }
-    const group = this.#takeGroup();
-    this.#batchInFlight = true;
-    void this.#writeGroup(group).finally(() => {
-      this.#batchInFlight = false;
-      this.#schedule();
-    });
+    for (const unit of this.#waiting.splice(0)) {
+      this.#pace.singleStarted(++this.#singlesInFlight);
+      void this.#settle(unit).finally(() => {
+        this.#pace.singleEnded(--this.#singlesInFlight);
+        this.#schedule();
+      });
+    }
   }
 
   /** Units of different subjects, up to the limit: two of one aggregate cannot stand in one batch. */
@@ -157,12 +162,14 @@ export class Appender {
   async #writeGroup(group: ReadonlyArray<Unit>): Promise<void> {
     const entries = group.flatMap((unit) => unit.entries);
     let answer: Answer | undefined;
+    const started = performance.now();
     try {
       answer = await this.#sendBatch(entries);
     } catch {
       answer = undefined;
     }
     if (answer !== undefined && answer.error === undefined) {
+      this.#pace.batchEnded(performance.now() - started, entries.length);
       let seq = answer.seq! - entries.length;
       for (const unit of group) unit.resolve({ seqs: unit.entries.map(() => ++seq), found: false });
       return;
@@ -269,6 +276,49 @@ export class Appender {
       if (message.header?.get("Nats-Msg-Id") === entry.id) return message.seq;
       seq = message.seq + 1;
     }
+  }
+}
+
+/**
+ * Which way is faster here: a batch pays a fixed price (on one server that syncs always it is worth many messages, with the
+ * server's default sync it is not), a single publish pays each time. Both are measured as they happen.
+ */
+class Pace {
+  /** Milliseconds a message, while several singles were under way. A disk that syncs in half a millisecond to begin with. */
+  #singleMs = 0.5;
+  /** Milliseconds of a batch, and what each message adds. */
+  #batchMs = 4;
+  #batchMessageMs = 0.01;
+  #busySince = 0;
+  #ended = 0;
+  #sinceBatch = 0;
+
+  batchIsFaster(messages: number): boolean {
+    if (this.#batchMs + messages * this.#batchMessageMs < messages * this.#singleMs) return true;
+    // Now and then a batch all the same, or a change of pace would never be noticed.
+    if (messages < 16 || ++this.#sinceBatch < 5_000) return false;
+    this.#sinceBatch = 0;
+    return true;
+  }
+
+  singleStarted(inFlight: number): void {
+    if (inFlight === 4) {
+      this.#busySince = performance.now();
+      this.#ended = 0;
+    }
+  }
+
+  singleEnded(inFlight: number): void {
+    this.#ended++;
+    if ((inFlight >= 4 && this.#ended < 64) || this.#ended < 8) return;
+    const each = (performance.now() - this.#busySince) / this.#ended;
+    this.#singleMs += (Math.min(each, 20) - this.#singleMs) * 0.1;
+    this.#busySince = performance.now();
+    this.#ended = 0;
+  }
+
+  batchEnded(ms: number, messages: number): void {
+    this.#batchMs += (Math.min(Math.max(0.1, ms - messages * this.#batchMessageMs), 200) - this.#batchMs) * 0.1;
   }
 }
 
