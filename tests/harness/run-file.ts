@@ -69,7 +69,7 @@ async function runFile(file: string, index: number): Promise<void> {
       total++; // a hook of the suite failed; it has recorded that
     }
   }
-  if (suites.length > 0 && total === 0) guard("holds no test");
+  if (suites.length > 0 && suites.every((suite) => suite.ran) && total === 0) guard("holds no test");
   for (const error of await runFileCleanUps()) guard(`clean-up at the end of the file: ${textOf(error)}`);
   await lookForLeaks();
 }
