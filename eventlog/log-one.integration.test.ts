@@ -1,0 +1,11 @@
+/** The log's promises on one server. */
+import { suite } from "../tests/harness/suite.ts";
+import { testNats } from "../tests/harness/servers.ts";
+import { logConformance } from "./conformance.ts";
+
+const test = suite("the log on one server");
+logConformance(test, async () => {
+  const { url, user, pass } = await testNats();
+  return { url, user, password: pass, name: "log-one", replicas: 1 };
+});
+test.run();
