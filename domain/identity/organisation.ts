@@ -179,7 +179,7 @@ export const organisation: Kind<Organisation, OrganisationCommand, OrganisationE
     id: state.id,
     organisation: state.id,
     spec: { name: state.name, title: state.title, settings: state.settings },
-    status: { archivedAt: state.archivedAt },
+    status: state.archivedAt === null ? {} : { archivedAt: state.archivedAt },
     generation: state.generation,
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,

@@ -169,10 +169,15 @@ export const token: Kind<Token, TokenCommand, TokenEvent> = {
     spec: {
       name: state.name,
       grants: state.grants,
-      expiresAt: state.expiresAt,
       installation: state.installation,
+      ...(state.expiresAt === null ? {} : { expiresAt: state.expiresAt }),
     },
-    status: { last8: state.last8, uses: state.uses, lastUsedAt: state.lastUsedAt, createdBy: state.createdBy },
+    status: {
+      last8: state.last8,
+      uses: state.uses,
+      createdBy: state.createdBy,
+      ...(state.lastUsedAt === null ? {} : { lastUsedAt: state.lastUsedAt }),
+    },
     generation: state.revokedAt === null ? 1 : 2,
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,

@@ -1,0 +1,20 @@
+/** The whole HTTP API. A context adds its group here and its routes in the gateway. */
+import * as HttpApi from "effect/http-api/HttpApi";
+import * as OpenApi from "effect/http-api/OpenApi";
+import { Authorization } from "./http.ts";
+import { identityApi } from "./identity/api.ts";
+
+export class Api extends HttpApi.make("millrace")
+  .add(identityApi)
+  .middleware(Authorization)
+  .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
+  .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "Millrace",
+      version: "1.0.0",
+      description:
+        "A self-hosted control plane on one stream of events. Errors are problems (RFC 9457) of a closed set; see `/problems/`.",
+      license: { name: "Apache-2.0" },
+    }),
+  ) {}
