@@ -1,8 +1,9 @@
 /** Loading aggregates: by direct batch get of the literal subject, hot ones from memory, long ones from a snapshot. */
+import type { StoredMsg } from "@nats-io/jetstream";
 import type { EventMeta } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { decodeCommitBody, type StoredCommit } from "./commit.ts";
-import type { Nats } from "./connection.ts";
+import { leaderMessage, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { aggregateSubject, logStream } from "./subjects.ts";
@@ -94,21 +95,30 @@ const PAGE = 1_000;
  */
 export async function* readCommits(nats: Nats, kind: Kind, id: string, fromSeq = 1): AsyncGenerator<StoredCommit> {
   const subject = aggregateSubject(kind.context, kind.kind, id);
+  let next = Math.max(1, fromSeq);
+  for await (const commit of readPages(nats, kind, id, next)) {
+    yield commit;
+    next = commit.seq + 1;
+  }
+  if (nats.replicas === 1) return;
+  // Of three servers any may have answered, also one that is behind: what it did not have yet comes from the leader.
+  for (;;) {
+    const message = await leaderMessage(nats, logStream(kind.context), { seq: next, next_by_subj: subject });
+    if (message === null) return;
+    yield toCommit(kind, id, message);
+    next = message.seq + 1;
+  }
+}
+
+async function* readPages(nats: Nats, kind: Kind, id: string, fromSeq: number): AsyncGenerator<StoredCommit> {
+  const subject = aggregateSubject(kind.context, kind.kind, id);
   const stream = logStream(kind.context);
-  for (let seq = Math.max(1, fromSeq); ; ) {
+  for (let seq = fromSeq; ; ) {
     const page: StoredCommit[] = [];
     try {
       const messages = await nats.jsm.direct.getBatch(stream, { seq, next_by_subj: subject, batch: PAGE });
       for await (const message of messages) {
-        page.push({
-          ...decodeCommitBody(message.data),
-          context: kind.context,
-          kind: kind.kind,
-          aggregate: id,
-          subject,
-          seq: message.seq,
-          time: message.timestamp === undefined ? message.time.getTime() : Date.parse(message.timestamp),
-        });
+        page.push(toCommit(kind, id, message));
       }
     } catch (error) {
       if (!isNoMessage(error)) throw new LogUnavailable({ what: "NATS", cause: error });
@@ -118,6 +128,16 @@ export async function* readCommits(nats: Nats, kind: Kind, id: string, fromSeq =
     seq = page[page.length - 1]!.seq + 1;
   }
 }
+
+const toCommit = (kind: Kind, id: string, message: StoredMsg): StoredCommit => ({
+  ...decodeCommitBody(message.data),
+  context: kind.context,
+  kind: kind.kind,
+  aggregate: id,
+  subject: message.subject,
+  seq: message.seq,
+  time: message.timestamp === undefined ? message.time.getTime() : Date.parse(message.timestamp),
+});
 
 const isNoMessage = (error: unknown): boolean =>
   typeof error === "object" && error !== null && ("code" in error ? error.code === 404 : false);

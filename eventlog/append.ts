@@ -7,7 +7,7 @@
  * as the table in docs/reference/log.md says; an outcome that is not known is found out by sending the same again.
  */
 import { headers, nuid, type MsgHdrs } from "@nats-io/transport-node";
-import type { Nats } from "./connection.ts";
+import { leaderMessage, type Nats } from "./connection.ts";
 import { AppendConflict, CommitRefused, LogUnavailable } from "./failures.ts";
 
 /** One message of a unit. */
@@ -56,11 +56,13 @@ interface Answer {
 /** Error codes of the server that mean something to us. */
 const WRONG_LAST_SEQUENCE = 10071;
 const WRONG_LAST_SEQUENCE_UNKNOWN = 10164;
+/** On three servers: the same `Nats-Msg-Id` is under way; a moment later it is a duplicate or was refused. */
+const DUPLICATE_IN_PROCESS = 10158;
 const BATCH_INCOMPLETE = 10176;
 const BATCH_DUPLICATE_ID = 10201;
 const BATCH_TOO_MANY = 10210;
 /** Codes after which nothing was stored and the same may succeed a moment later. */
-const TRY_AGAIN = new Set([BATCH_INCOMPLETE, BATCH_TOO_MANY, WRONG_LAST_SEQUENCE_UNKNOWN]);
+const TRY_AGAIN = new Set([DUPLICATE_IN_PROCESS, BATCH_INCOMPLETE, BATCH_TOO_MANY, WRONG_LAST_SEQUENCE_UNKNOWN]);
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const jitter = (attempt: number) => Math.min(500, 2 * 2 ** attempt) * (0.5 + Math.random());
@@ -266,12 +268,7 @@ export class Appender {
 
   async #findId(entry: Entry): Promise<number | undefined> {
     for (let seq = entry.expected + 1; ; ) {
-      const message = await this.#nats.jsm.streams
-        .getMessage(this.#stream, { seq, next_by_subj: entry.subject } as never)
-        .catch((error: { code?: number }) => {
-          if (error.code === 404 || error.code === 10037) return null;
-          throw error;
-        });
+      const message = await leaderMessage(this.#nats, this.#stream, { seq, next_by_subj: entry.subject });
       if (message === null) return undefined;
       if (message.header?.get("Nats-Msg-Id") === entry.id) return message.seq;
       seq = message.seq + 1;

@@ -1,6 +1,15 @@
 /** The connection to NATS and the streams that must be there. */
-import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamConfig } from "@nats-io/jetstream";
+import {
+  type JetStreamClient,
+  type JetStreamManager,
+  jetstream,
+  jetstreamManager,
+  type MsgRequest,
+  type StoredMsg,
+  type StreamConfig,
+} from "@nats-io/jetstream";
 import { connect, nanos, type NatsConnection } from "@nats-io/transport-node";
+import { LogUnavailable } from "./failures.ts";
 import { feedStream, logStream } from "./subjects.ts";
 
 export interface NatsSettings {
@@ -10,12 +19,16 @@ export interface NatsSettings {
   readonly password?: string;
   /** Shown in the server's connection list. */
   readonly name: string;
+  /** Default 1. */
+  readonly replicas?: 1 | 3;
 }
 
 export interface Nats {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  /** 1 on one machine, 3 in a cluster. */
+  readonly replicas: 1 | 3;
   readonly close: () => Promise<void>;
 }
 
@@ -39,6 +52,7 @@ export async function connectNats(settings: NatsSettings): Promise<Nats> {
     nc,
     js,
     jsm,
+    replicas: settings.replicas ?? 1,
     close: async () => {
       if (!nc.isClosed()) await nc.drain().catch(() => nc.close());
     },
@@ -46,8 +60,8 @@ export async function connectNats(settings: NatsSettings): Promise<Nats> {
 }
 
 export interface StreamSettings {
-  /** 1 on one machine, 3 in a cluster. */
-  readonly replicas: 1 | 3;
+  /** 1 on one machine (default), 3 in a cluster. */
+  readonly replicas?: 1 | 3;
   /** FEED is kept this long and this large. */
   readonly feedMaxAgeMs?: number;
   readonly feedMaxBytes?: number;
@@ -62,7 +76,7 @@ export const logStreamConfig = (context: string, settings: StreamSettings): Part
   storage: "file",
   retention: "limits",
   discard: "new",
-  num_replicas: settings.replicas,
+  num_replicas: settings.replicas ?? 1,
   allow_direct: true,
   allow_atomic: true,
   deny_delete: true,
@@ -78,7 +92,7 @@ export const feedStreamConfig = (context: string, settings: StreamSettings): Par
   storage: "file",
   retention: "limits",
   discard: "old",
-  num_replicas: settings.replicas,
+  num_replicas: settings.replicas ?? 1,
   allow_direct: true,
   allow_atomic: true,
   deny_delete: true,
@@ -102,4 +116,21 @@ export async function ensureStreams(nats: Nats, contexts: ReadonlyArray<string>,
 }
 
 export const isNotFound = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "code" in error && (error.code === 404 || error.code === 10059);
+  typeof error === "object" && error !== null && "code" in error && (error.code === 404 || error.code === 10059 || error.code === 10037);
+
+/** What the server's `STREAM.MSG.GET` takes; the client's own type leaves the second form out. */
+export type MessageQuery = MsgRequest | { readonly seq: number; readonly next_by_subj: string };
+
+/**
+ * A message as the stream's leader has it, which on three servers a direct read does not promise.
+ * @returns null when there is none
+ * @throws LogUnavailable
+ */
+export async function leaderMessage(nats: Nats, stream: string, query: MessageQuery): Promise<StoredMsg | null> {
+  try {
+    return await nats.jsm.streams.getMessage(stream, query as MsgRequest);
+  } catch (error) {
+    if (isNotFound(error)) return null;
+    throw new LogUnavailable({ what: "NATS", cause: error });
+  }
+}

@@ -8,7 +8,7 @@
  */
 import { Aggregates } from "./aggregate.ts";
 import { Appender, type AppendOptions, type Appended, type Entry } from "./append.ts";
-import { connectNats, ensureStreams, type Nats, type NatsSettings, type StreamSettings } from "./connection.ts";
+import { connectNats, ensureStreams, leaderMessage, type Nats, type NatsSettings, type StreamSettings } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { Snapshots } from "./snapshots.ts";
 import { logStream } from "./subjects.ts";
@@ -62,13 +62,8 @@ export class EventLog {
 
   /** The newest message on a literal subject, asked of the stream's leader. @throws LogUnavailable */
   async lastMessage(stream: string, subject: string): Promise<{ data: Uint8Array; seq: number; time: number } | null> {
-    try {
-      const message = await this.nats.jsm.streams.getMessage(stream, { last_by_subj: subject });
-      return message === null ? null : { data: message.data, seq: message.seq, time: message.time.getTime() };
-    } catch (error) {
-      if ((error as { code?: number }).code === 404 || (error as { code?: number }).code === 10037) return null;
-      throw new LogUnavailable({ what: "NATS", cause: error });
-    }
+    const message = await leaderMessage(this.nats, stream, { last_by_subj: subject });
+    return message === null ? null : { data: message.data, seq: message.seq, time: message.time.getTime() };
   }
 
   /** The log's newest sequence in a context; 0 when empty. @throws LogUnavailable */

@@ -15,9 +15,14 @@ export class LogUnavailable extends Data.TaggedError("LogUnavailable")<{
 
 /** A commit that the log can never take: too large, or malformed. A defect of the caller. */
 export class CommitRefused extends Data.TaggedError("CommitRefused")<{
+  /** The server's `err_code`. */
   readonly code: number;
   readonly reason: string;
-}> {}
+}> {
+  override get message(): string {
+    return `${this.reason} (${this.code})`;
+  }
+}
 
 /** A stored event of a type or version that this release does not know: stop there, go on after an upgrade. */
 export class UnknownEvent extends Data.TaggedError("UnknownEvent")<{

@@ -65,7 +65,7 @@ function ask(probe: NatsProbe, timeoutMs: number): Promise<string> {
         socket.write(`CONNECT ${JSON.stringify(who)}\r\nSUB ${inbox} 1\r\nPUB $JS.API.INFO ${inbox} 0\r\n\r\nPING\r\n`);
       }
       if (received.includes("-ERR")) return finish(received.slice(received.indexOf("-ERR")).split("\r\n")[0]!);
-      const message = /\r\nMSG [^\r]*\r\n(\{.*\})\r\n/s.exec(received);
+      const message = /\r\nMSG [^\r]*\r\n(\{[^\r]*\})\r\n/.exec(received);
       if (!message) return;
       const error = (JSON.parse(message[1]!) as { error?: { description?: string } }).error;
       finish(error ? (error.description ?? "JetStream answered an error") : "ready");
