@@ -1,0 +1,185 @@
+/**
+ * Configuration from the environment: a table of settings per service, each with its variable, a Schema that reads the text,
+ * and a sentence. All of it is checked at start and every fault is told at once; secrets are never echoed.
+ */
+import { readFileSync } from "node:fs";
+import * as Schema from "effect/Schema";
+import * as SchemaGetter from "effect/SchemaGetter";
+
+export interface Setting<A> {
+  /** `MILLRACE_…` */
+  readonly variable: string;
+  /** Reads the variable's text. */
+  readonly schema: Schema.Codec<A, string>;
+  /** One sentence: what it is, with its unit. */
+  readonly describe: string;
+  /** A value to show, as text. */
+  readonly example: string;
+  /** Taken when the variable is unset or empty. */
+  readonly fallback?: A;
+  /** Unset is `undefined`. */
+  readonly optional?: boolean;
+  /** Its value is never shown, and it may stand in a file named by `<variable>_FILE` instead. */
+  readonly secret?: boolean;
+}
+
+export type Settings = Readonly<Record<string, Setting<any>>>;
+
+export type ConfigOf<S extends Settings> = {
+  readonly [K in keyof S]: S[K]["schema"]["Type"] | (S[K] extends { readonly optional: true } ? undefined : never);
+};
+
+/** Keeps the literal types of a table, so that `ConfigOf` knows what is optional. */
+export const defineSettings = <const S extends Settings>(settings: S): S => settings;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Faults of the configuration, each naming variable and fix. */
+export class SettingsInvalid extends Error {
+  readonly _tag = "SettingsInvalid";
+  readonly faults: ReadonlyArray<string>;
+  constructor(faults: ReadonlyArray<string>) {
+    super(`The configuration is not valid:\n${faults.map((fault) => `  - ${fault}`).join("\n")}`);
+    this.faults = faults;
+  }
+}
+
+/** @throws SettingsInvalid with every fault found */
+export function readSettings<S extends Settings>(settings: S, env: Environment): ConfigOf<S> {
+  const faults: string[] = [];
+  const config: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(settings)) {
+    try {
+      config[name] = readOne(setting, env);
+    } catch (fault) {
+      faults.push((fault as Error).message);
+    }
+  }
+  if (faults.length > 0) throw new SettingsInvalid(faults);
+  return config as ConfigOf<S>;
+}
+
+function readOne(setting: Setting<unknown>, env: Environment): unknown {
+  const { variable, describe, example } = setting;
+  const shown = setting.secret === true ? `${variable}_FILE to a file that holds it` : `${variable}=${example}`;
+  const text = textOf(setting, env);
+  if (text === undefined) {
+    if ("fallback" in setting) return setting.fallback;
+    if (setting.optional === true) return undefined;
+    throw new Error(`${variable} is not set. ${describe} Set ${shown}.`);
+  }
+  try {
+    return Schema.decodeUnknownSync(setting.schema)(text);
+  } catch (error) {
+    // What Schema says may repeat the value.
+    const why =
+      setting.secret === true
+        ? "its value is hidden"
+        : String((error as Error).message)
+            .split("\n")[0]!
+            .slice(0, 200);
+    throw new Error(`${variable} is not valid (${why}). ${describe} Set ${shown}.`);
+  }
+}
+
+function textOf({ variable, secret }: Setting<unknown>, env: Environment): string | undefined {
+  const text = env[variable];
+  if (text !== undefined && text !== "") return text;
+  const file = secret === true ? env[`${variable}_FILE`] : undefined;
+  if (file === undefined || file === "") return undefined;
+  try {
+    return readFileSync(file, "utf8").replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new Error(
+      `${variable}_FILE names ${file}, which cannot be read (${(error as { code?: string }).code ?? "error"}). Make it readable for this user, or set another file.`,
+    );
+  }
+}
+
+/** What is set, for `mill config` and the first log line: secrets only as "set" or "not set". */
+export function describeSettings(
+  settings: Settings,
+  env: Environment,
+): ReadonlyArray<{ readonly variable: string; readonly value: string; readonly describe: string }> {
+  return Object.values(settings).map((setting) => {
+    const { variable, describe, secret, fallback } = setting;
+    const set = (env[variable] ?? "") !== "" || (secret === true && (env[`${variable}_FILE`] ?? "") !== "");
+    const value =
+      secret === true
+        ? set
+          ? "(set)"
+          : "(not set)"
+        : set
+          ? env[variable]!
+          : fallback === undefined
+            ? ""
+            : String(fallback);
+    return { variable, value, describe };
+  });
+}
+
+export const Text = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(4_096));
+
+/** An integer within limits, both inclusive. */
+export const IntegerBetween = (minimum: number, maximum: number): Schema.Codec<number, string> =>
+  Schema.FiniteFromString.check(Schema.isInt(), Schema.isBetween({ minimum, maximum }));
+
+/** 0: any free port. */
+export const Port = IntegerBetween(0, 65_535);
+
+/** `1`, `true`, `yes` or `0`, `false`, `no`. */
+export const Flag: Schema.Codec<boolean, string> = Schema.Literals(["1", "true", "yes", "0", "false", "no"]).pipe(
+  Schema.decodeTo(Schema.Boolean, {
+    decode: SchemaGetter.transform((text) => text === "1" || text === "true" || text === "yes"),
+    encode: SchemaGetter.transform((flag) => (flag ? ("1" as const) : ("0" as const))),
+  }),
+);
+
+/** How to reach the log: the same for every service. */
+export const NATS_SETTINGS = defineSettings({
+  natsUrl: {
+    variable: "MILLRACE_NATS_URL",
+    schema: Text,
+    describe: "Address of NATS; several, separated by commas, in a cluster.",
+    example: "nats://127.0.0.1:4222",
+    fallback: "nats://127.0.0.1:4222",
+  },
+  natsUser: {
+    variable: "MILLRACE_NATS_USER",
+    schema: Text,
+    describe: "User for NATS.",
+    example: "millrace",
+    optional: true,
+  },
+  natsPassword: {
+    variable: "MILLRACE_NATS_PASSWORD",
+    schema: Text,
+    describe: "Password of that user.",
+    example: "…",
+    optional: true,
+    secret: true,
+  },
+  replicas: {
+    variable: "MILLRACE_REPLICAS",
+    schema: Schema.Literals(["1", "3"]).pipe(
+      Schema.decodeTo(Schema.Literals([1, 3]), {
+        decode: SchemaGetter.transform((text) => (text === "3" ? (3 as const) : (1 as const))),
+        encode: SchemaGetter.transform((count) => (count === 3 ? ("3" as const) : ("1" as const))),
+      }),
+    ),
+    describe: "Copies of every stream: 1 on one machine, 3 in a cluster.",
+    example: "1",
+    fallback: 1,
+  },
+});
+
+/** How to reach PostgreSQL. */
+export const POSTGRES_SETTINGS = defineSettings({
+  postgresUrl: {
+    variable: "MILLRACE_POSTGRES_URL",
+    schema: Text,
+    describe: "Address of the PostgreSQL database for what can be asked.",
+    example: "postgres://user:password@127.0.0.1:5432/millrace",
+    secret: true,
+  },
+});
