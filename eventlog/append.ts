@@ -6,7 +6,7 @@
  * taken apart and its units are written singly, each with its own answer. Every answer of the server is handled
  * as the table in docs/reference/log.md says; an outcome that is not known is found out by sending the same again.
  */
-import { headers, nuid, type MsgHdrs } from "@nats-io/transport-node";
+import { errors, headers, nuid, type MsgHdrs } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { AppendConflict, CommitRefused, LogUnavailable } from "./failures.ts";
 
@@ -184,6 +184,7 @@ export class Appender {
   async #settle(unit: Unit): Promise<void> {
     const deadline = Date.now() + this.#options.deadlineMs;
     let last: unknown = "no answer";
+    let maybeStored = false;
     for (let attempt = 0; Date.now() < deadline; attempt++) {
       try {
         const answer = await (unit.entries.length === 1 ? this.#sendOne(unit.entries[0]!) : this.#sendBatch(unit.entries));
@@ -211,11 +212,13 @@ export class Appender {
           return;
         }
       } catch (error) {
-        last = error; // No answer: unknown. The same message again, same id, same expectation.
+        // No answer: unknown. The same message again, same id, same expectation.
+        last = error;
+        maybeStored ||= !(error instanceof errors.NoRespondersError || (error as Error).cause instanceof errors.NoRespondersError);
       }
       await pause(jitter(attempt));
     }
-    unit.reject(new LogUnavailable({ what: "NATS", cause: last }));
+    unit.reject(new LogUnavailable({ what: "NATS", cause: last, maybeStored }));
   }
 
   async #sendOne(entry: Entry): Promise<Answer> {

@@ -11,6 +11,8 @@ export class AppendConflict extends Data.TaggedError("AppendConflict")<{
 export class LogUnavailable extends Data.TaggedError("LogUnavailable")<{
   readonly what: string;
   readonly cause?: unknown;
+  /** Of a change: it may have been stored all the same. Repeating the command with the same id finds out. */
+  readonly maybeStored?: boolean;
 }> {}
 
 /** A commit that the log can never take: too large, or malformed. A defect of the caller. */
