@@ -34,6 +34,8 @@ export interface Kind<S = any, C = any, E extends DomainEvent = any> {
   readonly exists: (state: S) => boolean;
   /** The entity as the API shows it: `{id, organisation, spec, status, generation, …}`. */
   readonly represent: (state: S) => unknown;
+  /** Where a unique name leads to its holder: the claim that a name of this kind makes. Left out: entities have no name. */
+  readonly nameClaim?: (organisation: string, name: string) => { readonly what: string; readonly value: string };
   /** Bump when the shape of the state changes: snapshots of another version are ignored. */
   readonly stateVersion: number;
 }

@@ -48,9 +48,11 @@ export type OrganisationEvent = {
   [T in keyof typeof data]: { readonly type: T; readonly data: (typeof data)[T]["Type"] };
 }[keyof typeof data];
 
+/** Unique in the installation. */
+const byName = (name: string) => ({ what: "organisation-name", value: name });
+
 const nameClaim = (name: string, hold: boolean): Claim => ({
-  what: "organisation-name",
-  value: name,
+  ...byName(name),
   hold,
   taken: {
     refused: "conflict",
@@ -184,5 +186,6 @@ export const organisation: Kind<Organisation, OrganisationCommand, OrganisationE
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
+  nameClaim: (_, name) => byName(name),
   stateVersion: 1,
 };

@@ -40,9 +40,10 @@ export type SecretEvent =
   | { readonly type: "SecretReplaced"; readonly data: typeof Replaced.Type }
   | { readonly type: "SecretErased"; readonly data: Readonly<Record<string, never>> };
 
+const byName = (organisation: string, name: string) => ({ what: "secret-name", value: `${organisation}/${name}` });
+
 const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  what: "secret-name",
-  value: `${organisation}/${name}`,
+  ...byName(organisation, name),
   hold,
   taken: {
     refused: "conflict",
@@ -133,5 +134,6 @@ export const secret: Kind<Secret, SecretCommand, SecretEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
+  nameClaim: byName,
   stateVersion: 1,
 };

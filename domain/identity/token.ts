@@ -56,9 +56,10 @@ export type TokenEvent =
   | { readonly type: "TokenUsed"; readonly data: typeof Used.Type }
   | { readonly type: "TokenRevoked"; readonly data: Readonly<Record<string, never>> };
 
+const byName = (organisation: string, name: string) => ({ what: "token-name", value: `${organisation}/${name}` });
+
 const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  what: "token-name",
-  value: `${organisation}/${name}`,
+  ...byName(organisation, name),
   hold,
   taken: {
     refused: "conflict",
@@ -182,5 +183,6 @@ export const token: Kind<Token, TokenCommand, TokenEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
+  nameClaim: byName,
   stateVersion: 1,
 };

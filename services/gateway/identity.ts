@@ -1,0 +1,153 @@
+/**
+ * Organisations and tokens in memory, kept by following the identity log from its beginning: authorisation needs no
+ * database, and a token that was revoked anywhere is refused here within the time an event takes.
+ */
+import { createHash } from "node:crypto";
+import { isToken } from "@millrace/contracts/token.ts";
+import { type Organisation, organisation } from "@millrace/domain/identity/organisation.ts";
+import { type Token, token } from "@millrace/domain/identity/token.ts";
+import { metaOf } from "@millrace/eventlog/aggregate.ts";
+import type { StoredCommit } from "@millrace/eventlog/commit.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { LogUnavailable } from "@millrace/eventlog/failures.ts";
+import { type FollowBatch, follow } from "@millrace/eventlog/follow.ts";
+import { upcast } from "@millrace/eventlog/upcast.ts";
+
+export type Authenticated =
+  | { readonly token: Token }
+  | { readonly failed: "malformed" | "unknown" | "expired" | "revoked" };
+
+/** How long the connection to the log may be away before what is known here is no longer trusted. */
+const TRUSTED_MS = 1_000;
+
+export const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("hex");
+
+export class IdentityDirectory {
+  readonly #organisations = new Map<string, Organisation>();
+  readonly #names = new Map<string, string>();
+  readonly #tokens = new Map<string, Token>();
+  readonly #hashes = new Map<string, string>();
+  readonly #stopping = new AbortController();
+  #waiting: { readonly seq: number; readonly passed: () => void }[] = [];
+  #seq = 0;
+  #target = Number.POSITIVE_INFINITY;
+  #failure: unknown;
+  #awaySince: number | undefined;
+  #following: Promise<void> | undefined;
+
+  /** Begins to follow, and resolves when everything that was in the log has been seen. @throws LogUnavailable, UnknownEvent */
+  async start(log: EventLog): Promise<void> {
+    this.#target = await log.head("identity");
+    this.#watchConnection(log);
+    this.#following = follow(log.nats, {
+      context: "identity",
+      fromSeq: 1,
+      most: 500,
+      signal: this.#stopping.signal,
+      onBatch: (batch) => this.#take(batch),
+    }).catch((error: unknown) => {
+      this.#failure = error;
+      for (const { passed } of this.#waiting.splice(0)) passed();
+    });
+    await this.waitFor(this.#target, 60_000);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#following;
+  }
+
+  /** Why authorisation cannot be trusted at this moment; undefined when it can. */
+  get trouble(): string | undefined {
+    if (this.#failure !== undefined) {
+      return `stopped before an event it cannot read: ${(this.#failure as Error).message || String(this.#failure)}`;
+    }
+    if (this.#seq < this.#target) return "still reading the identity log";
+    const away = this.#awaySince;
+    return away !== undefined && Date.now() - away > TRUSTED_MS ? "the connection to NATS is away" : undefined;
+  }
+
+  /** Resolves when everything up to the sequence has been seen. @throws LogUnavailable when that takes too long */
+  async waitFor(seq: number, timeoutMs = 5_000): Promise<void> {
+    if (this.#seq >= seq) return;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve, reject) => {
+      timer = setTimeout(() => reject(new LogUnavailable({ what: "identity" })), timeoutMs);
+      this.#waiting.push({ seq, passed: resolve });
+    }).finally(() => clearTimeout(timer));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** By id or by name. */
+  organisation(reference: string): Organisation | undefined {
+    return this.#organisations.get(reference) ?? this.#organisations.get(this.#names.get(reference) ?? "");
+  }
+
+  get organisations(): Iterable<Organisation> {
+    return this.#organisations.values();
+  }
+
+  /** @param now milliseconds since 1970 */
+  authenticate(secret: string, now: number): Authenticated {
+    if (!isToken(secret)) return { failed: "malformed" };
+    const known = this.#tokens.get(this.#hashes.get(hashOf(secret)) ?? "");
+    if (known === undefined) return { failed: "unknown" };
+    if (known.revokedAt !== null) return { failed: "revoked" };
+    if (known.expiresAt !== null && Date.parse(known.expiresAt) <= now) return { failed: "expired" };
+    return { token: known };
+  }
+
+  /** By id; a revoked one too. */
+  token(id: string): Token | undefined {
+    return this.#tokens.get(id);
+  }
+
+  tokenByHash(hash: string): Token | undefined {
+    return this.#tokens.get(this.#hashes.get(hash) ?? "");
+  }
+
+  #take(batch: FollowBatch): void {
+    for (const commit of batch.commits) {
+      if (commit.kind === "organisation") this.#takeOrganisation(commit);
+      else if (commit.kind === "token") this.#takeToken(commit);
+    }
+    this.#seq = batch.lastSeq;
+    if (this.#waiting.length === 0) return;
+    const still = this.#waiting.filter(({ seq }) => seq > this.#seq);
+    const done = this.#waiting.filter(({ seq }) => seq <= this.#seq);
+    this.#waiting = still;
+    for (const { passed } of done) passed();
+  }
+
+  #takeOrganisation(commit: StoredCommit): void {
+    const before = this.#organisations.get(commit.aggregate) ?? organisation.decider.initial(commit.aggregate);
+    const after = commit.events.reduce(
+      (state, event) =>
+        organisation.decider.evolve(state, upcast(organisation, commit, event) as never, metaOf(commit)),
+      before,
+    );
+    if (this.#names.get(before.name) === before.id) this.#names.delete(before.name);
+    this.#names.set(after.name, after.id);
+    this.#organisations.set(after.id, after);
+  }
+
+  #takeToken(commit: StoredCommit): void {
+    const before = this.#tokens.get(commit.aggregate) ?? token.decider.initial(commit.aggregate);
+    const after = commit.events.reduce(
+      (state, event) => token.decider.evolve(state, upcast(token, commit, event) as never, metaOf(commit)),
+      before,
+    );
+    this.#tokens.set(after.id, after);
+    this.#hashes.set(after.hash, after.id);
+  }
+
+  /** Cut off from the log nothing is heard of revocations, so after a second nothing is believed either. */
+  #watchConnection(log: EventLog): void {
+    void (async () => {
+      for await (const { type } of log.nats.nc.status()) {
+        if (type === "disconnect") this.#awaySince ??= Date.now();
+        else if (type === "reconnect") this.#awaySince = undefined;
+      }
+    })().catch(() => {});
+  }
+}
