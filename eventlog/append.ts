@@ -6,7 +6,7 @@
  * taken apart and its units are written singly, each with its own answer. Every answer of the server is handled
  * as the table in docs/reference/log.md says; an outcome that is not known is found out by sending the same again.
  */
-import { errors, headers, nuid, type MsgHdrs } from "@nats-io/transport-node";
+import { errors, headers, type MsgHdrs, nuid } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { AppendConflict, CommitRefused, LogUnavailable } from "./failures.ts";
 
@@ -37,6 +37,8 @@ export interface AppendOptions {
   readonly timeoutMs?: number;
   /** How long an unknown outcome is pursued before `LogUnavailable`. */
   readonly deadlineMs?: number;
+  /** Told how many messages each batch or single publish carried. */
+  readonly onGroup?: (messages: number) => void;
 }
 
 interface Unit {
@@ -80,7 +82,14 @@ export class Appender {
   constructor(nats: Nats, stream: string, options: AppendOptions = {}) {
     this.#nats = nats;
     this.#stream = stream;
-    this.#options = { groupFrom: 8, groupMost: 400, timeoutMs: 3_000, deadlineMs: 15_000, ...options };
+    this.#options = {
+      groupFrom: 8,
+      groupMost: 400,
+      timeoutMs: 3_000,
+      deadlineMs: 15_000,
+      onGroup: () => {},
+      ...options,
+    };
   }
 
   /**
@@ -172,6 +181,7 @@ export class Appender {
     }
     if (answer !== undefined && answer.error === undefined) {
       this.#pace.batchEnded(performance.now() - started, entries.length);
+      this.#options.onGroup(entries.length);
       let seq = answer.seq! - entries.length;
       for (const unit of group) unit.resolve({ seqs: unit.entries.map(() => ++seq), found: false });
       return;
@@ -187,16 +197,23 @@ export class Appender {
     let maybeStored = false;
     for (let attempt = 0; Date.now() < deadline; attempt++) {
       try {
-        const answer = await (unit.entries.length === 1 ? this.#sendOne(unit.entries[0]!) : this.#sendBatch(unit.entries));
+        const answer = await (unit.entries.length === 1
+          ? this.#sendOne(unit.entries[0]!)
+          : this.#sendBatch(unit.entries));
         if (answer.error === undefined) {
           const end = answer.seq!;
           const n = unit.entries.length;
+          this.#options.onGroup(n);
           unit.resolve({ seqs: unit.entries.map((_, i) => end - n + 1 + i), found: answer.duplicate === true });
           return;
         }
         const { err_code: code, description } = answer.error;
         last = description;
-        if (code === WRONG_LAST_SEQUENCE || code === BATCH_DUPLICATE_ID || (code === WRONG_LAST_SEQUENCE_UNKNOWN && attempt > 0)) {
+        if (
+          code === WRONG_LAST_SEQUENCE ||
+          code === BATCH_DUPLICATE_ID ||
+          (code === WRONG_LAST_SEQUENCE_UNKNOWN && attempt > 0)
+        ) {
           const found = await this.#findOurs(unit.entries);
           if (found !== undefined) {
             unit.resolve({ seqs: found, found: true });
@@ -214,7 +231,9 @@ export class Appender {
       } catch (error) {
         // No answer: unknown. The same message again, same id, same expectation.
         last = error;
-        maybeStored ||= !(error instanceof errors.NoRespondersError || (error as Error).cause instanceof errors.NoRespondersError);
+        maybeStored ||= !(
+          error instanceof errors.NoRespondersError || (error as Error).cause instanceof errors.NoRespondersError
+        );
       }
       await pause(jitter(attempt));
     }

@@ -7,11 +7,21 @@
  * - `follow(nats, context, …)`: every commit of a context, in order, live (follow.ts)
  */
 import { Aggregates } from "./aggregate.ts";
-import { Appender, type AppendOptions, type Appended, type Entry } from "./append.ts";
-import { connectNats, ensureStreams, leaderMessage, type Nats, type NatsSettings, type StreamSettings } from "./connection.ts";
+import { type Appended, Appender, type AppendOptions, type Entry } from "./append.ts";
+import {
+  connectNats,
+  ensureStreams,
+  leaderMessage,
+  type Nats,
+  type NatsSettings,
+  type StreamSettings,
+} from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
+import { type AppendMeter, appendMeter } from "./meters.ts";
 import { Snapshots } from "./snapshots.ts";
 import { logStream } from "./subjects.ts";
+import { ATTRIBUTES, gaugeFrom, metrics, SPANS } from "./telemetry.ts";
+import { tracingEnabled, withSpan } from "./tracing.ts";
 
 export interface LogSettings extends NatsSettings, StreamSettings {
   readonly append?: AppendOptions;
@@ -22,13 +32,15 @@ export interface LogSettings extends NatsSettings, StreamSettings {
 export class EventLog {
   readonly nats: Nats;
   readonly aggregates: Aggregates;
-  readonly #appenders = new Map<string, Appender>();
+  readonly #appenders = new Map<string, { readonly appender: Appender; readonly meter: AppendMeter }>();
+  readonly #forgetGauge: () => void;
   readonly #appendOptions: AppendOptions | undefined;
 
   constructor(nats: Nats, aggregates: Aggregates, appendOptions?: AppendOptions) {
     this.nats = nats;
     this.aggregates = aggregates;
     this.#appendOptions = appendOptions;
+    this.#forgetGauge = gaugeFrom(metrics.logWaiting, () => this.depth);
   }
 
   /** Connects, makes sure of the streams of these contexts, and is ready. */
@@ -45,18 +57,49 @@ export class EventLog {
 
   /** Writes the entries (of one context) or none of them. @throws AppendConflict, LogUnavailable, CommitRefused */
   append(context: string, entries: ReadonlyArray<Entry>): Promise<Appended> {
-    let appender = this.#appenders.get(context);
-    if (appender === undefined) {
-      appender = new Appender(this.nats, logStream(context), this.#appendOptions);
-      this.#appenders.set(context, appender);
+    if (!tracingEnabled()) return this.#append(context, entries);
+    const attributes = {
+      [ATTRIBUTES.messagingSystem]: "nats",
+      [ATTRIBUTES.messagingOperation]: "append",
+      [ATTRIBUTES.messagingDestination]: `evt.${context}.{shard}.{kind}.{id}`,
+      [ATTRIBUTES.messagingCount]: entries.length,
+    };
+    return withSpan(
+      SPANS.append(context),
+      attributes,
+      async (span) => {
+        const appended = await this.#append(context, entries);
+        span.set(ATTRIBUTES.sequence, appended.seqs[appended.seqs.length - 1]!);
+        return appended;
+      },
+      { kind: "PRODUCER" },
+    );
+  }
+
+  async #append(context: string, entries: ReadonlyArray<Entry>): Promise<Appended> {
+    let writer = this.#appenders.get(context);
+    if (writer === undefined) {
+      const meter = appendMeter(context);
+      const appender = new Appender(this.nats, logStream(context), { onGroup: meter.group, ...this.#appendOptions });
+      writer = { appender, meter };
+      this.#appenders.set(context, writer);
     }
-    return appender.append(entries);
+    const began = performance.now();
+    try {
+      const appended = await writer.appender.append(entries);
+      if (appended.found) writer.meter.found(began);
+      else writer.meter.written(began);
+      return appended;
+    } catch (error) {
+      writer.meter.failed(error, began);
+      throw error;
+    }
   }
 
   /** Units waiting to be written or under way, all contexts. */
   get depth(): number {
     let depth = 0;
-    for (const appender of this.#appenders.values()) depth += appender.depth;
+    for (const { appender } of this.#appenders.values()) depth += appender.depth;
     return depth;
   }
 
@@ -76,6 +119,7 @@ export class EventLog {
   }
 
   close(): Promise<void> {
+    this.#forgetGauge();
     return this.nats.close();
   }
 }

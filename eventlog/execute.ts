@@ -7,11 +7,14 @@ import { createHash } from "node:crypto";
 import { type Actor, type Circumstances, type Claim, isRefusal, type Refusal } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { foldCommit, type Loaded } from "./aggregate.ts";
-import { type Commit, decodeClaimBody, encodeBody, type StoredCommit } from "./commit.ts";
 import type { Entry } from "./append.ts";
+import { type Commit, decodeClaimBody, encodeBody, type StoredCommit } from "./commit.ts";
 import type { EventLog } from "./eventlog.ts";
 import { AppendConflict } from "./failures.ts";
+import { appendMeter, type CommandOutcome, commandMeter, loads } from "./meters.ts";
 import { aggregateSubject, claimSubject, logStream } from "./subjects.ts";
+import { ATTRIBUTES, SPANS } from "./telemetry.ts";
+import { tracingEnabled, withSpan } from "./tracing.ts";
 
 export interface CommandContext {
   readonly organisation: string;
@@ -60,30 +63,67 @@ export async function executeAll(
   changes: ReadonlyArray<Change>,
   context: CommandContext,
 ): Promise<{ readonly ok: ReadonlyArray<Executed<any>> } | { readonly refusal: Refusal }> {
+  const meter = commandMeter(changes[0]!.kind);
+  const began = performance.now();
+  try {
+    const carried = await (tracingEnabled() ? traced : carryOut)(log, changes, context);
+    meter.ended(carried.outcome, began);
+    return carried;
+  } catch (error) {
+    meter.failed(error, began);
+    throw error;
+  }
+}
+
+type Carried =
+  | { readonly outcome: "refused"; readonly refusal: Refusal }
+  | { readonly outcome: Exclude<CommandOutcome, "refused">; readonly ok: ReadonlyArray<Executed<any>> };
+
+function traced(log: EventLog, changes: ReadonlyArray<Change>, context: CommandContext): Promise<Carried> {
+  const { kind, id } = changes[0]!;
+  const attributes = {
+    [ATTRIBUTES.context]: kind.context,
+    [ATTRIBUTES.kind]: kind.kind,
+    [ATTRIBUTES.aggregate]: id,
+    [ATTRIBUTES.organisation]: context.organisation,
+    [ATTRIBUTES.command]: context.commandId,
+  };
+  const work = async (span: { set(name: string, value: string): void }) => {
+    const carried = await carryOut(log, changes, context);
+    span.set(ATTRIBUTES.outcome, carried.outcome);
+    return carried;
+  };
+  return withSpan(SPANS.command(kind.context, kind.kind), attributes, work, { parent: context.trace });
+}
+
+async function carryOut(log: EventLog, changes: ReadonlyArray<Change>, context: CommandContext): Promise<Carried> {
   let fresh = false;
   for (let attempt = 0; ; attempt++) {
-    const before = await Promise.all(
-      changes.map(
-        (change) => (fresh ? undefined : log.aggregates.cached(change.kind, change.id)) ?? log.aggregates.load(change.kind, change.id),
-      ),
-    );
-    const step = await decideAll(log, changes, before, context);
+    const { kind } = changes[0]!;
+    const { before, step } = tracingEnabled()
+      ? await withSpan(SPANS.decide(kind.context, kind.kind), { [ATTRIBUTES.attempt]: attempt }, () =>
+          loadAndDecide(log, changes, context, fresh),
+        )
+      : await loadAndDecide(log, changes, context, fresh);
     if ("refusal" in step) {
-      if (fresh) return step;
+      if (fresh) return { outcome: "refused", refusal: step.refusal };
       fresh = true; // Refused on what we remembered: ask the log before saying no.
       continue;
     }
-    if ("repeated" in step) return { ok: step.repeated };
+    if ("repeated" in step) return { outcome: "repeated", ok: step.repeated };
     if (step.entries.length === 0) {
       if (!fresh) {
         fresh = true; // "Already so" is an answer about the present, too.
         continue;
       }
-      return { ok: before.map((loaded) => ({ loaded, seq: loaded.seq, repeated: false })) };
+      return { outcome: "unchanged", ok: before.map((loaded) => ({ loaded, seq: loaded.seq, repeated: false })) };
     }
     try {
-      const { seqs } = await log.append(changes[0]!.kind.context, step.entries);
+      const { seqs } = await log.append(kind.context, step.entries);
       const now = Date.now();
+      let events = 0;
+      for (const { commit } of step.commits) events += commit?.events.length ?? 0;
+      appendMeter(kind.context).committed(step.commits.length, events);
       const ok = step.commits.map(({ commit, at }, i) => {
         if (commit === undefined) return { loaded: before[i]!, seq: before[i]!.seq, repeated: false };
         const { kind, id } = changes[i]!;
@@ -102,13 +142,25 @@ export async function executeAll(
         log.aggregates.keep(kind, loaded);
         return { loaded, seq: seqs[seqs.length - 1]!, repeated: false };
       });
-      return { ok };
+      return { outcome: "done", ok };
     } catch (error) {
       if (!(error instanceof AppendConflict) || attempt >= TRIES) throw error;
       fresh = true;
       if (attempt > 1) await new Promise((resolve) => setTimeout(resolve, Math.random() * 4 * 2 ** attempt));
     }
   }
+}
+
+async function loadAndDecide(log: EventLog, changes: ReadonlyArray<Change>, context: CommandContext, fresh: boolean) {
+  const before = await Promise.all(
+    changes.map((change) => {
+      const known = fresh ? undefined : log.aggregates.cached(change.kind, change.id);
+      if (known === undefined) return log.aggregates.load(change.kind, change.id);
+      loads.cache.inc();
+      return known;
+    }),
+  );
+  return { before, step: await decideAll(log, changes, before, context) };
 }
 
 type Step =
@@ -136,7 +188,8 @@ async function decideAll(
     const repeated = await Promise.all(
       changes.map(async ({ kind, id }, i) => {
         const then = before[i]!.commands.get(context.commandId);
-        const loaded = then === undefined ? before[i]! : await log.aggregates.loadUntil(kind, id, { version: then.version });
+        const loaded =
+          then === undefined ? before[i]! : await log.aggregates.loadUntil(kind, id, { version: then.version });
         return { loaded, seq: then?.seq ?? loaded.seq, repeated: true };
       }),
     );
@@ -154,7 +207,10 @@ async function decideAll(
       commits.push({ commit: undefined, at: -1 });
       continue;
     }
-    const commitId = createHash("sha256").update(`${context.commandId}\n${kind.kind}\n${id}`).digest("base64url").slice(0, 27);
+    const commitId = createHash("sha256")
+      .update(`${context.commandId}\n${kind.kind}\n${id}`)
+      .digest("base64url")
+      .slice(0, 27);
     const commit: Commit = {
       id: commitId,
       organisation: context.organisation,
@@ -212,5 +268,7 @@ export async function readClaim(
   claim: Pick<Claim, "what" | "value">,
 ): Promise<{ readonly holder: string | null; readonly seq: number }> {
   const message = await log.lastMessage(logStream(context), claimSubject(context, claim.what, claim.value));
-  return message === null ? { holder: null, seq: 0 } : { holder: decodeClaimBody(message.data).holder, seq: message.seq };
+  return message === null
+    ? { holder: null, seq: 0 }
+    : { holder: decodeClaimBody(message.data).holder, seq: message.seq };
 }
