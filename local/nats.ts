@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { findNatsServer } from "./binaries.ts";
 import { probeNats } from "./nats-probe.ts";
 import { freePort } from "./ports.ts";
+import { ensureSecret } from "./secrets.ts";
 import {
   type BoundProcess,
   type BoundSpec,
@@ -33,6 +34,10 @@ export interface NatsOptions {
   readonly dataDir: string;
   /** The program; found by `findNatsServer` when absent. */
   readonly binary?: string;
+  /** Whether a missing program is downloaded. Default true. */
+  readonly bring?: boolean;
+  /** Told what takes time. */
+  readonly log?: (line: string) => void;
   /** Default "millrace". Must differ between the servers of a cluster. */
   readonly name?: string;
   /** Default 127.0.0.1. */
@@ -95,7 +100,7 @@ export interface RunningNats extends NatsUser {
  */
 export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
   const host = options.host ?? "127.0.0.1";
-  const binary = options.binary ?? (await requireBinary());
+  const binary = options.binary ?? (await requireBinary(options));
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const port = options.port || (await freePort(undefined, host));
   const monitorPort = options.monitorPort === 0 ? await freePort(undefined, host) : options.monitorPort;
@@ -227,7 +232,7 @@ export async function startNatsCluster(
   options: Omit<NatsOptions, "port" | "monitorPort" | "cluster" | "name"> & { readonly size?: number },
 ): Promise<NatsCluster> {
   const size = options.size ?? 3;
-  const binary = options.binary ?? (await requireBinary());
+  const binary = options.binary ?? (await requireBinary(options));
   const accounts = options.accounts ?? [
     { name: "MILLRACE", user: "millrace", password: randomBytes(24).toString("base64url") },
   ];
@@ -283,14 +288,8 @@ export async function endOrphanedNats(dataDir: string): Promise<void> {
 
 /** User and password from a 0600 file, made on first use. */
 export function keptCredentials(file: string): NatsUser {
-  try {
-    return JSON.parse(readFileSync(file, "utf8")) as NatsUser;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  const made: NatsUser = { user: "millrace", password: randomBytes(24).toString("base64url") };
-  writeFileSync(file, `${JSON.stringify(made)}\n`, { mode: 0o600 });
-  return made;
+  ensureSecret(file, () => JSON.stringify({ user: "millrace", password: randomBytes(24).toString("base64url") }));
+  return JSON.parse(readFileSync(file, "utf8")) as NatsUser;
 }
 
 /** Removes everything the server keeps in its folder. It must have ended. */
@@ -307,8 +306,8 @@ export function tail(file: string, lines = 20): string {
   }
 }
 
-async function requireBinary(): Promise<string> {
-  const found = await findNatsServer({ bring: true });
+async function requireBinary({ bring = true, log }: Pick<NatsOptions, "bring" | "log">): Promise<string> {
+  const found = await findNatsServer({ bring, ...(log ? { log } : {}) });
   if (found.path === undefined) throw new Error(`NATS server: ${found.why} ${found.install}`);
   return found.path;
 }

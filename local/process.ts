@@ -4,8 +4,9 @@
  * pipe and signals the child when the pipe closes.
  */
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import type { Socket } from "node:net";
+import { dirname, isAbsolute } from "node:path";
 
 /** How a process ended: exactly one of the two is set. */
 export interface Exit {
@@ -31,6 +32,8 @@ export interface BoundSpec {
   readonly stopSignal?: NodeJS.Signals;
   /** How long the child may take to end before SIGKILL, in milliseconds. Default 10 000. */
   readonly stopTimeoutMs?: number;
+  /** Standard input is a pipe that closes when this process dies: for programs that heed it. Default: nothing to read. */
+  readonly inputPipe?: boolean;
 }
 
 export interface BoundProcess {
@@ -54,7 +57,8 @@ let setprivPath: string | null | undefined;
 export function findSetpriv(): string | null {
   if (setprivPath !== undefined) return setprivPath;
   setprivPath = null;
-  if (process.platform === "linux") {
+  // MILLRACE_WITHOUT_SETPRIV: the other way can then be tried where setpriv is.
+  if (process.platform === "linux" && !process.env.MILLRACE_WITHOUT_SETPRIV) {
     for (const path of ["/usr/bin/setpriv", "/bin/setpriv", "setpriv"]) {
       const probe = spawnSync(path, ["--pdeathsig", "TERM", "true"], { stdio: "ignore", timeout: 5000 });
       if (probe.status === 0) {
@@ -72,6 +76,9 @@ export function findSetpriv(): string | null {
  * @throws Error when the command cannot be started at all (not found, not executable).
  */
 export async function startBound(spec: BoundSpec): Promise<BoundProcess> {
+  // Behind setpriv a missing program would only be an exit code.
+  if (isAbsolute(spec.command) && !existsSync(spec.command))
+    throw new Error(`${spec.name}: there is no ${spec.command}`);
   const deathSignal = spec.deathSignal ?? "SIGTERM";
   const setpriv = findSetpriv();
   let command = spec.command;
@@ -89,7 +96,7 @@ export async function startBound(spec: BoundSpec): Promise<BoundProcess> {
     mkdirSync(dirname(spec.logFile), { recursive: true });
     log = openSync(spec.logFile, "a", 0o600);
   }
-  const stdio: StdioOptions = log === undefined ? ["ignore", "inherit", "inherit"] : ["ignore", log, log];
+  const stdio: StdioOptions = [spec.inputPipe ? "pipe" : "ignore", log ?? "inherit", log ?? "inherit"];
   let child: ChildProcess;
   try {
     child = spawn(command, args, {
@@ -108,6 +115,7 @@ export async function startBound(spec: BoundSpec): Promise<BoundProcess> {
       reject(new Error(`${spec.name}: cannot start ${spec.command}: ${cause.message}`, { cause })),
     );
   });
+  child.stdin?.on("error", () => {}); // it may close it
   if (!setpriv) watchFromOutside(child, deathSignal, spec.stopTimeoutMs ?? 10_000);
   return boundTo(child, spec);
 }
@@ -153,7 +161,7 @@ while [ $i -lt ${seconds} ]; do sleep 1; kill -0 ${child.pid} 2>/dev/null || exi
 kill -KILL ${child.pid} 2>/dev/null`;
   const watcher = spawn("/bin/sh", ["-c", script], { stdio: ["pipe", "ignore", "ignore"], detached: true });
   watcher.unref();
-  (watcher.stdin as unknown as { unref(): void }).unref();
+  (watcher.stdin as unknown as Socket).unref();
   watcher.once("error", () => {});
   child.once("exit", () => watcher.kill("SIGKILL"));
 }
@@ -170,11 +178,17 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * When a process was started, in clock ticks since boot: with the pid it names a process for good, although pids are
- * used again. Undefined where there is no /proc or no such process.
+ * When a process was started: with the pid it names a process for good, although pids are used again. An opaque text;
+ * undefined when there is no such process.
  */
 export function startTime(pid: number): string | undefined {
-  return processState(pid)?.startTime;
+  return process.platform === "linux" ? processState(pid)?.startTime : ps("lstart=", pid) || undefined;
+}
+
+/** What `ps` says where there is no /proc; empty when it says nothing. */
+function ps(column: string, pid?: number): string {
+  const which = pid === undefined ? ["-ax"] : ["-p", `${pid}`];
+  return spawnSync("ps", [...which, "-o", column], { encoding: "utf8" }).stdout?.trim() ?? "";
 }
 
 function processState(pid: number): { state: string; startTime: string } | undefined {
@@ -188,14 +202,9 @@ function processState(pid: number): { state: string; startTime: string } | undef
   }
 }
 
-/** The pids of all living processes for which `accept` answers true. Linux only; elsewhere empty. */
+/** The pids of all living processes but this one for which `accept` answers true. */
 export function processesWhere(accept: (pid: number) => boolean): number[] {
-  let names: string[];
-  try {
-    names = readdirSync("/proc");
-  } catch {
-    return [];
-  }
+  const names = process.platform === "linux" ? readdirSync("/proc") : ps("pid=").split(/\s+/);
   return names
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
@@ -213,6 +222,7 @@ export function workingFolder(pid: number): string | undefined {
 
 /** The command line of a process, words joined by blanks; empty when unknown. */
 export function commandLine(pid: number): string {
+  if (process.platform !== "linux") return ps("command=", pid);
   try {
     return readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ").trim();
   } catch {

@@ -1,0 +1,194 @@
+/** The whole of one machine, with small services in place of the real ones: up, down, and every way to die. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import * as assert from "uvu/assert";
+import { testFolder } from "../tests/harness/servers.ts";
+import { suite, type TestContext } from "../tests/harness/suite.ts";
+import { freePort, isPortFree } from "./ports.ts";
+import { isAlive, waitFor } from "./process.ts";
+import { lastRunState, type RunningService, readRunState, stopRun } from "./run-state.ts";
+import { isToken } from "./secrets.ts";
+
+const script = fileURLToPath(new URL("./fixtures/up.ts", import.meta.url));
+const test = suite("platform", { timeoutMs: 90_000 });
+
+interface Up {
+  readonly child: ChildProcess;
+  readonly url: string;
+  readonly ownerTokenFile: string;
+  readonly services: readonly RunningService[];
+}
+
+function launch(dataDir: string, port: number, env: Record<string, string> = {}): ChildProcess {
+  return spawn(process.execPath, [script, dataDir, `${port}`], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+}
+
+async function up({ defer }: TestContext, dataDir: string, port: number, env?: Record<string, string>): Promise<Up> {
+  const child = launch(dataDir, port, env);
+  defer(() => end(child));
+  let errors = "";
+  child.stderr!.on("data", (chunk) => {
+    errors += chunk;
+  });
+  const line = await new Promise<string>((resolve, reject) => {
+    createInterface(child.stdout!).once("line", resolve);
+    child.once("exit", (code) => reject(new Error(`ended with ${code}: ${errors}`)));
+  });
+  return { child, ...(JSON.parse(line) as Omit<Up, "child">) };
+}
+
+/** What a start that must fail says, and its exit code. */
+async function refused(dataDir: string, port: number): Promise<{ code: number | null; text: string }> {
+  const child = launch(dataDir, port);
+  let text = "";
+  child.stderr!.on("data", (chunk) => {
+    text += chunk;
+  });
+  const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { code, text };
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGTERM");
+  await ended;
+}
+
+async function allGone(services: readonly RunningService[]): Promise<void> {
+  const gone = await waitFor(() => services.every(({ pid }) => !isAlive(pid!)), 10_000);
+  const left = services.filter(({ pid }) => isAlive(pid!)).map(({ name, pid }) => `${name} ${pid}`);
+  assert.ok(gone, `still there: ${left.join(", ")}`);
+  for (const { name, ports } of services) {
+    for (const port of Object.values(ports)) assert.ok(await isPortFree(port), `${name}'s port ${port} is not free`);
+  }
+}
+
+test("up: everything runs, and other terminals see it; down: all has ended and the ports are free", async (context) => {
+  const dataDir = join(testFolder("up"), "data");
+  const { child, url, ownerTokenFile, services } = await up(context, dataDir, await freePort());
+  assert.equal(
+    services.map(({ name, state }) => `${name} ${state}`),
+    ["nats ready", "postgres ready", "projector ready", "gateway ready"],
+  );
+  assert.is(readRunState(dataDir)?.pid, child.pid);
+  assert.is(readRunState(dataDir)?.facts.url, url);
+  const environment = (await (await fetch(`${url}/environment`)).json()) as Record<string, string>;
+  assert.match(environment.MILLRACE_NATS_URL!, /^nats:\/\/127\.0\.0\.1:\d+$/);
+  assert.match(environment.MILLRACE_POSTGRES_URL!, /^postgres:\/\/millrace:.+@127\.0\.0\.1:\d+\/millrace$/);
+  assert.is(environment.MILLRACE_OWNER_TOKEN_FILE, ownerTokenFile);
+  assert.is(await stopRun(dataDir), "stopped");
+  await allGone(services);
+  assert.is(readRunState(dataDir), undefined);
+  assert.is(await stopRun(dataDir), "nothing");
+  assert.match(readFileSync(join(dataDir, "logs", "gateway.log"), "utf8"), "ending in order");
+});
+
+test("secrets are made once, readable by their owner only", async (context) => {
+  const dataDir = join(testFolder("secrets"), "data");
+  const port = await freePort();
+  const first = await up(context, dataDir, port);
+  const token = readFileSync(first.ownerTokenFile, "utf8").trim();
+  assert.ok(isToken(token, "mrp"));
+  const folder = join(dataDir, "secrets");
+  assert.is(statSync(folder).mode & 0o777, 0o700);
+  assert.equal(readdirSync(folder).sort(), ["master.key", "nats.json", "owner.token", "postgres.password"]);
+  for (const name of readdirSync(folder)) assert.is(statSync(join(folder, name)).mode & 0o777, 0o600, name);
+  for (const name of ["run.json", "logs/nats.log", "logs/postgres.log"]) {
+    assert.not.match(readFileSync(join(dataDir, name), "utf8"), token);
+  }
+  await end(first.child);
+  const second = await up(context, dataDir, port);
+  assert.is(readFileSync(second.ownerTokenFile, "utf8").trim(), token);
+  // Same ports as before: an address noted somewhere stays good.
+  assert.equal(
+    second.services.slice(0, 2).map(({ ports }) => ports),
+    first.services.slice(0, 2).map(({ ports }) => ports),
+  );
+});
+
+for (const [how, env] of [
+  ["by the kernel's death signal", {}],
+  ["by watchers, where there is no death signal", { MILLRACE_WITHOUT_SETPRIV: "1" }],
+] as const) {
+  test(`kill -9 of the supervisor: its children end ${how}, and the next start is clean`, async (context) => {
+    const dataDir = join(testFolder("killed"), "data");
+    const port = await freePort();
+    const first = await up(context, dataDir, port, env);
+    first.child.kill("SIGKILL");
+    await allGone(first.services);
+    const second = await up(context, dataDir, port, env);
+    assert.is(second.services.length, 4);
+  });
+}
+
+test("kill -9 of everything at once: the next start is clean", async (context) => {
+  const dataDir = join(testFolder("crash"), "data");
+  const port = await freePort();
+  const first = await up(context, dataDir, port);
+  process.kill(first.child.pid!, "SIGKILL");
+  for (const { pid } of first.services) process.kill(pid!, "SIGKILL");
+  const second = await up(context, dataDir, port);
+  assert.is(second.services.length, 4);
+});
+
+test("a process that dies is started again, the others go on", async (context) => {
+  const dataDir = join(testFolder("restart"), "data");
+  const { services, url } = await up(context, dataDir, await freePort());
+  for (const name of ["nats", "postgres", "gateway"]) {
+    process.kill(services.find((service) => service.name === name)!.pid!, "SIGKILL");
+  }
+  const isBack = (name: string) => {
+    const now = readRunState(dataDir)?.services.find((service) => service.name === name);
+    return now?.state === "ready" && now.restarts === 1 && now.lastExit === "SIGKILL";
+  };
+  for (const name of ["nats", "postgres", "gateway"]) {
+    assert.ok(await waitFor(() => isBack(name), 20_000), `${name} is back`);
+  }
+  assert.is((await fetch(`${url}/readyz`)).status, 200);
+  const projector = readRunState(dataDir)!.services.find(({ name }) => name === "projector")!;
+  assert.is(projector.restarts, 0);
+});
+
+test("a second one on the same folder is refused, naming the first", async (context) => {
+  const dataDir = join(testFolder("twice"), "data");
+  const first = await up(context, dataDir, await freePort());
+  const { code, text } = await refused(dataDir, await freePort());
+  assert.is(code, 1);
+  assert.match(text, `as process ${first.child.pid}`);
+  assert.ok(isAlive(first.services[0]!.pid!));
+});
+
+test("a taken port is refused before anything is started", async ({ defer }) => {
+  const dataDir = join(testFolder("port"), "data");
+  const port = await freePort();
+  const other = createServer().listen(port, "127.0.0.1");
+  defer(() => other.close());
+  const { code, text } = await refused(dataDir, port);
+  assert.is(code, 1);
+  assert.match(text, `port ${port} is taken`);
+  assert.not.ok(existsSync(join(dataDir, "postgres")));
+});
+
+test("a service that does not come up: the end of its log, and nothing left running", async (context) => {
+  const dataDir = join(testFolder("broken"), "data");
+  const port = await freePort();
+  await end((await up(context, dataDir, port)).child);
+  writeFileSync(join(dataDir, "fail"), "");
+  const { code, text } = await refused(dataDir, port);
+  assert.is(code, 1);
+  assert.match(text, "projector does not start");
+  assert.match(text, "the file says that I am to fail");
+  assert.ok(lastRunState(dataDir)!.services.every(({ pid }) => pid === undefined || !isAlive(pid)));
+  rmSync(join(dataDir, "fail"));
+  await up(context, dataDir, port);
+});
+
+test.run();

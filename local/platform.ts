@@ -1,0 +1,244 @@
+/**
+ * The whole product on one machine: NATS server, PostgreSQL and the services as supervised processes, all state in one
+ * folder. What `mill up` starts.
+ */
+import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { endOrphanedNats, prepareNats } from "./nats.ts";
+import { freePort, isPortFree } from "./ports.ts";
+import { clearAfterCrash, preparePostgres } from "./postgres.ts";
+import type { Exit } from "./process.ts";
+import { lastRunState, type RunningService } from "./run-state.ts";
+import { ensureMasterKey, ensureOwnerToken } from "./secrets.ts";
+import type { Settings } from "./settings.ts";
+import { type ServiceSpec, Supervisor } from "./supervise.ts";
+
+/** A service of ours: a Node program that takes its settings from the environment and answers `/readyz`. */
+export interface ServiceEntry {
+  readonly name: string;
+  /** The path of its `main.ts`. */
+  readonly main: string;
+  /** The gateway listens on MILLRACE_PORT; the others only for probes, on MILLRACE_HEALTH_PORT. */
+  readonly isGateway?: boolean;
+}
+
+export interface PlatformOptions {
+  readonly settings: Settings;
+  /** Default: all services of the checkout that there are. */
+  readonly services?: readonly ServiceEntry[];
+  /** One line for people about what happens. */
+  readonly log?: (line: string) => void;
+  /** Added to the environment of every service. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** How long a service may take to become ready at its first start, in milliseconds. Default 60 000. */
+  readonly readyTimeoutMs?: number;
+}
+
+export interface Platform {
+  /** The gateway: `http://127.0.0.1:7400`. */
+  readonly url: string;
+  readonly dataDir: string;
+  readonly ownerTokenFile: string;
+  /** What runs now, in the order of the start. */
+  services(): RunningService[];
+  /** Stops all in reverse order; resolves when all have ended and the ports are free. */
+  stop(): Promise<void>;
+}
+
+const checkout = fileURLToPath(new URL("..", import.meta.url));
+
+/** The services that this checkout has, those that follow the log first and the gateway, the door, last. */
+export function checkoutServices(): ServiceEntry[] {
+  const names = ["projector", "orchestrator", "publisher", "device-agent", "gateway"];
+  return names
+    .map((name) => ({ name, main: join(checkout, "services", name, "main.ts"), isGateway: name === "gateway" }))
+    .filter((service) => existsSync(service.main));
+}
+
+/**
+ * Starts everything, and resolves when the gateway can serve its next request. Everything started ends with this
+ * process, however it ends.
+ * @throws Error in words for people: the folder is in use, the port is taken, a program is missing, a process does not
+ *   come up (with the end of its log). Then nothing is left running.
+ */
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const { settings } = options;
+  const log = options.log ?? (() => {});
+  const dataDir = resolve(settings.data);
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const supervisor = await Supervisor.open({ dataDir, log });
+  try {
+    if (settings.port !== 0 && !(await isPortFree(settings.port, settings.host))) {
+      throw new Error(
+        `port ${settings.port} is taken by another program: end that one, or choose another (--port, MILLRACE_PORT)`,
+      );
+    }
+    const port = settings.port || (await freePort());
+    const secrets = makeSecrets(dataDir, settings);
+    // The ports of before, where they are free: what still knows the old address finds it again.
+    const before = new Map(lastRunState(dataDir)?.services.map((service) => [service.name, service.ports]));
+    const nats = await natsService(dataDir, settings, before.get("nats")?.nats, log);
+    const postgres = await postgresService(dataDir, settings, before.get("postgres")?.postgres);
+    log("starting NATS and PostgreSQL");
+    await supervisor.start(...[nats.spec, postgres.spec].filter((spec) => spec !== undefined));
+    const environment: Record<string, string | undefined> = {
+      ...process.env,
+      ...options.env,
+      MILLRACE_DATA: dataDir,
+      MILLRACE_HOST: settings.host,
+      MILLRACE_LOG_LEVEL: settings.logLevel,
+      MILLRACE_NATS_URL: nats.url,
+      MILLRACE_NATS_USER: nats.user,
+      MILLRACE_NATS_PASSWORD: nats.password,
+      MILLRACE_POSTGRES_URL: postgres.url,
+      MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
+      MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
+    };
+    const timeoutMs = options.readyTimeoutMs ?? 60_000;
+    const all = options.services ?? checkoutServices();
+    const specs = await Promise.all(
+      all.map((entry) => serviceSpec(entry, environment, port, settings.host, timeoutMs)),
+    );
+    const workers = specs.filter((_, index) => !all[index]!.isGateway);
+    const gateway = specs.filter((_, index) => all[index]!.isGateway);
+    if (workers.length > 0) log(`starting ${workers.map((spec) => spec.name).join(", ")}`);
+    await supervisor.start(...workers);
+    if (gateway.length > 0) log("starting gateway");
+    await supervisor.start(...gateway);
+    const url = `http://${reachable(settings.host)}:${port}`;
+    supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile });
+    return {
+      url,
+      dataDir,
+      ownerTokenFile: secrets.ownerTokenFile,
+      services: () => supervisor.services(),
+      stop: () => supervisor.stop(),
+    };
+  } catch (error) {
+    await supervisor.stop();
+    throw error;
+  }
+}
+
+function makeSecrets(dataDir: string, settings: Settings): { masterKeyFile: string; ownerTokenFile: string } {
+  const folder = join(dataDir, "secrets");
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  chmodSync(folder, 0o700);
+  const masterKeyFile = settings.masterKeyFile ?? join(folder, "master.key");
+  const ownerTokenFile = settings.ownerTokenFile ?? join(folder, "owner.token");
+  ensureMasterKey(masterKeyFile);
+  ensureOwnerToken(ownerTokenFile);
+  return { masterKeyFile, ownerTokenFile };
+}
+
+interface Server {
+  /** Undefined when the server is the user's own. */
+  readonly spec: ServiceSpec | undefined;
+  readonly url: string;
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
+}
+
+async function natsService(
+  dataDir: string,
+  settings: Settings,
+  before: number | undefined,
+  log: (line: string) => void,
+): Promise<Server> {
+  if (settings.natsUrl) {
+    return { spec: undefined, url: settings.natsUrl, user: settings.natsUser, password: settings.natsPassword };
+  }
+  const folder = join(dataDir, "nats");
+  const prepared = await prepareNats({
+    dataDir: folder,
+    credentialsFile: join(dataDir, "secrets", "nats.json"),
+    logFile: join(dataDir, "logs", "nats.log"),
+    port: settings.natsPort || (await freePort(before)),
+    sync: settings.natsSync,
+    ...(settings.natsServer ? { binary: settings.natsServer } : {}),
+    ...(settings.natsMonitorPort === undefined ? {} : { monitorPort: settings.natsMonitorPort }),
+    ...(settings.natsMemory ? { memoryLimit: settings.natsMemory } : {}),
+    bring: settings.bring,
+    log,
+  });
+  const monitor = prepared.monitorPort === undefined ? {} : { monitor: prepared.monitorPort };
+  const spec: ServiceSpec = {
+    ...prepared.spec,
+    name: "nats",
+    ready: prepared.ready,
+    beforeStart: () => endOrphanedNats(folder),
+    ports: { nats: prepared.port, ...monitor },
+  };
+  return { spec, url: prepared.url, user: prepared.user, password: prepared.password };
+}
+
+async function postgresService(dataDir: string, settings: Settings, before: number | undefined): Promise<Server> {
+  if (settings.postgresUrl) return { spec: undefined, url: settings.postgresUrl };
+  const prepared = await preparePostgres({
+    dataDir: join(dataDir, "postgres"),
+    passwordFile: join(dataDir, "secrets", "postgres.password"),
+    logFile: join(dataDir, "logs", "postgres.log"),
+    port: settings.postgresPort || (await freePort(before)),
+  });
+  const spec: ServiceSpec = {
+    ...prepared.spec,
+    name: "postgres",
+    ready: prepared.ready,
+    beforeStart: () => clearAfterCrash(prepared.dataDir),
+    ports: { postgres: prepared.port },
+  };
+  return { spec, url: prepared.url };
+}
+
+async function serviceSpec(
+  entry: ServiceEntry,
+  environment: Readonly<Record<string, string | undefined>>,
+  gatewayPort: number,
+  host: string,
+  timeoutMs: number,
+): Promise<ServiceSpec> {
+  const port = entry.isGateway ? gatewayPort : await freePort();
+  const probe = entry.isGateway ? reachable(host) : "127.0.0.1";
+  return {
+    name: entry.name,
+    command: process.execPath,
+    args: [entry.main],
+    inputPipe: true,
+    env: {
+      ...environment,
+      MILLRACE_PARENT_PIPE: "1",
+      ...(entry.isGateway ? { MILLRACE_PORT: `${port}` } : { MILLRACE_HEALTH_PORT: `${port}` }),
+    },
+    ports: entry.isGateway ? { http: port } : { health: port },
+    ready: (exited) => readyOverHttp(`http://${probe}:${port}/readyz`, timeoutMs, exited),
+    stopTimeoutMs: 10_000,
+  };
+}
+
+/** The name under which this machine reaches a server that listens on this address, as it stands in a URL. */
+function reachable(host: string): string {
+  if (host === "0.0.0.0" || host === "::") return "127.0.0.1";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** Resolves when the address answers 200. */
+async function readyOverHttp(url: string, timeoutMs: number, exited: () => Exit | undefined): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  let last = "no answer";
+  while (Date.now() < deadline) {
+    const exit = exited();
+    if (exit) throw new Error(`it ended (${exit.signal ?? `code ${exit.code}`})`);
+    try {
+      const answer = await fetch(url, { signal: AbortSignal.timeout(2000) });
+      const body = await answer.text();
+      if (answer.status === 200) return;
+      last = `${answer.status} ${body.slice(0, 500)}`;
+    } catch (error) {
+      const cause = (error as { cause?: { message?: string } }).cause;
+      last = cause?.message || (error as Error).message;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${url} is not ready after ${timeoutMs / 1000} s: ${last}`);
+}
