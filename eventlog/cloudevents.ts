@@ -1,0 +1,152 @@
+/**
+ * CloudEvents 1.0 over NATS, binary mode: each attribute a header `ce-<name>`, the body is the data. Names are written in
+ * lower case always: NATS compares them exactly.
+ */
+import { type CloudEvent, feedSubject } from "@millrace/contracts/events.ts";
+import { encodePosition, type LogPlace } from "@millrace/contracts/position.ts";
+import type { Actor } from "@millrace/domain/decider.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import { headers, type MsgHdrs } from "@nats-io/transport-node";
+import type { StoredCommit } from "./commit.ts";
+import { upcast } from "./upcast.ts";
+
+/** Beside the attributes: id of the event that stands before it in the context's feed. By it a reader knows that it missed none. */
+export const PREVIOUS = "Millrace-Previous";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+/** Space, quote, percent and everything outside U+0021 to U+007E, as UTF-8 in upper-case hexadecimal. */
+export function encodeHeader(value: string): string {
+  if (/^[!#$&-~]*$/.test(value)) return value;
+  let encoded = "";
+  for (const byte of encoder.encode(value)) {
+    const plain = byte >= 0x21 && byte <= 0x7e && byte !== 0x22 && byte !== 0x25;
+    encoded += plain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return encoded;
+}
+
+/** @throws TypeError when the bytes are no UTF-8 */
+export function decodeHeader(value: string): string {
+  if (!value.includes("%")) return value;
+  const bytes: number[] = [];
+  for (let i = 0; i < value.length; i++) {
+    const hex = value[i] === "%" ? /^[0-9a-f]{2}/i.exec(value.slice(i + 1, i + 3)) : null;
+    if (hex === null) bytes.push(...encoder.encode(value[i]!));
+    else {
+      bytes.push(Number.parseInt(hex[0], 16));
+      i += 2;
+    }
+  }
+  return decoder.decode(new Uint8Array(bytes));
+}
+
+export const placeText = ({ seq, index }: LogPlace): string => `${seq}.${index}`;
+
+/** @returns undefined when the text is no place */
+export function parsePlace(text: string | undefined): LogPlace | undefined {
+  const match = text === undefined ? null : /^(\d{1,15})\.(\d{1,4})$/.exec(text);
+  return match === null ? undefined : { seq: Number(match[1]), index: Number(match[2]) };
+}
+
+const actorText = ({ kind, id, name }: Actor): string => `${kind}:${id}:${name}`;
+
+export interface FeedMessage {
+  readonly place: LogPlace;
+  readonly subject: string;
+  readonly data: Uint8Array;
+  readonly headers: MsgHdrs;
+}
+
+/**
+ * The public form of one event of a commit.
+ * @returns undefined when the event is not public
+ * @throws UnknownEvent for a type or version that this release does not know; whatever the mapping throws
+ */
+export function toFeedMessage(kind: Kind, commit: StoredCommit, index: number): FeedMessage | undefined {
+  const event = upcast(kind, commit, commit.events[index]!);
+  const declared = kind.events[event.type]!;
+  if (declared.toPublic === null) return undefined;
+  const form = kind.publicEvents[event.type];
+  if (form === undefined) throw new Error(`${commit.context}.${commit.kind}.${event.type} has no public form`);
+  const data = JSON.stringify(declared.toPublic === undefined ? event.data : declared.toPublic(event.data));
+  const place: LogPlace = { seq: commit.seq, index };
+  const { organisation, context, aggregate } = commit;
+  const h = headers();
+  const attribute = (name: string, value: string) => h.set(`ce-${name}`, encodeHeader(value));
+  attribute("specversion", "1.0");
+  attribute("id", placeText(place));
+  attribute("source", `/organisations/${organisation}/${context}/${commit.kind}/${aggregate}`);
+  attribute("type", `millrace.${context}.${event.type}.v${form.version}`);
+  attribute("time", new Date(commit.time).toISOString());
+  attribute("datacontenttype", "application/json");
+  attribute("actor", actorText(commit.actor));
+  attribute("correlationid", commit.correlation);
+  attribute("causationid", commit.causation);
+  attribute("position", encodePosition({ [context]: place }));
+  if (commit.trace !== undefined) attribute("traceparent", commit.trace);
+  return {
+    place,
+    subject: feedSubject(organisation, context, commit.kind, aggregate, event.type),
+    data: encoder.encode(data),
+    headers: h,
+  };
+}
+
+/** An event as it stands on FEED. */
+export class FeedEvent {
+  /** Sequence on FEED; means nothing outside. */
+  readonly seq: number;
+  readonly place: LogPlace;
+  /** Place of the event before it in the context's feed; undefined before the first. */
+  readonly previous: LogPlace | undefined;
+  readonly organisation: string;
+  readonly context: string;
+  readonly kind: string;
+  /** Id of the aggregate. */
+  readonly id: string;
+  readonly type: string;
+  readonly bytes: number;
+  readonly #headers: MsgHdrs;
+  readonly #data: Uint8Array;
+  #json: string | undefined;
+
+  /** @throws TypeError when the message is no event of a feed */
+  constructor(subject: string, seq: number, h: MsgHdrs, data: Uint8Array) {
+    const parts = subject.split(".");
+    const place = parsePlace(h.get("ce-id"));
+    if (parts[0] !== "feed" || parts.length !== 6 || place === undefined) {
+      throw new TypeError(`message ${seq} on ${subject} is no event of a feed`);
+    }
+    this.seq = seq;
+    this.place = place;
+    this.previous = parsePlace(h.get(PREVIOUS));
+    this.organisation = parts[1]!;
+    this.context = parts[2]!;
+    this.kind = parts[3]!;
+    this.id = parts[4]!;
+    this.type = parts[5]!;
+    this.bytes = data.length;
+    this.#headers = h;
+    this.#data = data;
+  }
+
+  /** The event in structured mode, as text: made once, however many it is sent to. */
+  get json(): string {
+    this.#json ??= `${JSON.stringify(this.#attributes()).slice(0, -1)},"data":${decoder.decode(this.#data)}}`;
+    return this.#json;
+  }
+
+  get event(): CloudEvent {
+    return JSON.parse(this.json) as CloudEvent;
+  }
+
+  #attributes(): Record<string, string> {
+    const attributes: Record<string, string> = {};
+    for (const name of this.#headers.keys()) {
+      if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(this.#headers.get(name));
+    }
+    return attributes;
+  }
+}
