@@ -1,16 +1,38 @@
 /** What can be asked about work. */
 import type { View } from "../view.ts";
 import { type ItemState, item } from "./item.ts";
+import { type TypeState, type } from "./type.ts";
 
 const workItems: View<ItemState> = {
   name: "work_items",
   version: 1,
   kind: item,
   columns: {
-    type: { type: "text", value: (state) => state.type, filter: true, index: true },
+    state: { type: "text", value: (state) => state.state, filter: true },
+    group: { type: "text", value: (state) => state.group, filter: true, index: true },
+    type: { type: "text", value: (state) => state.type, filter: true },
+    assignee: { type: "text[]", value: (state) => state.assignees, filter: true, index: true },
+    label: { type: "text[]", value: (state) => state.labels, filter: true },
+    createdBy: { type: "text", value: (state) => state.createdBy?.id ?? "", filter: true },
+    priority: { type: "text", value: (state) => state.priority, filter: true },
     title: { type: "text", value: (state) => state.title, sort: true },
+    due: { type: "text", value: (state) => state.dueOn, sort: true },
   },
-  search: (state) => ({ title: state.title, text: "" }),
+  search: ({ title, description, notes, comments }) => ({
+    title,
+    text: [description, notes, ...comments.map(({ text }) => text)].filter((text) => text !== "").join("\n"),
+  }),
 };
 
-export const workViews: ReadonlyArray<View> = [workItems];
+const workTypes: View<TypeState> = {
+  name: "work_types",
+  version: 1,
+  kind: type,
+  columns: {
+    name: { type: "text", value: (state) => state.spec?.name ?? "", filter: true, sort: true },
+    title: { type: "text", value: (state) => state.spec?.title ?? "", sort: true },
+  },
+  search: ({ spec }) => ({ title: spec?.title ?? "", text: [spec?.name, spec?.description].join("\n") }),
+};
+
+export const workViews: ReadonlyArray<View> = [workItems, workTypes];

@@ -1,0 +1,68 @@
+/** The rules of a work item's checklist. */
+import { LIMITS } from "@millrace/contracts/work/values.ts";
+import { type Decision, type Refusal, rule } from "../decider.ts";
+import * as field from "./fields.ts";
+import type { ChangeLine, ChecklistCommand } from "./item-command.ts";
+import type { ItemEvent, ItemState, Line } from "./item-state.ts";
+
+type Answer = Decision<ItemEvent>;
+
+const noLine: Refusal = { refused: "not-found", reason: "There is no such line in this checklist." };
+const required = (line: Line) =>
+  rule(
+    "line-required-by-type",
+    `The type of work requires the line "${line.text}".`,
+    "Tick it when it is done, or have the gate checklist_complete waived with a reason.",
+  );
+
+export function decideChecklist(command: ChecklistCommand, { checklist }: ItemState): Answer {
+  const { line: id } = command;
+  const line = checklist.find((candidate) => candidate.id === id);
+  if (command.do === "addLine") {
+    const { text, required: isRequired = false, index = checklist.length } = command;
+    const refusal = new field.Faults().check("/text", field.lineText, text).refusal();
+    if (refusal !== undefined) return refusal;
+    if (line !== undefined) {
+      return {
+        refused: "conflict",
+        reason: "A line with this id exists already.",
+        fix: "Use another Idempotency-Key.",
+      };
+    }
+    if (checklist.length >= LIMITS.lines) {
+      return rule("checklist-full", `A checklist has at most ${LIMITS.lines} lines.`, "Remove a line first.");
+    }
+    const place = clamp(index, checklist.length);
+    return { events: [{ type: "ChecklistLineAdded", data: { line: id, text, required: isRequired, index: place } }] };
+  }
+  if (line === undefined) return noLine;
+  switch (command.do) {
+    case "changeLine":
+      return changeLine(command, line);
+    case "removeLine":
+      if (line.required && line.fromType) return required(line);
+      return { events: [{ type: "ChecklistLineRemoved", data: { line: id, text: line.text } }] };
+    case "moveLine": {
+      const place = clamp(command.index, checklist.length - 1);
+      if (checklist[place] === line) return { events: [] };
+      return { events: [{ type: "ChecklistLineMoved", data: { line: id, text: line.text, index: place } }] };
+    }
+  }
+}
+
+function changeLine({ text, done }: ChangeLine, line: Line): Answer {
+  const refusal = new field.Faults().check("/text", field.lineText, text).refusal();
+  if (refusal !== undefined) return refusal;
+  const events: ItemEvent[] = [];
+  const reworded = text !== undefined && text !== line.text;
+  if (reworded) {
+    if (line.required && line.fromType) return required(line);
+    events.push({ type: "ChecklistLineReworded", data: { line: line.id, from: line.text, text } });
+  }
+  const now = { line: line.id, text: text ?? line.text };
+  if (done === true && !line.done) events.push({ type: "ChecklistLineTicked", data: now });
+  if (done === false && line.done) events.push({ type: "ChecklistLineUnticked", data: now });
+  return { events };
+}
+
+const clamp = (index: number, last: number): number => Math.max(0, Math.min(Math.trunc(index), last));

@@ -1,0 +1,133 @@
+/** Events of a work item in the log: today's version, an example of each, and how a person would say it. */
+import * as shape from "@millrace/contracts/work/events.ts";
+import type * as Schema from "effect/Schema";
+import type { EventDeclaration } from "../kind.ts";
+import type { ItemEventType } from "./item-state.ts";
+
+const QUOTE_MOST = 80;
+
+/** The beginning of a text, as one line: sentences are headings, the whole text is in the event. */
+export const excerpt = (text: string): string => {
+  const line = text.replaceAll(/\s+/g, " ").trim();
+  const points = [...line];
+  return points.length <= QUOTE_MOST ? line : `${points.slice(0, QUOTE_MOST - 1).join("")}…`;
+};
+
+export const listed = (words: ReadonlyArray<string>): string =>
+  words.length < 2 ? (words[0] ?? "nobody") : `${words.slice(0, -1).join(", ")} and ${words[words.length - 1]}`;
+
+/** An event whose log form is its public form, in its first version. */
+export const first = <T>(
+  data: Schema.Codec<T, unknown, never, never>,
+  example: T,
+  sentence: (data: T) => string,
+): EventDeclaration => ({ version: 1, data, examples: { 1: example }, sentence });
+
+const line = "lin_01kajzq4v0e8r9t2m5x7c3d6fg";
+const comment = "cmt_01kajzq4v0e8r9t2m5x7c3d6fg";
+
+export const itemEventDeclarations: Readonly<Record<ItemEventType, EventDeclaration>> = {
+  ItemOpened: first(
+    shape.ItemOpened,
+    {
+      type: "task",
+      title: "Renew the certificate",
+      description: "It runs out on the first.",
+      notesTemplate: "## What was done\n",
+      assignees: ["ada"],
+      labels: ["area/network"],
+      priority: "high",
+      dueOn: "2027-01-31",
+      state: "todo",
+      stateTitle: "To do",
+      group: "unstarted",
+      checklist: [{ id: line, text: "Tell the people who use it", required: true }],
+    },
+    ({ type, title }) => `opened the ${type} "${title}"`,
+  ),
+  ItemRetitled: first(
+    shape.ItemRetitled,
+    { title: "Renew both certificates" },
+    ({ title }) => `renamed it to "${title}"`,
+  ),
+  ItemDescribed: first(shape.ItemDescribed, { description: "It runs out." }, ({ description }) =>
+    description === "" ? "emptied the description" : `described it: "${excerpt(description)}"`,
+  ),
+  NotesWritten: first(shape.NotesWritten, { notes: "Renewed for a year." }, ({ notes }) =>
+    notes === "" ? "emptied the notes" : `wrote the notes: "${excerpt(notes)}"`,
+  ),
+  PrioritySet: first(shape.PrioritySet, { priority: "urgent" }, ({ priority }) =>
+    priority === null ? "took the priority off" : `set the priority to ${priority}`,
+  ),
+  DueDateSet: first(shape.DueDateSet, { dueOn: "2027-01-31" }, ({ dueOn }) =>
+    dueOn === null ? "took the due date off" : `made it due on ${dueOn}`,
+  ),
+  ItemAssigned: first(
+    shape.ItemAssigned,
+    { assignees: ["ada"] },
+    ({ assignees }) => `assigned it to ${listed(assignees)}`,
+  ),
+  ItemUnassigned: first(
+    shape.ItemUnassigned,
+    { assignees: ["ada"] },
+    ({ assignees }) => `took it from ${listed(assignees)}`,
+  ),
+  ItemLabelled: first(shape.ItemLabelled, { labels: ["urgent"] }, ({ labels }) => `labelled it ${listed(labels)}`),
+  ItemUnlabelled: first(
+    shape.ItemUnlabelled,
+    { labels: ["urgent"] },
+    ({ labels }) => `took off the ${labels.length === 1 ? "label" : "labels"} ${listed(labels)}`,
+  ),
+  ChecklistLineAdded: first(
+    shape.ChecklistLineAdded,
+    { line, text: "Restart the server", required: false, index: 1 },
+    ({ text, required }) => `added the ${required ? "required line" : "line"} "${text}" to the checklist`,
+  ),
+  ChecklistLineTicked: first(
+    shape.ChecklistLineTicked,
+    { line, text: "Restart the server" },
+    ({ text }) => `ticked "${text}"`,
+  ),
+  ChecklistLineUnticked: first(
+    shape.ChecklistLineUnticked,
+    { line, text: "Restart the server" },
+    ({ text }) => `unticked "${text}"`,
+  ),
+  ChecklistLineReworded: first(
+    shape.ChecklistLineReworded,
+    { line, from: "Restart the server", text: "Restart both servers" },
+    ({ from, text }) => `changed the line "${from}" to "${text}"`,
+  ),
+  ChecklistLineMoved: first(
+    shape.ChecklistLineMoved,
+    { line, text: "Restart the server", index: 0 },
+    ({ text, index }) => `moved the line "${text}" to place ${index + 1}`,
+  ),
+  ChecklistLineRemoved: first(
+    shape.ChecklistLineRemoved,
+    { line, text: "Restart the server" },
+    ({ text }) => `removed the line "${text}" from the checklist`,
+  ),
+  ItemMoved: first(
+    shape.ItemMoved,
+    { from: "todo", to: "in-progress", title: "In progress", group: "started", reopened: false },
+    ({ title, reopened }) => `${reopened ? "reopened it, and moved it" : "moved it"} to "${title}"`,
+  ),
+  GateWaived: first(
+    shape.GateWaived,
+    { gate: "notes_present", reason: "It is written in the wiki" },
+    ({ gate, reason }) => `waived the gate ${gate}: ${excerpt(reason)}`,
+  ),
+  ItemCommented: first(
+    shape.ItemCommented,
+    { comment, text: "The new one is in place." },
+    ({ text }) => `commented: "${excerpt(text)}"`,
+  ),
+  CommentEdited: first(
+    shape.CommentEdited,
+    { comment, text: "The new one is in place, at last." },
+    ({ text }) => `edited a comment: "${excerpt(text)}"`,
+  ),
+  CommentRemoved: first(shape.CommentRemoved, { comment }, () => "removed a comment"),
+  ItemDeleted: first(shape.ItemDeleted, { title: "Renew the certificate" }, ({ title }) => `deleted "${title}"`),
+};
