@@ -23,7 +23,8 @@ const secretName = (name: string): boolean => SECRET_NAME.test(name.toLowerCase(
 const SECRET_TEXT: ReadonlyArray<readonly [RegExp, string]> = [
   [/\bmr[a-z]_[0-9A-Za-z_-]{8,}/g, REDACTED],
   [/\b(Bearer|Basic|Digest)\s+[0-9A-Za-z+/=._~-]{6,}/gi, `$1 ${REDACTED}`],
-  [/([a-z][a-z0-9+.-]*:\/\/)[^/\s:@]*:[^/\s@]+@/gi, `$1${REDACTED}@`],
+  // A slash is not allowed in a password there, but generated ones are pasted as they are.
+  [/([a-z][a-z0-9+.-]*:\/\/)[^/\s:@"]*:[^\s@"]+@/gi, `$1${REDACTED}@`],
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, REDACTED],
   [
     /\b((?:[\w-]*(?:password|passwd|passphrase|secret|token|api_?key))["']?\s*[=:]\s*["']?)[^\s"'&,;}]+/gi,
@@ -32,7 +33,7 @@ const SECRET_TEXT: ReadonlyArray<readonly [RegExp, string]> = [
 ];
 
 /** Whether a line needs a closer look at all: most do not, and cost one pass. */
-const SUSPICIOUS = /pass|pwd|secret|token|auth|cookie|credential|key|mr[a-z]_|bearer|basic|digest|:\/\/[^/\s"]*@/i;
+const SUSPICIOUS = /pass|pwd|secret|token|auth|cookie|credential|key|mr[a-z]_|bearer|basic|digest|:\/\/[^\s"]*@/i;
 
 export function redactText(text: string): string {
   let clean = text;

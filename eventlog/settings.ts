@@ -122,7 +122,13 @@ export const Text = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLengt
 
 /** An integer within limits, both inclusive. */
 export const IntegerBetween = (minimum: number, maximum: number): Schema.Codec<number, string> =>
-  Schema.FiniteFromString.check(Schema.isInt(), Schema.isBetween({ minimum, maximum }));
+  // The pattern first: JavaScript reads a blank text as 0.
+  Schema.String.check(Schema.isPattern(/^-?[0-9]{1,15}$/u)).pipe(
+    Schema.decodeTo(Schema.Number.check(Schema.isBetween({ minimum, maximum })), {
+      decode: SchemaGetter.transform(Number),
+      encode: SchemaGetter.transform(String),
+    }),
+  );
 
 /** 0: any free port. */
 export const Port = IntegerBetween(0, 65_535);
