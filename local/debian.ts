@@ -14,6 +14,7 @@ const keyrings = ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/
 /**
  * Unpacks a package of the newest suite into `folder` (its files under `usr/…`); the folder appears whole or not at all.
  * @param check answers what is wrong with what was unpacked, or undefined.
+ * @param keyring whose keys apt trusts; default: the keyring of the system.
  * @returns what went wrong, in one sentence without a full stop, or undefined when the package is there.
  */
 export async function bringFromDebian(
@@ -21,6 +22,7 @@ export async function bringFromDebian(
   folder: string,
   log: (line: string) => void,
   check: (unpacked: string) => Promise<string | undefined>,
+  keyring = keyrings.find((path) => existsSync(path)),
 ): Promise<string | undefined> {
   if (
     process.platform !== "linux" ||
@@ -28,7 +30,6 @@ export async function bringFromDebian(
     !(await works("dpkg-deb", ["--version"]))
   )
     return "this machine has no apt";
-  const keyring = keyrings.find((path) => existsSync(path));
   if (!keyring) return "Debian's keyring is missing (apt-get install debian-archive-keyring)";
   const mirrors = mirrorCandidates(readSources());
   const lock = await waitForLock(`${folder}.lock`, 10 * 60_000);
@@ -98,12 +99,17 @@ async function download(
   for (const part of ["state/lists/partial", "cache/archives/partial", "package"])
     mkdirSync(join(apt, part), { recursive: true });
   const list = join(apt, "sources.list");
+  writeFileSync(join(apt, "status"), "");
   writeFileSync(list, `deb [signed-by=${keyring}] ${mirror} ${from} main\n`);
   const options = [
     ["Dir::State", join(apt, "state")],
     ["Dir::Cache", join(apt, "cache")],
     ["Dir::Etc::sourcelist", list],
     ["Dir::Etc::sourceparts", "-"],
+    // Neither what is installed nor the machine's pins have a say in which version is fetched.
+    ["Dir::State::status", join(apt, "status")],
+    ["Dir::Etc::preferences", "/dev/null"],
+    ["Dir::Etc::preferencesparts", "-"],
     ["Acquire::Languages", "none"],
     ["Acquire::Retries", "2"],
     ["Acquire::http::Timeout", "30"],

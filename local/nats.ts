@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { findNatsServer } from "./binaries.ts";
 import { probeNats } from "./nats-probe.ts";
 import { freePort } from "./ports.ts";
-import { ensureSecret } from "./secrets.ts";
 import {
   type BoundProcess,
   type BoundSpec,
@@ -18,6 +17,7 @@ import {
   processesWhere,
   startBound,
 } from "./process.ts";
+import { ensureSecret } from "./secrets.ts";
 
 export interface NatsUser {
   readonly user: string;
