@@ -3,9 +3,11 @@ import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
+import { systemApi } from "./system/api.ts";
 
 export class Api extends HttpApi.make("millrace")
   .add(identityApi)
+  .add(systemApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -28,7 +28,7 @@ export interface Circumstances {
 export interface EventMeta {
   readonly organisation: string;
   readonly actor: Actor;
-  /** RFC 3339: the log's own time where it is known, else when it was decided. */
+  /** RFC 3339: when it was decided. The log's own time, a moment later, is what `?at=` and the views' columns go by. */
   readonly time: string;
 }
 

@@ -78,17 +78,6 @@ export const CreatedToken = Schema.Struct({
   ),
 }).annotate({ identifier: "CreatedToken" });
 
-export const Secret = entity(Id("sec", "Secret id"), Schema.Struct({ name: Name }), Schema.Struct({})).annotate({
-  identifier: "Secret",
-  description: "A secret without its value, which is never shown",
-});
-
-const SecretValue = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(65_536)).annotate({
-  description: "The value: sealed before it is kept, and never shown again",
-});
-export const StoreSecret = Schema.Struct({ name: Name, value: SecretValue }).annotate({ identifier: "StoreSecret" });
-export const ReplaceSecret = Schema.Struct({ value: SecretValue }).annotate({ identifier: "ReplaceSecret" });
-
 export const Whoami = Schema.Struct({
   token: Schema.Struct({ id: Schema.String, name: Schema.String, expiresAt: Schema.optionalKey(Time) }),
   organisation: Schema.Struct({ id: Schema.String, name: Schema.String, title: Schema.String }),
@@ -97,7 +86,6 @@ export const Whoami = Schema.Struct({
 }).annotate({ identifier: "Whoami" });
 
 const tokens = `${ORGANISATION}/tokens` as const;
-const secrets = `${ORGANISATION}/secrets` as const;
 
 const organisationEndpoints = HttpApiGroup.make("identity")
   .add(
@@ -149,7 +137,7 @@ const organisationEndpoints = HttpApiGroup.make("identity")
     }).annotateMerge(says("identity:read", "What differs between two moments of an organisation")),
   );
 
-const tokenEndpoints = organisationEndpoints
+export const identityApi = organisationEndpoints
   .add(
     HttpApiEndpoint.post("createToken", tokens, {
       params: organisationParams,
@@ -194,60 +182,5 @@ const tokenEndpoints = organisationEndpoints
       query: diffQuery,
       success: Differences,
     }).annotateMerge(says("identity:tokens", "What differs between two moments of a token")),
-  );
-
-export const identityApi = tokenEndpoints
-  .add(
-    HttpApiEndpoint.post("storeSecret", secrets, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: StoreSecret,
-      success: created(Secret),
-    }).annotateMerge(says("identity:secrets", "Store a secret under a name")),
-  )
-  .add(
-    HttpApiEndpoint.put("replaceSecret", `${secrets}/:id`, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ReplaceSecret,
-      success: Secret,
-    }).annotateMerge(says("identity:secrets", "Give a secret another value")),
-  )
-  .add(
-    HttpApiEndpoint.get("listSecrets", secrets, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name") }),
-      success: page(Secret),
-    }).annotateMerge(says("identity:secrets", "List secrets, without their values")),
-  )
-  .add(
-    HttpApiEndpoint.get("getSecret", `${secrets}/:id`, {
-      params: entityParams,
-      query: readQuery,
-      success: Secret,
-    }).annotateMerge(says("identity:secrets", "A secret without its value, as it is or as it was")),
-  )
-  .add(
-    HttpApiEndpoint.delete("eraseSecret", `${secrets}/:id`, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("identity:secrets", "Erase a secret: its key is destroyed, nobody can read it again")),
-  )
-  .add(
-    HttpApiEndpoint.get("historyOfSecret", `${secrets}/:id/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("identity:secrets", "What happened to a secret")),
-  )
-  .add(
-    HttpApiEndpoint.get("diffSecret", `${secrets}/:id/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("identity:secrets", "What differs between two moments of a secret")),
   )
   .annotateMerge(OpenApi.annotations({ title: "Identity", description: "Who may do what" }));

@@ -4,7 +4,7 @@ import { type Organisation, organisation } from "./organisation.ts";
 import { type Secret, secret } from "./secret.ts";
 import { type Token, token } from "./token.ts";
 
-const organisations: View<Organisation> = {
+export const organisations: View<Organisation> = {
   name: "organisations",
   version: 1,
   kind: organisation,
@@ -16,7 +16,7 @@ const organisations: View<Organisation> = {
   search: (state) => ({ title: state.title, text: state.name }),
 };
 
-const tokens: View<Token> = {
+export const tokens: View<Token> = {
   name: "tokens",
   version: 1,
   kind: token,
@@ -28,7 +28,7 @@ const tokens: View<Token> = {
   search: (state) => ({ title: state.name, text: state.last8 }),
 };
 
-const secrets: View<Secret> = {
+export const secrets: View<Secret> = {
   name: "secrets",
   version: 1,
   kind: secret,

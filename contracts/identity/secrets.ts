@@ -1,0 +1,97 @@
+/** Secrets: stored, replaced, erased, never shown. */
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
+import * as OpenApi from "effect/http-api/OpenApi";
+import * as Schema from "effect/Schema";
+import {
+  changeHeaders,
+  commandHeaders,
+  created,
+  Differences,
+  diffQuery,
+  entity,
+  entityParams,
+  HistoryPage,
+  historyQuery,
+  listQuery,
+  ORGANISATION,
+  organisationParams,
+  page,
+  queryHeaders,
+  readQuery,
+  says,
+  textFilter,
+} from "../http.ts";
+import { Id, Name } from "../ids.ts";
+
+export const Secret = entity(Id("sec", "Secret id"), Schema.Struct({ name: Name }), Schema.Struct({})).annotate({
+  identifier: "Secret",
+  description: "A secret without its value, which is never shown",
+});
+
+const SecretValue = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(65_536)).annotate({
+  description: "The value: sealed before it is kept, and never shown again",
+});
+export const StoreSecret = Schema.Struct({ name: Name, value: SecretValue }).annotate({ identifier: "StoreSecret" });
+export const ReplaceSecret = Schema.Struct({ value: SecretValue }).annotate({ identifier: "ReplaceSecret" });
+
+const secrets = `${ORGANISATION}/secrets` as const;
+
+export const secretsApi = HttpApiGroup.make("secrets")
+  .add(
+    HttpApiEndpoint.post("storeSecret", secrets, {
+      params: organisationParams,
+      headers: commandHeaders,
+      payload: StoreSecret,
+      success: created(Secret),
+    }).annotateMerge(says("identity:secrets", "Store a secret under a name")),
+  )
+  .add(
+    HttpApiEndpoint.put("replaceSecret", `${secrets}/:id`, {
+      params: entityParams,
+      headers: changeHeaders,
+      payload: ReplaceSecret,
+      success: Secret,
+    }).annotateMerge(says("identity:secrets", "Give a secret another value")),
+  )
+  .add(
+    HttpApiEndpoint.get("listSecrets", secrets, {
+      params: organisationParams,
+      headers: queryHeaders,
+      query: listQuery({ name: textFilter("Its name") }),
+      success: page(Secret),
+    }).annotateMerge(says("identity:secrets", "List secrets, without their values")),
+  )
+  .add(
+    HttpApiEndpoint.get("getSecret", `${secrets}/:id`, {
+      params: entityParams,
+      query: readQuery,
+      success: Secret,
+    }).annotateMerge(says("identity:secrets", "A secret without its value, as it is or as it was")),
+  )
+  .add(
+    HttpApiEndpoint.delete("eraseSecret", `${secrets}/:id`, {
+      params: entityParams,
+      headers: changeHeaders,
+      success: HttpApiSchema.NoContent,
+    }).annotateMerge(says("identity:secrets", "Erase a secret: its key is destroyed, nobody can read it again")),
+  )
+  .add(
+    HttpApiEndpoint.get("historyOfSecret", `${secrets}/:id/history`, {
+      params: entityParams,
+      headers: queryHeaders,
+      query: historyQuery,
+      success: HistoryPage,
+    }).annotateMerge(says("identity:secrets", "What happened to a secret")),
+  )
+  .add(
+    HttpApiEndpoint.get("diffSecret", `${secrets}/:id/diff`, {
+      params: entityParams,
+      query: diffQuery,
+      success: Differences,
+    }).annotateMerge(says("identity:secrets", "What differs between two moments of a secret")),
+  )
+  .annotateMerge(
+    OpenApi.annotations({ title: "Secrets", description: "Named values that are sealed before they are kept" }),
+  );

@@ -1,0 +1,106 @@
+/** Who may do what: from a credential, a permission and the path to the caller, or the problem that says no. */
+import { allows, type Permission } from "@millrace/contracts/permissions.ts";
+import { Forbidden, NotFound, type Problem, Refused, Unauthenticated } from "@millrace/contracts/problems.ts";
+import type { Organisation } from "@millrace/domain/identity/organisation.ts";
+import type { Token } from "@millrace/domain/identity/token.ts";
+import { metrics } from "@millrace/eventlog/telemetry.ts";
+import { unavailable } from "./failures.ts";
+import type { IdentityDirectory } from "./identity.ts";
+import type { TokenUses } from "./uses.ts";
+
+export interface Need {
+  readonly permission: Permission | "public" | "authenticated";
+  /** Of the path; undefined where the path names none. */
+  readonly organisation: string | undefined;
+  /** Changes something: not in an archived organisation. */
+  readonly changes: boolean;
+}
+
+export interface Access {
+  readonly token: Token;
+  readonly organisation: Organisation | undefined;
+  /** The token holds the permission for single resources only: the resource has yet to be looked at. */
+  readonly narrow: boolean;
+}
+
+/** What concerns the whole installation is for its owner's tokens alone, whatever others were granted. */
+const ofInstallation = ({ permission, organisation }: Need): boolean =>
+  permission === "identity:install" || (permission.startsWith("system:") && organisation === undefined);
+
+const uses = {
+  accepted: metrics.tokenUses.labels({ outcome: "accepted" }),
+  expired: metrics.tokenUses.labels({ outcome: "expired" }),
+  revoked: metrics.tokenUses.labels({ outcome: "revoked" }),
+  unknown: metrics.tokenUses.labels({ outcome: "unknown" }),
+  malformed: metrics.tokenUses.labels({ outcome: "unknown" }),
+};
+
+const REFUSED = {
+  expired: "The token has expired.",
+  revoked: "The token was revoked.",
+  unknown: "The token is not known here.",
+  malformed: "This is no token: it was mistyped or cut off.",
+};
+
+const GET_ONE = "Send `Authorization: Bearer <token>`; `mill tokens create` or whoever runs this gives you one.";
+
+/**
+ * @param credential the token's secret, "" when none was sent
+ * @returns the access, or the problem to answer with
+ */
+export function admit(
+  identity: IdentityDirectory,
+  counted: TokenUses,
+  credential: string,
+  need: Need,
+): Access | Problem {
+  const trouble = identity.trouble;
+  if (trouble !== undefined) return unavailable("identity", `Nobody can be authorised at this moment: ${trouble}.`);
+  if (credential === "") return new Unauthenticated({ detail: "No token was sent.", fix: GET_ONE });
+  const now = Date.now();
+  const found = identity.authenticate(credential, now);
+  if ("failed" in found) {
+    uses[found.failed].inc();
+    return new Unauthenticated({ detail: REFUSED[found.failed], fix: GET_ONE });
+  }
+  uses.accepted.inc();
+  const { token } = found;
+  counted.used(token, now);
+
+  const organisation = need.organisation === undefined ? undefined : identity.organisation(need.organisation);
+  if (need.organisation !== undefined) {
+    // Somebody else's organisation answers as if there were none.
+    const visible = organisation !== undefined && (token.installation || organisation.id === token.organisation);
+    if (!visible) return new NotFound({ detail: "There is no such organisation." });
+  }
+  const narrow = holds(token, need, organisation);
+  if (narrow === undefined) return forbidden(need.permission);
+  if (need.changes && organisation?.archivedAt != null && !endsAccess(need)) return ARCHIVED;
+  return { token, organisation, narrow };
+}
+
+/** @returns undefined: not at all; false: for everything; true: for single resources */
+function holds(token: Token, need: Need, organisation: Organisation | undefined): boolean | undefined {
+  if (need.permission === "public" || need.permission === "authenticated") return false;
+  if (ofInstallation(need) && !token.installation) return undefined;
+  if (allows(token.grants, need.permission, [organisation?.id ?? token.organisation])) return false;
+  const single = token.grants.filter((grant) => grant.includes("@")).map((grant) => grant.slice(0, grant.indexOf("@")));
+  return allows(single, need.permission, []) ? true : undefined;
+}
+
+export const forbidden = (permission: string): Forbidden =>
+  new Forbidden({
+    permission,
+    detail: `It takes the permission ${permission}.`,
+    fix: "Use a token that holds it, or have somebody with `identity:tokens` make one.",
+  });
+
+/** A leaked token of an archived organisation can still be revoked. */
+const endsAccess = (need: Need): boolean => need.permission === "identity:tokens";
+
+const ARCHIVED = new Refused({
+  rule: "organisation-archived",
+  reason: "The organisation is archived: it can be read, and changed no more.",
+  detail: "The organisation is archived: it can be read, and changed no more.",
+  fix: "Work in another organisation.",
+});

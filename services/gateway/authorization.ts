@@ -1,0 +1,131 @@
+/** The one middleware of the API: who asks, whether they may, what they send; and every failure as a problem. */
+import { Authorization } from "@millrace/contracts/http.ts";
+import { isId } from "@millrace/contracts/ids.ts";
+import { allows, type Permission, Requires } from "@millrace/contracts/permissions.ts";
+import { NotFound, PROBLEMS, type Problem } from "@millrace/contracts/problems.ts";
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import * as Context from "effect/Context";
+import * as Effect from "effect/Effect";
+import * as Fiber from "effect/Fiber";
+import * as HttpRouter from "effect/http/HttpRouter";
+import { HttpServerRequest } from "effect/http/HttpServerRequest";
+import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
+import { HttpApiSchemaError } from "effect/http-api/HttpApiError";
+import type * as HttpApiGroup from "effect/http-api/HttpApiGroup";
+import * as Layer from "effect/Layer";
+import * as Redacted from "effect/Redacted";
+import { admit, forbidden } from "./access.ts";
+import { type Asked, askedOf } from "./asked.ts";
+import { checkBody } from "./body.ts";
+import { answerProblem, problemOf, problemOfSchema } from "./failures.ts";
+import { type Gateway, resolve } from "./gateway.ts";
+
+/** What the middleware needs of an endpoint, worked out once. */
+interface Rule {
+  readonly permission: Permission | "public" | "authenticated";
+  readonly changes: boolean;
+  /** For metrics and traces: `/v1/organisations/{org}/work-items/{id}` */
+  readonly route: string;
+  /** Kind of what `{id}` names, for grants on single resources. */
+  readonly kind: Kind | undefined;
+}
+
+const KINDS = new Map(
+  Object.values(CONTEXTS)
+    .flatMap((context) => Object.values(context.kinds))
+    .map((kind) => [kind.collection, kind] as const),
+);
+
+/** @throws Error for an endpoint that does not say who may call it */
+function ruleOf(endpoint: HttpApiEndpoint.Top, group: HttpApiGroup.Top): Rule {
+  const permission = Context.getOrUndefined(Context.merge(group.annotations, endpoint.annotations), Requires);
+  if (permission === undefined) throw new Error(`the endpoint ${endpoint.identifier} does not say who may call it`);
+  const collection = /\/([a-z-]+)\/:id(\/|$)/.exec(endpoint.path)?.[1];
+  return {
+    permission,
+    changes: endpoint.method !== "GET" && endpoint.method !== "HEAD",
+    route: endpoint.path.replaceAll(/:([a-z]+)/gi, "{$1}"),
+    kind: collection === undefined ? undefined : KINDS.get(collection),
+  };
+}
+
+export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
+  const rules = new WeakMap<HttpApiEndpoint.Top, Rule>();
+  return Layer.succeed(Authorization, {
+    bearer: (handler, { credential, endpoint, group }) => {
+      const rule = rules.get(endpoint) ?? ruleOf(endpoint, group);
+      rules.set(endpoint, rule);
+      const { context } = Fiber.getCurrent()!;
+      const request = Context.getUnsafe(context, HttpServerRequest);
+      const { params } = Context.getUnsafe(context, HttpRouter.RouteContext);
+      const asked = askedOf(request);
+      asked.route = rule.route;
+
+      if (/%00/.test(request.url)) return Effect.succeed(answerProblem(NOTHING, asked));
+      const access = admit(gateway.identity, gateway.uses, Redacted.value(credential as Redacted.Redacted<string>), {
+        permission: rule.permission,
+        organisation: params.org,
+        changes: rule.changes,
+      });
+      if (!("token" in access)) return Effect.succeed(answerProblem(access, asked));
+      asked.token = access.token;
+      if (access.organisation !== undefined) asked.organisation = access.organisation;
+
+      const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
+      const checked = bodyFirst(checkBody(request, endpoint), inside, asked);
+      return access.narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
+    },
+  });
+};
+
+const NOTHING = new NotFound({ detail: "There is no such thing here." });
+
+function bodyFirst<E, R>(
+  check: Effect.Effect<Problem | undefined> | Problem | undefined,
+  inside: Effect.Effect<HttpServerResponse, E, R>,
+  asked: Asked,
+): Effect.Effect<HttpServerResponse, E, R> {
+  if (check === undefined) return inside;
+  if (!Effect.isEffect(check)) return Effect.succeed(answerProblem(check, asked));
+  return Effect.flatMap(check, (problem) =>
+    problem === undefined ? inside : Effect.succeed(answerProblem(problem, asked)),
+  );
+}
+
+/** A token that holds the permission for single resources only: the path must name one of them. */
+function resourceFirst<E, R>(
+  gateway: Gateway,
+  rule: Rule,
+  reference: string | undefined,
+  asked: Asked,
+  inside: Effect.Effect<HttpServerResponse, E, R>,
+): Effect.Effect<HttpServerResponse, E, R> {
+  const permits = (id: string) => allows(asked.token!.grants, rule.permission, [id]);
+  const { kind } = rule;
+  const refuse = Effect.sync(() => answerProblem(forbidden(rule.permission), asked));
+  if (reference === undefined || kind === undefined || asked.organisation === undefined) return refuse;
+  if (isId(kind.prefix, reference)) return permits(reference) ? inside : refuse;
+  const { id: organisation } = asked.organisation;
+  return Effect.matchEffect(
+    Effect.tryPromise({
+      try: () => resolve(gateway, kind, organisation, reference),
+      catch: (error) => problemOf(error) ?? forbidden(rule.permission),
+    }),
+    {
+      onSuccess: (id) => (permits(id) ? inside : refuse),
+      // A name that leads nowhere and one that leads to what is not allowed look alike.
+      onFailure: (problem) => (problem.status === 404 ? refuse : Effect.succeed(answerProblem(problem, asked))),
+    },
+  );
+}
+
+function answerFailure(error: unknown, asked: Asked): Effect.Effect<HttpServerResponse> {
+  if (HttpApiSchemaError.is(error)) {
+    const problem = problemOfSchema(error);
+    return problem === undefined ? Effect.die(error) : Effect.succeed(answerProblem(problem, asked));
+  }
+  const problem = PROBLEMS.some((type) => error instanceof type) ? (error as Problem) : problemOf(error);
+  return problem === undefined ? Effect.die(error) : Effect.succeed(answerProblem(problem, asked));
+}

@@ -1,0 +1,101 @@
+/** What a request's body may be, looked at before anything decodes it: encoding, type, size, depth, text. */
+import { isUtf8 } from "node:buffer";
+import { LIMITS } from "@millrace/contracts/http.ts";
+import { InvalidInput, type Problem, TooLarge, UnsupportedType } from "@millrace/contracts/problems.ts";
+import * as Effect from "effect/Effect";
+import type { HttpServerRequest } from "effect/http/HttpServerRequest";
+import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
+
+const invalid = (detail: string, fix?: string): InvalidInput =>
+  new InvalidInput({ detail, errors: [{ pointer: "/body", detail }], ...(fix === undefined ? {} : { fix }) });
+
+const tooLarge = new TooLarge({
+  limitBytes: LIMITS.bodyBytes,
+  detail: `A body may have ${LIMITS.bodyBytes} bytes.`,
+  fix: "Send less at once.",
+});
+
+/**
+ * Reads and checks the body, so that decoding it cannot fail in other ways than by its form.
+ * @returns the problem, or undefined when the request can go on
+ */
+export function checkBody(
+  request: HttpServerRequest,
+  endpoint: HttpApiEndpoint.Top,
+): Effect.Effect<Problem | undefined> | Problem | undefined {
+  const { headers } = request;
+  const hasBody = (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
+  const wanted = endpoint.payload.size > 0;
+  if (!hasBody) return undefined;
+  if (Number(headers["content-length"] ?? 0) > LIMITS.bodyBytes) return tooLarge;
+  const unsupported = checkHead(headers);
+  if (unsupported !== undefined) return unsupported;
+  return Effect.match(request.arrayBuffer, {
+    onSuccess: (bytes) => checkBytes(Buffer.from(bytes), wanted),
+    onFailure: ({ reason }) =>
+      "reason" in reason && reason.reason === "BodyTooLarge"
+        ? tooLarge
+        : invalid("The body could not be read to its end."),
+  });
+}
+
+function checkHead(headers: Readonly<Record<string, string | undefined>>): Problem | undefined {
+  const encoding = headers["content-encoding"];
+  if (encoding !== undefined && encoding.trim().toLowerCase() !== "identity") {
+    return new UnsupportedType({
+      detail: "Compressed bodies are not taken.",
+      fix: "Send the body as it is, without Content-Encoding.",
+    });
+  }
+  const type = headers["content-type"];
+  if (type === undefined || !/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?;?\s*$/i.test(type)) {
+    return new UnsupportedType({ detail: "Bodies are JSON in UTF-8.", fix: "Send `Content-Type: application/json`." });
+  }
+  return undefined;
+}
+
+function checkBytes(bytes: Buffer, wanted: boolean): Problem | undefined {
+  if (!isUtf8(bytes)) return invalid("The body is not UTF-8.");
+  const text = bytes.toString("utf8");
+  // A body where none is asked for: nothing is what it may say.
+  if (!wanted) return /^\s*(\{\s*\})?\s*$/.test(text) ? undefined : invalid("No body is taken here.");
+  if (nesting(text) > LIMITS.jsonDepth) {
+    return invalid(`The body is nested deeper than ${LIMITS.jsonDepth} levels.`, "Send it flatter.");
+  }
+  // Only an escape can bring in what no text may hold: U+0000, which no database stores, and half a surrogate pair.
+  return text.includes("\\u") && !holdsOnlyText(text)
+    ? invalid("A text holds U+0000 or half of a surrogate pair.", "Leave such characters out.")
+    : undefined;
+}
+
+/** How deep the JSON is nested at its deepest, without parsing it. */
+export function nesting(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const char = text.charCodeAt(i);
+    if (inString) {
+      if (char === 92) i++;
+      else if (char === 34) inString = false;
+    } else if (char === 34) inString = true;
+    else if (char === 91 || char === 123) {
+      if (++depth > deepest) deepest = depth;
+    } else if (char === 93 || char === 125) depth--;
+  }
+  return deepest;
+}
+
+function holdsOnlyText(text: string): boolean {
+  try {
+    return onlyText(JSON.parse(text));
+  } catch {
+    return true; // Malformed: told by whoever decodes it.
+  }
+}
+
+function onlyText(value: unknown): boolean {
+  if (typeof value === "string") return value.isWellFormed() && !value.includes("\0");
+  if (typeof value !== "object" || value === null) return true;
+  return Object.entries(value).every(([name, inner]) => onlyText(name) && onlyText(inner));
+}

@@ -1,0 +1,148 @@
+/**
+ * Node's HTTP server before everything: limits and time-outs of connections, headers that every answer has, health, documents
+ * and subscriptions; the rest goes to the API. What cannot even be read as a request is answered here, too.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { InvalidInput, NotFound, type Problem, TooLarge } from "@millrace/contracts/problems.ts";
+import type { Health } from "@millrace/eventlog/health.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import { metrics } from "@millrace/eventlog/telemetry.ts";
+import { type Asked, askedOfNode, beginAsked } from "./asked.ts";
+import type { Documents } from "./documents.ts";
+import { bodyOfProblem } from "./failures.ts";
+
+/** Subscriptions by WebSocket and server-sent events. */
+export interface Subscriptions {
+  /** `GET /v1/organisations/{org}/events`, not upgraded. */
+  serve(request: IncomingMessage, response: ServerResponse, asked: Asked): void;
+  /** The same path with `Upgrade: websocket`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+export interface FrontParts {
+  readonly health: Health;
+  readonly documents: Documents;
+  readonly subscriptions: Subscriptions | undefined;
+  readonly logger: Logger;
+  /** The API. */
+  readonly api: (request: IncomingMessage, response: ServerResponse) => void;
+}
+
+/** Nothing that is answered here belongs into a frame, a cache, or another type than said. */
+const HEADERS = {
+  "x-content-type-options": "nosniff",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "cache-control": "no-store",
+} as const;
+
+const HEALTH = new Set(["/livez", "/readyz", "/startupz", "/metrics"]);
+const EVENTS = /^\/v1\/organisations\/[^/?]+\/events$/;
+
+export function openFront(parts: FrontParts): Server {
+  const server = createServer({
+    headersTimeout: 10_000,
+    requestTimeout: 30_000,
+    keepAliveTimeout: 60_000,
+    connectionsCheckingInterval: 2_000,
+    maxHeaderSize: 16_384,
+  });
+  server.maxConnections = 10_000;
+  server.on("request", (request, response) => {
+    const url = request.url ?? "/";
+    const at = url.indexOf("?");
+    const path = at < 0 ? url : url.slice(0, at);
+    if (HEALTH.has(path)) return answerHealth(parts, path, url.slice(path.length + 1), request, response);
+    const asked = beginAsked(request);
+    response.setHeader("x-request-id", asked.requestId);
+    for (const name in HEADERS) response.setHeader(name, HEADERS[name as keyof typeof HEADERS]);
+    response.on("close", () => measure(request, response, asked));
+    if (parts.subscriptions !== undefined && request.method === "GET" && EVENTS.test(path)) {
+      asked.route = "/v1/organisations/{org}/events";
+      return parts.subscriptions.serve(request, response, asked);
+    }
+    const document = request.method === "GET" || request.method === "HEAD" ? parts.documents.find(path) : undefined;
+    if (document === undefined) return parts.api(request, response);
+    asked.route = document.route;
+    response.writeHead(200, { "content-type": document.type, ...document.headers });
+    response.end(request.method === "HEAD" ? undefined : document.body);
+  });
+  server.on("upgrade", (request, socket, head) => {
+    const path = (request.url ?? "").split("?", 1)[0]!;
+    if (parts.subscriptions !== undefined && EVENTS.test(path)) {
+      beginAsked(request);
+      parts.subscriptions.upgrade(request, socket, head);
+    } else refuseSocket(socket, new NotFound({ detail: "Nothing here can be upgraded." }));
+  });
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => refuseSocket(socket, problemOfParser(error)));
+  return server;
+}
+
+function measure(request: IncomingMessage, response: ServerResponse, { route, began, span }: Asked): void {
+  const method = request.method ?? "GET";
+  // Methods and routes are few; what a client makes up is not a label.
+  const known = METHODS.has(method) ? method : "other";
+  const status = response.writableFinished ? response.statusCode : 499;
+  metrics.httpRequests.inc({ method: known, route, status });
+  metrics.httpDuration.observe({ method: known, route }, (performance.now() - began) / 1_000);
+  span.end({ status, route });
+}
+
+const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+function answerHealth(
+  parts: FrontParts,
+  path: string,
+  query: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  request.resume();
+  parts.health.answer(path, new URLSearchParams(query)).then(
+    (answer) => {
+      response.writeHead(answer!.status, answer!.headers);
+      response.end(request.method === "HEAD" ? undefined : answer!.body);
+    },
+    (error: unknown) => {
+      parts.logger.error({ err: error }, "health could not be told");
+      response.writeHead(503, { "content-type": "text/plain" });
+      response.end("not ready\n");
+    },
+  );
+}
+
+/** What Node's parser gave up on. Undefined: the connection broke, nobody is there to be answered. */
+function problemOfParser({ code }: NodeJS.ErrnoException): Problem | undefined {
+  if (code === "ECONNRESET" || code === "EPIPE") return undefined;
+  if (code === "HPE_HEADER_OVERFLOW") {
+    return new TooLarge({
+      detail: "The head of the request is too large.",
+      fix: "Send shorter headers and addresses.",
+    });
+  }
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
+    return new InvalidInput({ detail: "The request did not arrive in time.", fix: "Send it without pauses." });
+  }
+  return new InvalidInput({ detail: "This is not HTTP/1.1 as the standard has it." });
+}
+
+/** Answers on a bare socket and ends it. */
+export function refuseSocket(socket: Duplex, problem: Problem | undefined): void {
+  if (problem === undefined || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const body = bodyOfProblem(problem, "");
+  const head = [
+    `HTTP/1.1 ${problem.status} ${problem.title}`,
+    "Content-Type: application/problem+json",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Connection: close",
+    ...(problem.status === 401 ? ['WWW-Authenticate: Bearer realm="millrace"'] : []),
+  ].join("\r\n");
+  socket.on("error", () => {});
+  socket.end(`${head}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+export { askedOfNode };

@@ -1,0 +1,36 @@
+/** What routes are given: the parts of the gateway, and nothing of HTTP. */
+
+import { isId } from "@millrace/contracts/ids.ts";
+import { NotFound } from "@millrace/contracts/problems.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import type { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { readClaim } from "@millrace/eventlog/execute.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import type { Postgres } from "@millrace/eventlog/postgres.ts";
+import { fail } from "./failures.ts";
+import type { IdentityDirectory } from "./identity.ts";
+import type { TokenUses } from "./uses.ts";
+
+export interface Gateway {
+  readonly log: EventLog;
+  /** Lists, history, search. */
+  readonly postgres: Postgres;
+  readonly deadLetters: DeadLetters;
+  readonly identity: IdentityDirectory;
+  readonly uses: TokenUses;
+  readonly logger: Logger;
+  /** Keys the digests of what clients send, so that a digest in the log tells nothing of its input. */
+  readonly digestKey: Uint8Array;
+}
+
+/**
+ * From an id or a unique name to the id. Whether anything is there is not asked for an id.
+ * @throws Failed (not-found), LogUnavailable
+ */
+export async function resolve(gateway: Gateway, kind: Kind, organisation: string, reference: string): Promise<string> {
+  if (isId(kind.prefix, reference)) return reference;
+  const claim = kind.nameClaim?.(organisation, reference);
+  const holder = claim === undefined ? null : (await readClaim(gateway.log, kind.context, claim)).holder;
+  return holder ?? fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
+}

@@ -1,0 +1,176 @@
+/** The past as sentences: of one entity, of a whole organisation (the audit log); and the search over everything. */
+import { LIMITS } from "@millrace/contracts/http.ts";
+import { allows } from "@millrace/contracts/permissions.ts";
+import { encodePosition, type Position, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
+import { CONTEXTS, kindOf } from "@millrace/domain/contexts.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import { type Handle, handle, invalidInput, json, pathOf, type Request } from "./command.ts";
+import { fail } from "./failures.ts";
+import { type Gateway, resolve } from "./gateway.ts";
+import { positionAsked } from "./past.ts";
+import { ask, decodeCursor, encodeCursor, waitForPosition } from "./queries.ts";
+
+interface Filters {
+  readonly organisation: string;
+  readonly context?: string;
+  readonly kind?: string;
+  readonly id?: string;
+  readonly type?: string;
+  readonly actor?: string;
+  readonly from?: string;
+  readonly to?: string;
+}
+
+/** Place of the last event shown, per context: each context's log has an order of its own. */
+type Marks = Readonly<Record<string, readonly [seq: number, index: number]>>;
+
+interface HistoryRow {
+  readonly context: string;
+  readonly kind: string;
+  readonly id: string;
+  readonly seq: number;
+  readonly index: number;
+  readonly version: number;
+  readonly type: string;
+  readonly time: Date;
+  readonly actor: unknown;
+  readonly correlation: string;
+  readonly sentence: string;
+  readonly data: unknown;
+}
+
+const isMarks = (mark: any): boolean =>
+  Object.values(mark).every((place) => Array.isArray(place) && place.length === 2 && place.every(Number.isSafeInteger));
+
+/** One context's events before a place, newest first. */
+async function rowsOf(
+  { postgres }: Gateway,
+  context: string,
+  filters: Filters,
+  before: readonly [number, number] | undefined,
+  most: number,
+): Promise<{ rows: HistoryRow[]; seq: number }> {
+  const values: unknown[] = [context];
+  const add = (value: unknown) => `$${values.push(value)}`;
+  const where = [`h.context = $1`, `h.organisation = ${add(filters.organisation)}`];
+  for (const field of ["kind", "id", "type"] as const) {
+    if (filters[field] !== undefined) where.push(`h.${field} = ${add(filters[field])}`);
+  }
+  if (filters.actor !== undefined) where.push(`h.actor->>'id' = ${add(filters.actor)}`);
+  if (filters.from !== undefined) where.push(`h.time >= ${add(filters.from)}::timestamptz`);
+  if (filters.to !== undefined) where.push(`h.time < ${add(filters.to)}::timestamptz`);
+  if (before !== undefined) where.push(`(h.seq, h.index) < (${add(before[0])}, ${add(before[1])})`);
+  const rows = await postgres.query<HistoryRow & { position: number }>(
+    `SELECT p.seq AS position, h.* FROM
+       (SELECT seq FROM millrace.projection WHERE name = 'history' AND context = $1 AND shown) AS p
+     LEFT JOIN LATERAL (
+       SELECT h.context, h.kind, h.id, h.seq, h.index, h.version, h.type, h.time, h.actor, h.correlation, h.sentence, h.data
+       FROM v.history AS h WHERE ${where.join(" AND ")} ORDER BY h.seq DESC, h.index DESC LIMIT ${most}
+     ) AS h ON true ORDER BY h.seq DESC, h.index DESC`,
+    values,
+  );
+  return { rows: rows.filter(({ seq }) => seq !== null), seq: rows[0]?.position ?? 0 };
+}
+
+async function historyPage(gateway: Gateway, request: Request, filters: Filters): Promise<HttpServerResponse> {
+  const { limit = LIMITS.listDefault, cursor } = (request.query ?? {}) as { limit?: number; cursor?: string };
+  const contexts =
+    filters.context === undefined ? Object.keys(CONTEXTS) : [filters.context].filter((name) => name in CONTEXTS);
+  const marks = cursor === undefined ? {} : decodeCursor<Marks>(cursor, isMarks);
+  const views = Object.fromEntries(contexts.map((context) => [context, ["history"]]));
+  await waitForPosition(gateway.postgres, positionAsked(request), views);
+  const parts = await ask(() =>
+    Promise.all(contexts.map((context) => rowsOf(gateway, context, filters, marks[context], limit + 1))),
+  );
+  const all = parts.flatMap(({ rows }) => rows);
+  // Within a context the log's order decides; a stable sort by time keeps it.
+  all.sort((a, b) => b.time.getTime() - a.time.getTime());
+  const shown = all.slice(0, limit);
+  const next: Record<string, readonly [number, number]> = { ...marks };
+  for (const { context, seq, index } of shown) next[context] = [seq, index];
+  const position: Position = Object.fromEntries(
+    contexts.map((context, i) => [context, { seq: parts[i]!.seq, index: WHOLE_COMMIT }]),
+  );
+  return json(
+    { items: shown.map(entryOf), ...(all.length > limit ? { nextCursor: encodeCursor(next) } : {}) },
+    { headers: { "millrace-position": encodePosition(position) } },
+  );
+}
+
+const entryOf = ({ time, index: _, ...row }: HistoryRow & { position?: number }) => {
+  const { position: __, ...entry } = row;
+  return { at: time.toISOString(), ...entry };
+};
+
+/** Handler of `GET …/{id}/history`. What was deleted still has its history. */
+export const history = <R extends Request>(gateway: Gateway, kind: Kind): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id: reference } = request.params as { id?: string };
+    const organisation = asked.organisation!.id;
+    const id = reference === undefined ? organisation : await resolve(gateway, kind, organisation, reference);
+    return historyPage(gateway, request, { organisation, context: kind.context, kind: kind.kind, id });
+  });
+
+/** Handler of `GET /v1/organisations/{org}/history`. */
+export const audit = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const {
+      limit: _,
+      cursor: __,
+      ...filters
+    } = (request.query ?? {}) as Omit<Filters, "organisation"> & Record<string, never>;
+    for (const field of ["from", "to"] as const) {
+      const text = filters[field];
+      if (text !== undefined && Number.isNaN(Date.parse(text))) {
+        fail(invalidInput(`/query/${field}`, "is no time", "Give RFC 3339, e.g. 2026-11-21T08:00:00Z."));
+      }
+    }
+    return historyPage(gateway, request, { ...filters, organisation: asked.organisation!.id });
+  });
+
+interface Found {
+  readonly context: string;
+  readonly kind: string;
+  readonly id: string;
+  readonly title: string;
+  readonly excerpt: string;
+  readonly updated_at: Date;
+}
+
+/**
+ * Handler of the search: finds only kinds of which the token may read everything.
+ * @param readable the permission that reading a kind takes, by `<context>.<kind>`
+ */
+export const search = <R extends Request>(gateway: Gateway, readable: ReadonlyMap<string, string>): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { q, limit, context, kind } = request.query as { q: string; limit?: number; context?: string; kind?: string };
+    const organisation = asked.organisation!.id;
+    const kinds = [...readable]
+      .filter(([, permission]) => allows(asked.token!.grants, permission, [organisation]))
+      .map(([name]) => name.split(".") as [string, string])
+      .filter((name) => (context === undefined || name[0] === context) && (kind === undefined || name[1] === kind));
+    await waitForPosition(
+      gateway.postgres,
+      positionAsked(request),
+      Object.fromEntries(kinds.map(([name]) => [name, []])),
+    );
+    const rows = await ask(() =>
+      gateway.postgres.query<Found>(
+        `SELECT s.context, s.kind, s.id, s.title, s.updated_at,
+           ts_headline('simple', left(s.text, 10000), query, 'StartSel="", StopSel="", MaxFragments=1, MaxWords=24, MinWords=8') AS excerpt
+         FROM (
+           SELECT s.*, query FROM v.search AS s, millrace.search_query($2) AS query
+           WHERE s.organisation = $1 AND s.context || '.' || s.kind = ANY($3) AND s.document @@ query
+           ORDER BY ts_rank(s.document, query) DESC, s.updated_at DESC, s.id LIMIT $4
+         ) AS s`,
+        [organisation, q, kinds.map((name) => name.join(".")), limit ?? LIMITS.listDefault],
+      ),
+    );
+    const items = rows.map(({ updated_at, ...hit }) => ({
+      ...hit,
+      path: pathOf(kindOf(hit.context, hit.kind)!, organisation, hit.id),
+      updatedAt: updated_at.toISOString(),
+    }));
+    return json({ items });
+  });

@@ -1,0 +1,202 @@
+/** The gateway as a service: its parts put together, started and stopped in order. */
+import { createHash } from "node:crypto";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer";
+import { Api } from "@millrace/contracts/api.ts";
+import { LIMITS } from "@millrace/contracts/http.ts";
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { Check } from "@millrace/eventlog/health.ts";
+import { Health } from "@millrace/eventlog/health.ts";
+import { makeLogger } from "@millrace/eventlog/logging.ts";
+import { Postgres } from "@millrace/eventlog/postgres.ts";
+import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
+import * as ByteSize from "effect/ByteSize";
+import * as Cause from "effect/Cause";
+import * as Effect from "effect/Effect";
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage";
+import * as HttpRouter from "effect/http/HttpRouter";
+import { HttpServerError } from "effect/http/HttpServerError";
+import { HttpServerRequest } from "effect/http/HttpServerRequest";
+import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import * as Layer from "effect/Layer";
+import * as Scope from "effect/Scope";
+import { askedOf } from "./asked.ts";
+import { authorization } from "./authorization.ts";
+import { bootstrap } from "./bootstrap.ts";
+import { GATEWAY_SETTINGS, type GatewayConfig } from "./config.ts";
+import { openDocuments } from "./documents.ts";
+import { answerDefect } from "./failures.ts";
+import { openFront } from "./front.ts";
+import type { Gateway } from "./gateway.ts";
+import { IdentityDirectory } from "./identity.ts";
+import { identityRoutes } from "./routes/identity.ts";
+import { systemRoutes } from "./routes/system.ts";
+import { answerUnmatched } from "./unmatched.ts";
+import { TokenUses } from "./uses.ts";
+
+type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** Every context's routes. */
+const routes = (gateway: Gateway) => [identityRoutes(gateway), systemRoutes(gateway)] as const;
+
+/** The API as a function of Node's request and response. */
+async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandler> {
+  const layer = HttpApiBuilder.layer(Api).pipe(
+    Layer.provide([...routes(gateway)]),
+    Layer.provide(authorization(gateway)),
+  );
+  const answerAll = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse, unknown, HttpServerRequest> =>
+    Effect.flatMap(HttpServerRequest, (request) => {
+      const failure = cause.reasons.find((reason) => reason._tag === "Fail")?.error;
+      if (failure instanceof HttpServerError && failure.reason._tag === "RouteNotFound") {
+        return Effect.succeed(answerUnmatched(request));
+      }
+      // The client has gone: nobody is there to be answered.
+      if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause);
+      const asked = askedOf(request);
+      gateway.logger.error({ err: Cause.squash(cause), requestId: asked.requestId, route: asked.route }, "a defect");
+      return Effect.succeed(answerDefect(asked));
+    });
+  const open = Effect.gen(function* () {
+    const app = yield* HttpRouter.toHttpEffect(layer);
+    return yield* NodeHttpServer.makeHandler(Effect.catchCause(app, answerAll), { scope });
+  });
+  return Effect.runPromise(
+    open.pipe(
+      Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(LIMITS.bodyBytes)),
+      Effect.provide(NodeHttpServer.layerHttpServices),
+      Scope.provide(scope),
+    ),
+  );
+}
+
+const listen = (server: Server, host: string, port: number): Promise<AddressInfo> =>
+  new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve(server.address() as AddressInfo);
+    });
+  });
+
+/** Ends listening, lets what is under way come to its end, and cuts what takes too long. */
+async function close(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const cut = setTimeout(() => server.closeAllConnections(), 7_000);
+  await closed;
+  clearTimeout(cut);
+}
+
+const digestKeyOf = (masterKey: string): Uint8Array =>
+  createHash("sha256").update("millrace digests of commands\n").update(masterKey).digest();
+
+export interface RunningGateway extends Running {
+  readonly url: string;
+}
+
+/** @throws when the log cannot be read, the port is taken, or the owner's token is none */
+export async function openGateway(config: GatewayConfig, shell: Shell): Promise<RunningGateway> {
+  const { log: logger } = shell;
+  const log = await EventLog.open(
+    {
+      url: config.natsUrl,
+      ...(config.natsUser === undefined ? {} : { user: config.natsUser }),
+      ...(config.natsPassword === undefined ? {} : { password: config.natsPassword }),
+      name: "gateway",
+      replicas: config.replicas,
+    },
+    Object.keys(CONTEXTS),
+  );
+  const postgres = new Postgres({
+    url: config.postgresUrl,
+    name: "millrace gateway",
+    statementTimeoutMs: 10_000,
+    connectTimeoutMs: 2_000,
+  });
+  const identity = new IdentityDirectory();
+  const uses = new TokenUses(log, logger);
+  const gateway: Gateway = {
+    log,
+    postgres,
+    deadLetters: new DeadLetters(log.nats, config.replicas),
+    identity,
+    uses,
+    logger,
+    digestKey: digestKeyOf(config.masterKey),
+  };
+  await identity.start(log);
+  await bootstrap(log, identity, logger, config);
+
+  const scope = Scope.makeUnsafe();
+  const server = openFront({
+    health: shell.health,
+    documents: openDocuments(),
+    subscriptions: undefined,
+    logger,
+    api: await openApi(gateway, scope),
+  });
+  const { address, port, family } = await listen(server, config.host, config.port);
+  const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  logger.info({ url }, "listening");
+
+  const ready = async (): Promise<Check[]> => {
+    const trouble = identity.trouble;
+    const queries = await postgres.ping().then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    return [
+      { name: "identity", ok: trouble === undefined, ...(trouble === undefined ? {} : { detail: trouble }) },
+      { name: "nats", ok: !log.nats.nc.isClosed() },
+      // Commands, reads of single entities and subscriptions go on without it, so it is told and not held against us.
+      { name: "queries", ok: true, ...(queries === undefined ? {} : { detail: `PostgreSQL is away: ${queries}` }) },
+    ];
+  };
+  const stop = async (): Promise<void> => {
+    await close(server);
+    await uses.stop();
+    await identity.stop();
+    await Effect.runPromise(Scope.close(scope, (await import("effect/Exit")).void));
+    await Promise.all([postgres.close(), log.close()]);
+  };
+  return { url, ready, stop };
+}
+
+export const gatewayService = defineService({
+  name: "gateway",
+  settings: GATEWAY_SETTINGS,
+  ownHttp: true,
+  start: openGateway,
+});
+
+/** Starts a gateway inside this process, for tests: quiet, and without the process's signals. */
+export async function startGateway(config: GatewayConfig): Promise<RunningGateway & { readonly health: Health }> {
+  const health = new Health();
+  const stopping = new AbortController();
+  health.starting("gateway");
+  const running = await openGateway(config, {
+    name: "gateway",
+    version: VERSION,
+    log: makeLogger({ service: "gateway", level: "error" }),
+    health,
+    stopping: stopping.signal,
+    crash: (error) => {
+      throw error;
+    },
+  });
+  health.started("gateway", running.ready);
+  return {
+    ...running,
+    health,
+    stop: () => {
+      health.stopping("gateway");
+      stopping.abort();
+      return running.stop();
+    },
+  };
+}
