@@ -56,8 +56,7 @@ function open(command: OpenItem, state: ItemState): Answer {
     return { refused: "conflict", reason: "This work item exists already.", fix: "Use another Idempotency-Key." };
   }
   const { workflow, title, description = "", notes, priority, dueOn, lineIds } = command;
-  const assignees = unique(command.assignees ?? []);
-  const labels = unique(command.labels ?? []).sort();
+  const { assignees = [], labels = [] } = command;
   const faults = new field.Faults()
     .check("/title", field.title, title)
     .check("/description", field.longText, description)
@@ -79,8 +78,8 @@ function open(command: OpenItem, state: ItemState): Answer {
     description,
     notesTemplate: workflow.notesTemplate,
     ...(notes === undefined ? {} : { notes }),
-    assignees,
-    labels,
+    assignees: unique(assignees),
+    labels: unique(labels).sort(),
     ...(priority === undefined ? {} : { priority }),
     ...(dueOn === undefined ? {} : { dueOn }),
     state: begin.name,
@@ -115,7 +114,7 @@ function change(command: ChangeItem, state: ItemState): Answer {
 function list(command: ListCommand, state: ItemState): Answer {
   const people = command.do === "assign" || command.do === "unassign";
   const what = people ? "assignees" : "labels";
-  const given = unique("labels" in command ? command.labels : command.assignees);
+  const given = "labels" in command ? command.labels : command.assignees;
   const refusal = new field.Faults()
     .most(`/${what}`, given.length, LIMITS[what])
     .each(`/${what}`, people ? field.assignee : field.label, given)
@@ -123,7 +122,7 @@ function list(command: ListCommand, state: ItemState): Answer {
   if (refusal !== undefined) return refusal;
   const held: ReadonlyArray<string> = state[what];
   const adding = command.do === "assign" || command.do === "label";
-  const changed = given.filter((one) => held.includes(one) !== adding);
+  const changed = unique(given).filter((one) => held.includes(one) !== adding);
   if (changed.length === 0) return { events: [] };
   if (adding && held.length + changed.length > LIMITS[what]) {
     return rule(

@@ -32,7 +32,7 @@ export function checkWorkflow(workflow: Workflow): Refusal | undefined {
 function checkGates({ gates }: Workflow, faults: field.Faults): void {
   for (const [group, names] of Object.entries(gates)) {
     for (const [i, name] of (names ?? []).entries()) {
-      if (!(name in GATES))
+      if (!Object.hasOwn(GATES, name))
         faults.add(`/gates/${group}/${i}`, `no such gate; there are ${Object.keys(GATES).join(", ")}`);
       if (names?.indexOf(name) !== i) faults.add(`/gates/${group}/${i}`, "named twice for this group");
     }

@@ -178,5 +178,6 @@ export const type: Kind<TypeState, TypeCommand, TypeEvent> = {
     createdAt,
     updatedAt,
   }),
+  nameClaim: typeNameClaim,
   stateVersion: 1,
 };
