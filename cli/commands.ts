@@ -1,0 +1,17 @@
+/** Every command there is, in the order of the help. */
+import { accessCommands } from "./commands/access.ts";
+import { logCommands } from "./commands/log.ts";
+import { platformCommands } from "./commands/platform.ts";
+import { shellCommands } from "./commands/shell.ts";
+import { workCommands } from "./commands/work.ts";
+import type { Command, Group } from "./table.ts";
+
+export const GROUPS: readonly Group[] = [
+  { title: "One machine", commands: platformCommands },
+  { title: "Work", commands: workCommands },
+  { title: "The log", commands: logCommands },
+  { title: "Access", commands: accessCommands },
+  { title: "mill itself", commands: shellCommands },
+];
+
+export const COMMANDS: readonly Command[] = GROUPS.flatMap(({ commands }) => commands);
