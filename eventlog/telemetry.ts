@@ -103,6 +103,11 @@ export const METRICS = {
     "1 when a projection stands still before an event that this release does not know or cannot fold.",
     ["projection", "context"],
   ),
+  projectionRebuild: gauge(
+    "millrace_projection_rebuild_ratio",
+    "How far a build that readers do not see yet has come: 0 to 1.",
+    ["projection", "context"],
+  ),
   deadLetters: gauge("millrace_dead_letters", "Dead letters that wait for somebody.", ["consumer"]),
   relayEvents: counter("millrace_relay_events_total", "Events written to the public feed.", ["context"]),
   relayLag: gauge("millrace_relay_lag_events", "Messages of the log that have not been relayed yet.", ["context"]),
