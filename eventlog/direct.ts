@@ -8,9 +8,11 @@ import { LogUnavailable } from "./failures.ts";
 
 export interface DirectQuery {
   /** First sequence wanted. */
-  readonly seq: number;
+  readonly seq?: number;
   /** Only messages of this subject (wildcards allowed); left out: all. */
   readonly next_by_subj?: string;
+  /** Instead of a sequence: the last message of every subject that matches. */
+  readonly multi_last?: ReadonlyArray<string>;
   /** Messages at the most. */
   readonly batch: number;
   /** Bytes at the most, loosely: the message that passes it is still sent. */

@@ -25,6 +25,8 @@ export interface FollowOptions {
   readonly signal: AbortSignal;
   /** Called for each batch, one at a time; when it throws, following ends with that error. */
   readonly onBatch: (batch: FollowBatch) => Promise<void> | void;
+  /** Called when the next message is not the one that must come next; it is then read again from there. */
+  readonly onHole?: (expected: number, found: number) => void;
 }
 
 /** Resolves when aborted. Rejects with what `onBatch` threw. */
@@ -40,8 +42,11 @@ export async function follow(nats: Nats, options: FollowOptions): Promise<void> 
 }
 
 /** @returns the error of `onBatch`, or undefined when the consumer ended and should be made again */
-async function followOnce(nats: Nats, options: FollowOptions, passed: (seq: number) => void): Promise<Error | undefined> {
-  const stop = new AbortController();
+async function followOnce(
+  nats: Nats,
+  options: FollowOptions,
+  passed: (seq: number) => void,
+): Promise<Error | undefined> {
   let failure: Error | undefined;
   try {
     const consumer = await nats.js.consumers.get(logStream(options.context), {
@@ -51,12 +56,16 @@ async function followOnce(nats: Nats, options: FollowOptions, passed: (seq: numb
     const messages = await consumer.consume({ max_messages: Math.max(options.most * 2, 256), idle_heartbeat: 5_000 });
     const end = () => messages.stop();
     options.signal.addEventListener("abort", end);
-    stop.signal.addEventListener("abort", end);
+    // Aborted while the consumer was being made: no event comes any more.
+    if (options.signal.aborted) end();
     let expected = options.fromSeq;
     let waiting: JsMsg[] = [];
     try {
       for await (const message of messages) {
-        if (message.seq !== expected) break; // Not what comes next: resume from what was passed on.
+        if (message.seq !== expected) {
+          options.onHole?.(expected, message.seq);
+          break; // Not what comes next: resume from what was passed on.
+        }
         expected = message.seq + 1;
         waiting.push(message);
         // Whatever is already here goes together: many when behind, one when live.
