@@ -141,24 +141,16 @@ export async function startService<S extends Settings>(
   const began = performance.now();
   startProcessMetrics(service.name, VERSION);
   health.starting(service.name);
-  const endTracing = await startTracing({ service: service.name, version: VERSION, env });
   const stopping = new AbortController();
-  const server =
-    service.ownHttp === true || options.health !== undefined || shellConfig.healthPort === undefined
-      ? undefined
-      : await openHealthServer(health, { host: shellConfig.healthHost, port: shellConfig.healthPort });
-  const shell: Shell = {
-    name: service.name,
-    version: VERSION,
-    log,
-    health,
-    stopping: stopping.signal,
-    crash: options.onCrash ?? ((error) => crash(log, error)),
-  };
+  const ownPort = service.ownHttp !== true && options.health === undefined;
+  const server = ownPort ? await openHealth(health, shellConfig, log) : undefined;
+  const endTracing = await startTracing({ service: service.name, version: VERSION, env });
   const close = async () => {
     await server?.close();
     await endTracing();
   };
+  const crashed = options.onCrash ?? ((error: unknown) => crash(log, error));
+  const shell: Shell = { name: service.name, version: VERSION, log, health, stopping: stopping.signal, crash: crashed };
   let running: Running;
   try {
     running = await service.start(config, shell);
@@ -169,8 +161,7 @@ export async function startService<S extends Settings>(
     throw error;
   }
   health.started(service.name, running.ready);
-  log.info({ version: VERSION, healthPort: server?.port, tookMs: Math.round(performance.now() - began) }, "started");
-  let ending: Promise<void> | undefined;
+  log.info({ version: VERSION, tookMs: Math.round(performance.now() - began) }, "started");
   const stop = async () => {
     health.stopping(service.name);
     stopping.abort();
@@ -181,6 +172,7 @@ export async function startService<S extends Settings>(
       await close();
     }
   };
+  let ending: Promise<void> | undefined;
   return {
     name: service.name,
     health,
@@ -191,6 +183,18 @@ export async function startService<S extends Settings>(
       return ending;
     },
   };
+}
+
+/** Before the service starts, so that a supervisor can see it coming up. */
+async function openHealth(
+  health: Health,
+  { healthHost: host, healthPort: port }: ConfigOf<typeof SHELL_SETTINGS>,
+  log: Logger,
+) {
+  if (port === undefined) return undefined;
+  const server = await openHealthServer(health, { host, port });
+  log.info({ healthPort: server.port }, "health on its port");
+  return server;
 }
 
 async function within<T>(ms: number, work: Promise<T>, late: string): Promise<T> {
@@ -263,12 +267,11 @@ export async function runServices(services: ReadonlyArray<Service<any>>): Promis
   if (shellConfig.parentPipe) endWithParent(() => void end("the parent is gone"));
 
   try {
-    const needsPort = shellConfig.healthPort !== undefined && services.some(({ ownHttp }) => ownHttp !== true);
-    if (needsPort) await openHealthServer(health, { host: shellConfig.healthHost, port: shellConfig.healthPort! });
+    if (services.some(({ ownHttp }) => ownHttp !== true)) await openHealth(health, shellConfig, log);
     for (const service of services) {
       started.push(
         await startService(service, {
-          log: services.length === 1 ? log : log.child({ service: service.name }),
+          log: makeLogger({ service: service.name, level: shellConfig.logLevel }),
           health,
         }),
       );
