@@ -36,32 +36,26 @@ export function decideChecklist(command: ChecklistCommand, { checklist }: ItemSt
     return { events: [{ type: "ChecklistLineAdded", data: { line: id, text, required: isRequired, index: place } }] };
   }
   if (line === undefined) return noLine;
-  switch (command.do) {
-    case "changeLine":
-      return changeLine(command, line);
-    case "removeLine":
-      if (line.required && line.fromType) return required(line);
-      return { events: [{ type: "ChecklistLineRemoved", data: { line: id, text: line.text } }] };
-    case "moveLine": {
-      const place = clamp(command.index, checklist.length - 1);
-      if (checklist[place] === line) return { events: [] };
-      return { events: [{ type: "ChecklistLineMoved", data: { line: id, text: line.text, index: place } }] };
-    }
-  }
+  if (command.do === "changeLine") return changeLine(command, line, checklist);
+  if (line.required && line.fromType) return required(line);
+  return { events: [{ type: "ChecklistLineRemoved", data: { line: id, text: line.text } }] };
 }
 
-function changeLine({ text, done }: ChangeLine, line: Line): Answer {
+function changeLine({ text, done, index }: ChangeLine, line: Line, checklist: ReadonlyArray<Line>): Answer {
   const refusal = new field.Faults().check("/text", field.lineText, text).refusal();
   if (refusal !== undefined) return refusal;
   const events: ItemEvent[] = [];
-  const reworded = text !== undefined && text !== line.text;
-  if (reworded) {
-    if (line.required && line.fromType) return required(line);
-    events.push({ type: "ChecklistLineReworded", data: { line: line.id, from: line.text, text } });
-  }
   const now = { line: line.id, text: text ?? line.text };
+  if (now.text !== line.text) {
+    if (line.required && line.fromType) return required(line);
+    events.push({ type: "ChecklistLineReworded", data: { ...now, from: line.text } });
+  }
   if (done === true && !line.done) events.push({ type: "ChecklistLineTicked", data: now });
   if (done === false && line.done) events.push({ type: "ChecklistLineUnticked", data: now });
+  if (index !== undefined) {
+    const place = clamp(index, checklist.length - 1);
+    if (checklist[place] !== line) events.push({ type: "ChecklistLineMoved", data: { ...now, index: place } });
+  }
   return { events };
 }
 

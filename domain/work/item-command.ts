@@ -40,6 +40,8 @@ export interface ChangeLine extends Seen {
   readonly line: string;
   readonly done?: boolean;
   readonly text?: string;
+  /** Its new place in the list, from 0; beyond the end: the end. */
+  readonly index?: number;
 }
 
 export type TransitionItem = Seen & ByWorkflow & { readonly do: "transition"; readonly to: string };
@@ -64,7 +66,6 @@ export type ChecklistCommand =
             readonly index?: number;
           }
         | { readonly do: "removeLine"; readonly line: string }
-        | { readonly do: "moveLine"; readonly line: string; readonly index: number }
       ));
 
 export type CommentCommand = Seen &

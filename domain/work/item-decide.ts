@@ -36,7 +36,6 @@ export function decide(command: ItemCommand, state: ItemState, { actor }: Circum
     case "addLine":
     case "changeLine":
     case "removeLine":
-    case "moveLine":
       return decideChecklist(command, state);
     case "transition":
       return transition(command, state);

@@ -257,21 +257,21 @@ test("a checklist is added to, reworded, ticked, ordered and cut", () => {
       ["ChecklistLineTicked", { line: line1, text: "Tell all" }],
     );
   given(item, [opened])
-    .when({ do: "moveLine", line: line1, index: 0 })
+    .when({ do: "changeLine", line: line1, index: 0 })
     .leads((state) =>
       assert.deepEqual(
         state.checklist.map((line) => line.id),
         [line1, line0],
       ),
     );
-  given(item, [opened]).when({ do: "moveLine", line: line1, index: 50 }).happens();
+  given(item, [opened]).when({ do: "changeLine", line: line1, index: 50 }).happens();
   given(item, [opened])
     .when({ do: "removeLine", line: line1 })
     .happens(["ChecklistLineRemoved", { line: line1, text: "Tell others" }]);
   for (const command of [
     { do: "changeLine", done: true },
     { do: "removeLine" },
-    { do: "moveLine", index: 0 },
+    { do: "changeLine", index: 0 },
   ] as const) {
     given(item, [opened])
       .when({ ...command, line: line2 })

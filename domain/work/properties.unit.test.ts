@@ -54,7 +54,7 @@ const command = (workflow: Workflow): fc.Arbitrary<ItemCommand> => {
       one(6, "changeLine", { line, done: optional(fc.boolean()), text: optional(text) }),
       one(24, "changeLine", { line, done: fc.constant(true) }),
       one(3, "removeLine", { line }),
-      one(3, "moveLine", { line, index: fc.integer({ min: -3, max: 300 }) }),
+      one(3, "changeLine", { line, index: fc.integer({ min: -3, max: 300 }) }),
       one(2, "waive", { gate, reason: text, ...by }),
       one(9, ["comment", "comment", "editComment", "removeComment"], { comment, text }),
       one(1, "open", { title: text, lineIds: fc.constant([]), ...by }),
