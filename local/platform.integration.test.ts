@@ -191,4 +191,25 @@ test("a service that does not come up: the end of its log, and nothing left runn
   await up(context, dataDir, port);
 });
 
+test("asked to end while it starts: it does, in order, and says so", async (context) => {
+  const dataDir = join(testFolder("interrupted"), "data");
+  const port = await freePort();
+  await end((await up(context, dataDir, port)).child);
+  writeFileSync(join(dataDir, "not-ready"), "");
+  const child = launch(dataDir, port);
+  context.defer(() => child.kill("SIGKILL"));
+  let text = "";
+  child.stderr!.on("data", (chunk) => {
+    text += chunk;
+  });
+  const code = new Promise<number | null>((resolve) => child.once("close", resolve));
+  const isWaiting = () => readRunState(dataDir)?.services.some(({ name, pid }) => name === "projector" && pid);
+  assert.ok(await waitFor(() => isWaiting() === true, 20_000));
+  const { services } = readRunState(dataDir)!;
+  child.kill("SIGTERM");
+  assert.is(await code, 1);
+  assert.match(text, "interrupted while starting");
+  await allGone(services);
+});
+
 test.run();

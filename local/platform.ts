@@ -33,6 +33,8 @@ export interface PlatformOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** How long a service may take to become ready at its first start, in milliseconds. Default 60 000. */
   readonly readyTimeoutMs?: number;
+  /** Aborted while it starts: what was started is stopped, and the start fails. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Platform {
@@ -68,6 +70,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const dataDir = resolve(settings.data);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const supervisor = await Supervisor.open({ dataDir, log });
+  const interrupt = () => void supervisor.stop();
+  options.signal?.addEventListener("abort", interrupt);
   try {
     if (settings.port !== 0 && !(await isPortFree(settings.port, settings.host))) {
       throw new Error(
@@ -106,6 +110,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await supervisor.start(...workers);
     if (gateway.length > 0) log("starting gateway");
     await supervisor.start(...gateway);
+    options.signal?.throwIfAborted();
     const url = `http://${reachable(settings.host)}:${port}`;
     supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile });
     return {
@@ -117,7 +122,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     };
   } catch (error) {
     await supervisor.stop();
-    throw error;
+    throw options.signal?.aborted ? new Error("interrupted while starting", { cause: error }) : error;
+  } finally {
+    options.signal?.removeEventListener("abort", interrupt);
   }
 }
 
