@@ -1,0 +1,115 @@
+/**
+ * The projector as a service: folds every context's log into PostgreSQL, and relays it to the public feed. The relay
+ * needs no PostgreSQL, and neither waits for the other.
+ */
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import { VIEWS } from "@millrace/domain/views.ts";
+import { connectNats, ensureStreams, type Nats } from "@millrace/eventlog/connection.ts";
+import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import type { Check } from "@millrace/eventlog/health.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import { Postgres } from "@millrace/eventlog/postgres.ts";
+import { type Projections, startProjections } from "@millrace/eventlog/projection-engine.ts";
+import { historyProjection } from "@millrace/eventlog/projection-history.ts";
+import { viewProjection } from "@millrace/eventlog/projection-state.ts";
+import { type Relay, startRelay } from "@millrace/eventlog/relay.ts";
+import { defineService, type Running } from "@millrace/eventlog/service.ts";
+import { checkUpcasts } from "@millrace/eventlog/upcast.ts";
+import { PROJECTOR_SETTINGS, type ProjectorConfig } from "./config.ts";
+import { answerForRelay, parkForRelay } from "./unmappable.ts";
+
+const contexts = Object.values(CONTEXTS);
+
+/** Everything that is folded: the declared views, and the history of every context. */
+export const PROJECTIONS = [...VIEWS.map(viewProjection), ...contexts.map(historyProjection)];
+
+/**
+ * Starts it inside this process. What is away (NATS, PostgreSQL) is waited for.
+ * @throws Error when an event is declared in a way that old ones could not be read
+ */
+export async function startProjector(config: ProjectorConfig, log: Logger): Promise<Running> {
+  const wrong = checkUpcasts(contexts);
+  if (wrong.length > 0) throw new Error(`Events are declared wrongly:\n${wrong.join("\n")}`);
+  const { natsUrl: url, natsUser: user, natsPassword: password, replicas, postgresUrl } = config;
+  const nats = await connectNats({
+    url,
+    name: "projector",
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password }),
+  });
+  await ensureStreams(nats, Object.keys(CONTEXTS), { replicas });
+  // A connection per build under way and a few for what is asked beside.
+  const postgres = new Postgres({ url: postgresUrl, name: "projector", most: Math.min(20, PROJECTIONS.length + 4) });
+  const deadLetters = new DeadLetters(nats, replicas);
+  const projections = startProjections({ nats, postgres, deadLetters, projections: PROJECTIONS, log });
+  const stopping = new AbortController();
+  const relays = contexts.map(({ name: context, kinds }) =>
+    startRelay({
+      nats,
+      context,
+      kinds,
+      signal: stopping.signal,
+      log,
+      park: (letter) => parkForRelay(nats, deadLetters, letter),
+    }),
+  );
+  const answering = answerForRelay(deadLetters, stopping.signal);
+  return {
+    ready: () => checks(nats, projections, relays),
+    stop: async () => {
+      stopping.abort();
+      await Promise.all([projections.stop(), answering, ...relays.map(({ ended }) => ended)]);
+      await Promise.all([postgres.close(), nats.close()]);
+    },
+  };
+}
+
+const ANSWER_MS = 1_000;
+
+/** Whether the server answers now: a client that reconnects is not closed. */
+async function answers({ nc }: Nats): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, ANSWER_MS, false);
+  });
+  const answer = nc.rtt().then(
+    () => true,
+    () => false,
+  );
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
+}
+
+async function checks(nats: Nats, projections: Projections, relays: ReadonlyArray<Relay>): Promise<Check[]> {
+  const trouble = projections.trouble();
+  const checks: Check[] = [
+    { name: "nats", ok: await answers(nats) },
+    trouble === undefined ? { name: "projections", ok: true } : { name: "projections", ok: false, detail: trouble },
+  ];
+  for (const { name, context, state, reason, shown } of projections.status()) {
+    const detail = reason === undefined ? {} : { detail: reason };
+    // A build that readers do not see yet is nobody's loss, unless it cannot go on.
+    if (shown || state === "stopped") {
+      checks.push({
+        name: `projection ${name} ${context}`,
+        ok: state === "following" || state === "standby",
+        ...detail,
+      });
+    }
+  }
+  for (const relay of relays) {
+    const status = relay.status();
+    const detail = "reason" in status ? { detail: status.reason } : {};
+    checks.push({
+      name: `relay ${relay.context}`,
+      ok: status.state === "relaying" || status.state === "standby",
+      ...detail,
+    });
+  }
+  return checks;
+}
+
+export const projectorService = defineService({
+  name: "projector",
+  settings: PROJECTOR_SETTINGS,
+  start: (config, shell) => startProjector(config, shell.log),
+});
