@@ -1,10 +1,12 @@
 /** Loading aggregates: by direct batch get of the literal subject, hot ones from memory, long ones from a snapshot. */
-import type { StoredMsg } from "@nats-io/jetstream";
+
 import type { EventMeta } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
+import type { StoredMsg } from "@nats-io/jetstream";
 import { decodeCommitBody, type StoredCommit } from "./commit.ts";
 import { leaderMessage, type Nats } from "./connection.ts";
-import { LogUnavailable } from "./failures.ts";
+import { type DirectMessage, readBatch } from "./direct.ts";
+import { loads } from "./meters.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { aggregateSubject, logStream } from "./subjects.ts";
 import { upcast } from "./upcast.ts";
@@ -55,11 +57,18 @@ export interface Until {
 export const metaOf = (commit: StoredCommit): EventMeta => ({
   organisation: commit.organisation,
   actor: commit.actor,
-  time: new Date(commit.time).toISOString(),
+  // When it was decided, not when the log stamped it: known at once, so that the first answer, a repeat of it, every
+  // process and every projection show the same.
+  time: commit.at,
 });
 
 /** Folds one commit on. @throws UnknownEvent */
-export function foldCommit<S>(kind: Kind<S>, loaded: Loaded<S>, commit: StoredCommit, upToVersion = Infinity): Loaded<S> {
+export function foldCommit<S>(
+  kind: Kind<S>,
+  loaded: Loaded<S>,
+  commit: StoredCommit,
+  upToVersion = Infinity,
+): Loaded<S> {
   const meta = metaOf(commit);
   let { state, version } = loaded;
   for (const event of commit.events) {
@@ -77,14 +86,15 @@ export function foldCommit<S>(kind: Kind<S>, loaded: Loaded<S>, commit: StoredCo
   };
 }
 
+/** Shared by all states of one aggregate and added to in place: that an older state knows of a later command does no harm. */
 function remember(known: ReadonlyMap<string, Remembered>, commit: StoredCommit, version: number) {
-  const commands = new Map(known);
+  const commands = known as Map<string, Remembered>;
   commands.set(commit.command, { digest: commit.digest, seq: commit.seq, version, time: commit.time });
   for (const [id, { time }] of commands) {
     if (commands.size <= REMEMBER_MOST && time > commit.time - REMEMBER_MS) break;
     commands.delete(id);
   }
-  return commands;
+  return known;
 }
 
 const PAGE = 1_000;
@@ -114,33 +124,22 @@ async function* readPages(nats: Nats, kind: Kind, id: string, fromSeq: number): 
   const subject = aggregateSubject(kind.context, kind.kind, id);
   const stream = logStream(kind.context);
   for (let seq = fromSeq; ; ) {
-    const page: StoredCommit[] = [];
-    try {
-      const messages = await nats.jsm.direct.getBatch(stream, { seq, next_by_subj: subject, batch: PAGE });
-      for await (const message of messages) {
-        page.push(toCommit(kind, id, message));
-      }
-    } catch (error) {
-      if (!isNoMessage(error)) throw new LogUnavailable({ what: "NATS", cause: error });
-    }
-    yield* page;
-    if (page.length < PAGE) return;
-    seq = page[page.length - 1]!.seq + 1;
+    const { messages, more } = await readBatch(nats, stream, { seq, next_by_subj: subject, batch: PAGE });
+    for (const message of messages) yield toCommit(kind, id, message);
+    if (!more || messages.length === 0) return;
+    seq = messages[messages.length - 1]!.seq + 1;
   }
 }
 
-const toCommit = (kind: Kind, id: string, message: StoredMsg): StoredCommit => ({
+const toCommit = (kind: Kind, id: string, message: StoredMsg | DirectMessage): StoredCommit => ({
   ...decodeCommitBody(message.data),
   context: kind.context,
   kind: kind.kind,
   aggregate: id,
   subject: message.subject,
   seq: message.seq,
-  time: message.timestamp === undefined ? message.time.getTime() : Date.parse(message.timestamp),
+  time: typeof message.time === "number" ? message.time : message.time.getTime(),
 });
-
-const isNoMessage = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && ("code" in error ? error.code === 404 : false);
 
 /** Aggregates in memory, the most recently used. Never wrong for writing: the append's expectation decides. */
 export class Aggregates {
@@ -163,9 +162,12 @@ export class Aggregates {
   /** As the log has it now. @throws LogUnavailable, UnknownEvent */
   async load<S>(kind: Kind<S>, id: string): Promise<Loaded<S>> {
     const known = this.cached(kind, id);
-    let loaded = known ?? (await this.#snapshots?.read(kind, id)) ?? nothing(kind, id);
+    const snapshot = known === undefined ? await this.#snapshots?.read(kind, id) : undefined;
+    (known !== undefined ? loads.cache : snapshot !== undefined ? loads.snapshot : loads.log).inc();
+    let loaded = known ?? snapshot ?? nothing(kind, id);
     const start = loaded.version;
-    for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1)) loaded = foldCommit(kind, loaded, commit);
+    for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1))
+      loaded = foldCommit(kind, loaded, commit);
     // While we read, an append of ours may have moved the cache on; the later one stays.
     const now = this.cached(kind, id);
     if (now !== undefined && now.seq > loaded.seq) return now;

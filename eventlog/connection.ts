@@ -8,7 +8,7 @@ import {
   type StoredMsg,
   type StreamConfig,
 } from "@nats-io/jetstream";
-import { connect, nanos, type NatsConnection } from "@nats-io/transport-node";
+import { connect, type NatsConnection, nanos } from "@nats-io/transport-node";
 import { LogUnavailable } from "./failures.ts";
 import { feedStream, logStream } from "./subjects.ts";
 
@@ -70,7 +70,10 @@ export interface StreamSettings {
 const DAY_MS = 86_400_000;
 
 /** The log of a context: no limits, nothing can be deleted, atomic batches, direct reads. */
-export const logStreamConfig = (context: string, settings: StreamSettings): Partial<StreamConfig> & { name: string } => ({
+export const logStreamConfig = (
+  context: string,
+  settings: StreamSettings,
+): Partial<StreamConfig> & { name: string } => ({
   name: logStream(context),
   subjects: [`evt.${context}.>`, `uniq.${context}.>`],
   storage: "file",
@@ -86,7 +89,10 @@ export const logStreamConfig = (context: string, settings: StreamSettings): Part
 });
 
 /** The public feed of a context: what is too old or too much goes from its beginning. */
-export const feedStreamConfig = (context: string, settings: StreamSettings): Partial<StreamConfig> & { name: string } => ({
+export const feedStreamConfig = (
+  context: string,
+  settings: StreamSettings,
+): Partial<StreamConfig> & { name: string } => ({
   name: feedStream(context),
   subjects: [`feed.*.${context}.>`],
   storage: "file",
@@ -102,21 +108,43 @@ export const feedStreamConfig = (context: string, settings: StreamSettings): Par
 });
 
 /** Creates what is missing and leaves what is there, so any process may call it at any time. */
-export async function ensureStreams(nats: Nats, contexts: ReadonlyArray<string>, settings: StreamSettings): Promise<void> {
+export async function ensureStreams(
+  nats: Nats,
+  contexts: ReadonlyArray<string>,
+  settings: StreamSettings,
+): Promise<void> {
   for (const context of contexts) {
     for (const config of [logStreamConfig(context, settings), feedStreamConfig(context, settings)]) {
       try {
         await nats.jsm.streams.info(config.name);
       } catch (error) {
         if (!isNotFound(error)) throw error;
-        await nats.jsm.streams.add(config as StreamConfig);
+        await addStream(nats, config as StreamConfig);
       }
     }
   }
 }
 
+const INSUFFICIENT_STORAGE = 10047;
+const LEAST_BYTES = 16 * 1024 ** 2;
+
+/** The server sets the whole of `max_bytes` aside, so a small disk refuses a large one: then half of it, and so on. */
+async function addStream(nats: Nats, config: StreamConfig): Promise<void> {
+  for (let bytes = config.max_bytes ?? -1; ; bytes = Math.floor(bytes / 2)) {
+    try {
+      await nats.jsm.streams.add({ ...config, max_bytes: bytes });
+      return;
+    } catch (error) {
+      if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE || bytes / 2 < LEAST_BYTES) throw error;
+    }
+  }
+}
+
 export const isNotFound = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "code" in error && (error.code === 404 || error.code === 10059 || error.code === 10037);
+  typeof error === "object" &&
+  error !== null &&
+  "code" in error &&
+  (error.code === 404 || error.code === 10059 || error.code === 10037);
 
 /** What the server's `STREAM.MSG.GET` takes; the client's own type leaves the second form out. */
 export type MessageQuery = MsgRequest | { readonly seq: number; readonly next_by_subj: string };
