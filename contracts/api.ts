@@ -3,11 +3,15 @@ import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
+import { secretsApi } from "./identity/secrets.ts";
 import { systemApi } from "./system/api.ts";
+import { workApi } from "./work/api.ts";
 
 export class Api extends HttpApi.make("millrace")
   .add(identityApi)
+  .add(secretsApi)
   .add(systemApi)
+  .add(workApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

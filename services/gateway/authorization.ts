@@ -121,7 +121,14 @@ function resourceFirst<E, R>(
   );
 }
 
-function answerFailure(error: unknown, asked: Asked): Effect.Effect<HttpServerResponse> {
+/** HttpApi wraps what comes from behind a security middleware, to tell it from the middleware's own failures. */
+const WRAPPED = "~effect/http-api/HttpApiBuilder/HandlerError";
+
+const unwrapped = (error: unknown): unknown =>
+  typeof error === "object" && error !== null && WRAPPED in error ? (error as { error?: unknown }).error : error;
+
+function answerFailure(wrapped: unknown, asked: Asked): Effect.Effect<HttpServerResponse> {
+  const error = unwrapped(wrapped);
   if (HttpApiSchemaError.is(error)) {
     const problem = problemOfSchema(error);
     return problem === undefined ? Effect.die(error) : Effect.succeed(answerProblem(problem, asked));

@@ -91,6 +91,8 @@ export interface CommandOptions<S> {
     entity: Readonly<Record<string, unknown>>,
     about: { readonly first: boolean; readonly asked: Asked; readonly state: S },
   ) => unknown;
+  /** Done after the change is in the log and before it is answered; done again for a repeat. */
+  readonly after?: (asked: Asked, id: string) => Promise<void>;
   /** What counts as the input when a repeat is compared with the first try; left out: all of the payload. */
   readonly input?: (payload: unknown) => unknown;
 }
@@ -131,7 +133,8 @@ export function commands<S, C>(gateway: Gateway, kind: Kind<S, C>) {
 
     remove: <R extends Request>(
       command: (request: R, seen: number | undefined, asked: Asked, id: string) => C | Promise<C>,
-    ): Handle<R> => touch(command, {}, true, true),
+      options: CommandOptions<S> = {},
+    ): Handle<R> => touch(command, options, true, true),
   };
 
   function touch<R extends Request>(
@@ -271,6 +274,7 @@ async function carryOut<S, C>(
   const { loaded, seq, repeated } = outcome.ok;
   // Authorisation goes by what is in memory: the next request shall find what this one did.
   if (change.kind.context === "identity") await gateway.identity.waitFor(seq);
+  await answering.after?.(asked, change.id);
   return answerEntity(change.kind, loaded, seq, { first: !repeated, asked, state: loaded.state }, answering);
 }
 

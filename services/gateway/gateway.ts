@@ -8,6 +8,7 @@ import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { Postgres } from "@millrace/eventlog/postgres.ts";
+import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import { fail } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
 import type { TokenUses } from "./uses.ts";
@@ -17,6 +18,7 @@ export interface Gateway {
   /** Lists, history, search. */
   readonly postgres: Postgres;
   readonly deadLetters: DeadLetters;
+  readonly sealing: Sealing;
   readonly identity: IdentityDirectory;
   readonly uses: TokenUses;
   readonly logger: Logger;

@@ -11,6 +11,7 @@ import type { StoredCommit } from "@millrace/eventlog/commit.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import { type FollowBatch, follow } from "@millrace/eventlog/follow.ts";
+import type { Place } from "@millrace/eventlog/sealing.ts";
 import { upcast } from "@millrace/eventlog/upcast.ts";
 
 export type Authenticated =
@@ -34,9 +35,15 @@ export class IdentityDirectory {
   #failure: unknown;
   #awaySince: number | undefined;
   #following: Promise<void> | undefined;
+  #onErased: (place: Place) => void = () => {};
 
-  /** Begins to follow, and resolves when everything that was in the log has been seen. @throws LogUnavailable, UnknownEvent */
-  async start(log: EventLog): Promise<void> {
+  /**
+   * Begins to follow, and resolves when everything that was in the log has been seen.
+   * @param onErased told of every erased secret, of the past and as it happens
+   * @throws LogUnavailable, UnknownEvent
+   */
+  async start(log: EventLog, onErased: (place: Place) => void): Promise<void> {
+    this.#onErased = onErased;
     this.#target = await log.head("identity");
     this.#watchConnection(log);
     this.#following = follow(log.nats, {
@@ -110,6 +117,9 @@ export class IdentityDirectory {
     for (const commit of batch.commits) {
       if (commit.kind === "organisation") this.#takeOrganisation(commit);
       else if (commit.kind === "token") this.#takeToken(commit);
+      else if (commit.events.some(({ type }) => type === "SecretErased")) {
+        this.#onErased({ organisation: commit.organisation, subject: commit.aggregate });
+      }
     }
     this.#seq = batch.lastSeq;
     if (this.#waiting.length === 0) return;

@@ -102,7 +102,7 @@ export function decodeCursor<M>(cursor: string, fits: (mark: any) => boolean): M
   );
 }
 
-type ListQuery = { limit?: number; cursor?: string; sort?: string; q?: string; fields?: string } & Record<
+export type ListQuery = { limit?: number; cursor?: string; sort?: string; q?: string; fields?: string } & Record<
   string,
   unknown
 >;
@@ -160,22 +160,43 @@ export function sparse(item: any, fields: string | undefined): unknown {
   return chosen;
 }
 
+/** One page of a list, and how far the view was when it was read. */
+export interface Page {
+  readonly items: ReadonlyArray<unknown>;
+  readonly nextCursor?: string;
+  readonly position: string;
+}
+
+export interface ListOptions {
+  /** The query in the view's own words, where they are other than the API's. */
+  readonly query?: (query: ListQuery) => ListQuery;
+  /** What a list shows of an entity; left out: all of it. */
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the kind represents
+  readonly show?: (entity: any) => unknown;
+}
+
 /** Handler of `GET …/{collection}`. */
-export const list = <R extends Request>(gateway: Gateway, view: View): Handle<R> =>
+export const list = <R extends Request>(gateway: Gateway, view: View, options: ListOptions = {}): Handle<R> =>
   handle(gateway, async (request, asked) => {
     // Organisations themselves are listed without one in the path: all for the owner's tokens, else one's own.
     const own = asked.token!.installation ? undefined : asked.token!.organisation;
     const organisation = asked.organisation?.id ?? own;
-    return listPage(gateway, view, request, organisation);
+    return answerPage(await readPage(gateway, view, request, organisation, options));
   });
 
-async function listPage(
+export const answerPage = ({ position, ...page }: Page): HttpServerResponse =>
+  json(page, { headers: { "millrace-position": position } });
+
+/** @throws Failed (invalid-input, unavailable) */
+export async function readPage(
   { postgres }: Gateway,
   view: View,
   request: Request,
   organisation: string | undefined,
-): Promise<HttpServerResponse> {
-  const query = (request.query ?? {}) as ListQuery;
+  options: ListOptions = {},
+): Promise<Page> {
+  const asked = (request.query ?? {}) as ListQuery;
+  const query = options.query?.(asked) ?? asked;
   const { context } = view.kind;
   const sorting = sortingOf(view, query.sort);
   const limit = query.limit ?? LIMITS.listDefault;
@@ -204,13 +225,13 @@ async function listPage(
   );
   if (rows.length === 0) return fail(BUILDING);
   const found = rows.filter(({ id }) => id !== null);
-  const items = found.slice(0, limit).map(({ state }) => sparse(view.kind.represent(state as never), query.fields));
+  const show = options.show ?? ((entity) => entity);
+  const items = found
+    .slice(0, limit)
+    .map(({ state }) => sparse(show(view.kind.represent(state as never)), query.fields));
   const last = found[limit - 1];
-  const more = found.length > limit && last !== undefined;
-  return json(
-    more ? { items, nextCursor: encodeCursor({ sort: sorting.text, value: last.mark, id: last.id }) } : { items },
-    {
-      headers: { "millrace-position": encodePosition({ [context]: { seq: rows[0]!.position, index: WHOLE_COMMIT } }) },
-    },
-  );
+  const position = encodePosition({ [context]: { seq: rows[0]!.position, index: WHOLE_COMMIT } });
+  return found.length > limit && last !== undefined
+    ? { items, position, nextCursor: encodeCursor({ sort: sorting.text, value: last.mark, id: last.id }) }
+    : { items, position };
 }

@@ -12,10 +12,12 @@ import type { Check } from "@millrace/eventlog/health.ts";
 import { Health } from "@millrace/eventlog/health.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
+import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
 import * as ByteSize from "effect/ByteSize";
 import * as Cause from "effect/Cause";
 import * as Effect from "effect/Effect";
+import * as Exit from "effect/Exit";
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage";
 import * as HttpRouter from "effect/http/HttpRouter";
 import { HttpServerError } from "effect/http/HttpServerError";
@@ -29,19 +31,22 @@ import { authorization } from "./authorization.ts";
 import { bootstrap } from "./bootstrap.ts";
 import { GATEWAY_SETTINGS, type GatewayConfig } from "./config.ts";
 import { openDocuments } from "./documents.ts";
+import { Erasures } from "./erasures.ts";
 import { answerDefect } from "./failures.ts";
 import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
 import { IdentityDirectory } from "./identity.ts";
 import { identityRoutes } from "./routes/identity.ts";
+import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { workRoutes } from "./routes/work.ts";
 import { answerUnmatched } from "./unmatched.ts";
 import { TokenUses } from "./uses.ts";
 
 type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** Every context's routes. */
-const routes = (gateway: Gateway) => [identityRoutes(gateway), systemRoutes(gateway)] as const;
+const routes = (gateway: Gateway) => [identityRoutes(gateway), secretsRoutes(gateway), systemRoutes(gateway), workRoutes(gateway)] as const;
 
 /** The API as a function of Node's request and response. */
 async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandler> {
@@ -120,16 +125,23 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   });
   const identity = new IdentityDirectory();
   const uses = new TokenUses(log, logger);
+  const sealing = await Sealing.open({
+    nats: log.nats,
+    masterKeys: parseMasterKeys(config.masterKey),
+    replicas: config.replicas,
+  });
+  const erasures = new Erasures(sealing, logger);
   const gateway: Gateway = {
     log,
     postgres,
+    sealing,
     deadLetters: new DeadLetters(log.nats, config.replicas),
     identity,
     uses,
     logger,
     digestKey: digestKeyOf(config.masterKey),
   };
-  await identity.start(log);
+  await identity.start(log, (place) => erasures.add(place));
   await bootstrap(log, identity, logger, config);
 
   const scope = Scope.makeUnsafe();
@@ -161,7 +173,9 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     await close(server);
     await uses.stop();
     await identity.stop();
-    await Effect.runPromise(Scope.close(scope, (await import("effect/Exit")).void));
+    erasures.stop();
+    sealing.close();
+    await Effect.runPromise(Scope.close(scope, Exit.void));
     await Promise.all([postgres.close(), log.close()]);
   };
   return { url, ready, stop };

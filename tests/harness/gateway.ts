@@ -1,0 +1,72 @@
+/** A gateway of the file's own, in this process, over the file's NATS account and a fresh database; ended with the file. */
+import { randomBytes } from "node:crypto";
+import { makeToken } from "@millrace/contracts/token.ts";
+import type { GatewayConfig } from "@millrace/gateway/config.ts";
+import { type RunningGateway, startGateway } from "@millrace/gateway/start.ts";
+import { testNats, testPostgres } from "./servers.ts";
+import { deferToEndOfFile } from "./suite.ts";
+
+export interface TestGateway {
+  /** `http://127.0.0.1:port` */
+  readonly url: string;
+  /** The owner's token, which may do everything. */
+  readonly owner: string;
+  readonly config: GatewayConfig;
+  readonly gateway: RunningGateway;
+}
+
+/** @param overrides e.g. the configuration of another one, to start a second gateway beside it */
+export async function testGateway(overrides: Partial<GatewayConfig> = {}): Promise<TestGateway> {
+  const nats = overrides.natsUrl === undefined ? await testNats() : undefined;
+  const owner = overrides.ownerToken ?? makeToken("mrp", randomBytes);
+  const config: GatewayConfig = {
+    natsUrl: nats?.url ?? "",
+    natsUser: nats?.user,
+    natsPassword: nats?.pass,
+    replicas: 1,
+    postgresUrl: overrides.postgresUrl ?? (await testPostgres()),
+    host: "127.0.0.1",
+    masterKey: randomBytes(32).toString("base64"),
+    ownerToken: owner,
+    organisation: "home",
+    ...overrides,
+    port: 0,
+  };
+  const gateway = await startGateway(config);
+  deferToEndOfFile(() => gateway.stop());
+  return { url: gateway.url, owner, config, gateway };
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** Parsed, when it is JSON. */
+  readonly body: any;
+}
+
+/** One request as a client makes it; objects are sent as JSON. */
+export async function ask(
+  base: string,
+  method: string,
+  path: string,
+  options: {
+    readonly token?: string | undefined;
+    readonly body?: unknown;
+    readonly headers?: Record<string, string>;
+  } = {},
+): Promise<Answer> {
+  const raw = typeof options.body === "string" || options.body instanceof Uint8Array;
+  const response = await fetch(base + path, {
+    method,
+    headers: {
+      ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
+      ...(options.body === undefined ? {} : { "content-type": "application/json" }),
+      ...options.headers,
+    },
+    ...(options.body === undefined ? {} : { body: raw ? (options.body as string) : JSON.stringify(options.body) }),
+  });
+  const text = await response.text();
+  const isJson = (response.headers.get("content-type") ?? "").includes("json");
+  return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined };
+}
