@@ -23,7 +23,7 @@ import {
   textFilter,
 } from "../http.ts";
 import { Reference } from "../ids.ts";
-import { Workflow, WorkItem, WorkItemGates, WorkType } from "./entities.ts";
+import { ListedWorkItem, Workflow, WorkItem, WorkItemGates, WorkType } from "./entities.ts";
 import {
   Assignee,
   CommentText,
@@ -158,7 +158,7 @@ const itemEndpoints = HttpApiGroup.make("work")
         priority: optionalKey(PriorityName),
         createdBy: textFilter("Id of who opened it"),
       }),
-      success: page(WorkItem),
+      success: page(ListedWorkItem),
     }).annotateMerge(
       says(
         "work:read",

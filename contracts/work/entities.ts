@@ -85,6 +85,13 @@ export const WorkItem = Schema.Struct({
   waivers: Schema.Array(Waiver),
 }).annotate({ identifier: "WorkItem" });
 
+const { comments: _comments, ...listed } = WorkItem.fields;
+/** As lists show it: `status.comments` counts what the item itself holds. */
+export const ListedWorkItem = Schema.Struct(listed).annotate({
+  identifier: "ListedWorkItem",
+  description: "A work item without its comments",
+});
+
 /** What a gate said. */
 export const GateResult = Schema.Struct({
   gate: Gate,

@@ -33,8 +33,8 @@ export const PATTERNS = {
   text: /^[\P{C}\p{Cf}\p{Co}\p{Cn}\t\n\r]*$/u,
   label: /^[a-z0-9][a-z0-9\-./]{0,62}$/u,
   assignee: /^[a-z0-9][a-z0-9._@-]{0,63}$/u,
-  /** Names of types, states and gates. */
-  name: /^[a-z0-9][a-z0-9_-]{0,62}$/u,
+  /** Names of types and states. Without an underscore, so that none looks like an id. */
+  name: /^[a-z0-9][a-z0-9-]{0,62}$/u,
   /** A day that exists is checked beyond this. */
   day: /^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$/u,
 } as const;

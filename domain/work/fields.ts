@@ -39,7 +39,7 @@ export const assignee = says(
 );
 export const name = says(
   (value) => PATTERNS.name.test(value),
-  "lower-case letters, digits, hyphens and underscores; at most 63, beginning with a letter or digit",
+  "lower-case letters, digits and hyphens; at most 63, beginning with a letter or digit",
 );
 export const day = says(isDay, "a day of the calendar as YYYY-MM-DD");
 
