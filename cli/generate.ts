@@ -92,7 +92,10 @@ export function readApi(): { operations: Record<string, Operation>; collections:
       const entity = /^\/v1\/(?:organisations\/:org\/([a-z-]+)\/:id|(organisations)\/:org)$/.exec(path);
       if (method !== "get" || entity === null) continue;
       const prefix = prefixIn(responses["200"], components.schemas);
-      const kind = prefix === undefined ? undefined : kinds.get(prefix);
+      // Built-in types of work have no id of their own, so theirs has no pattern: `getType` reads a `….type`.
+      const word = name.replace(/^get/, "").toLowerCase();
+      const kind =
+        prefix === undefined ? [...kinds.values()].find((known) => known.endsWith(`.${word}`)) : kinds.get(prefix);
       if (kind !== undefined) collections.push({ collection: entity[1] ?? entity[2]!, kind });
     }
   }

@@ -63,16 +63,10 @@ export function tokenOf(io: Io, name: string, context: Context): string | undefi
   }
 }
 
-/** The address; of an installation on this machine with the port that its gateway has now. */
+/** The address; of an installation on this machine the one its gateway has now. */
 function urlOf({ url, data }: Context): string {
-  const port = data === undefined ? undefined : lastRunState(data)?.services.find(isGateway)?.ports.http;
-  if (port === undefined) return url;
-  const now = new URL(url);
-  now.port = `${port}`;
-  return now.origin;
+  return (data === undefined ? undefined : lastRunState(data)?.facts?.url) ?? url;
 }
-
-const isGateway = ({ name }: { readonly name: string }): boolean => name === "gateway";
 
 /** @throws Failure when it is no http address */
 export function checkedUrl(text: string): string {

@@ -6,13 +6,15 @@ import { kindNamed } from "../kinds.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
 
-/** A frame of contracts/feed.ts, as far as it is looked at here. */
+/** What the gateway sends (contracts/feed.ts), as far as it is looked at here. */
 interface Frame {
-  readonly type: "hello" | "event" | "caught-up" | "heartbeat" | "gap";
+  readonly type: "event" | "hello" | "caught-up" | "position" | "gap" | "closing";
   readonly position?: string;
   readonly event?: CloudEvent;
   readonly oldest?: string;
   readonly detail?: string;
+  readonly code?: number;
+  readonly reason?: string;
 }
 
 interface CloudEvent {
@@ -51,6 +53,7 @@ export async function* frames(gateway: Gateway, call: AnyCall, wanted: Wanted): 
       for await (const frame of connection(gateway, call, after === undefined ? wanted : { ...wanted, after })) {
         failures = 0;
         if (frame.type === "gap") throw gap(frame);
+        if (frame.type === "closing") throw closing(frame);
         if (frame.position !== undefined) after = frame.position;
         yield frame;
       }
@@ -74,6 +77,18 @@ const gap = ({ oldest, detail }: Frame): Failure =>
     why: detail,
     fix: `Go on with the oldest that is left: --after ${oldest}. What is missing: \`mill history <kind> <id>\``,
   });
+
+/** Codes of contracts/feed.ts after which coming back would not help. */
+const NOT_ALLOWED: readonly unknown[] = [4401, 4403];
+
+function closing({ code, reason }: Frame): Error {
+  const why = reason === undefined ? undefined : oneLine(reason);
+  if (!NOT_ALLOWED.includes(code)) return new Error(why ?? "closed by the gateway");
+  return new Failure("unauthenticated", EXIT.auth, "The token may no longer read this", {
+    why,
+    fix: "`mill login` with another",
+  });
+}
 
 /** Frames of one connection, until it ends. */
 async function* connection(gateway: Gateway, { io }: AnyCall, wanted: Wanted): AsyncGenerator<Frame> {
@@ -100,10 +115,13 @@ async function* connection(gateway: Gateway, { io }: AnyCall, wanted: Wanted): A
         fix: "Look at the address",
       });
     }
-    for await (const data of sseData(response.body)) {
+    for await (const { event, id, data } of serverSentEvents(response.body)) {
       clearTimeout(watchdog);
       watchdog = setTimeout(() => silence.abort(), SILENCE_MS);
-      yield JSON.parse(data) as Frame;
+      const parsed = JSON.parse(data);
+      const position = id === undefined ? {} : { position: id };
+      if (event.startsWith("millrace.")) yield { type: "event", ...position, event: parsed };
+      else yield { ...parsed, ...position, type: event };
     }
   } finally {
     clearTimeout(watchdog);
@@ -111,20 +129,31 @@ async function* connection(gateway: Gateway, { io }: AnyCall, wanted: Wanted): A
   }
 }
 
-/** The data of each event of a stream in `text/event-stream` form. */
-export async function* sseData(body: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+export interface ServerSentEvent {
+  readonly event: string;
+  readonly id: string | undefined;
+  readonly data: string;
+}
+
+/** The events of a stream in `text/event-stream` form. */
+export async function* serverSentEvents(body: AsyncIterable<Uint8Array>): AsyncGenerator<ServerSentEvent> {
   const decoder = new TextDecoder();
   let rest = "";
-  let data: string[] = [];
+  let fields: { event?: string; id?: string; data: string[] } = { data: [] };
   for await (const chunk of body) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split(/\r\n|\n|\r(?!$)/);
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split(/\r?\n/);
     rest = lines.pop() ?? "";
     if (rest.length > LINE_CHARACTERS) throw new Error("a line of the stream is too long");
     for (const line of lines) {
       if (line === "") {
-        if (data.length > 0) yield data.join("\n");
-        data = [];
-      } else if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
+        const { event = "message", id, data } = fields;
+        if (data.length > 0) yield { event, id, data: data.join("\n") };
+        fields = { data: [] };
+        continue;
+      }
+      const [, name, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
+      if (name === "data") fields.data.push(value);
+      else if (name === "event" || name === "id") fields[name] = value;
     }
   }
 }

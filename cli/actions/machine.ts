@@ -1,10 +1,8 @@
 /** `mill status`, `doctor`, `setup` and `config`: what there is on this machine. */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { examine, type Finding, setUp } from "@millrace/local/doctor.ts";
 import { type RunningService, readRunState } from "@millrace/local/run-state.ts";
 import { describeSettings } from "@millrace/local/settings.ts";
-import { type Context, readContexts } from "../contexts.ts";
+import type { Context } from "../contexts.ts";
 import { Failure } from "../failure.ts";
 import { connect } from "../gateway.ts";
 import { type Io, oneLine } from "../io.ts";
@@ -38,8 +36,11 @@ export async function status(call: DataCall): Promise<number> {
   const services: Probed[] = await Promise.all(
     state.services.map(async (service) => ({ ...service, health: await healthOf(service) })),
   );
-  const url = urlOf(state.services);
-  const projections = url === undefined ? undefined : await projectionsOf(io, data, url);
+  const { url, ownerTokenFile } = state.facts;
+  const projections =
+    url === undefined
+      ? undefined
+      : await projectionsOf(io, { url, data, ...(ownerTokenFile ? { ownerTokenFile } : {}) });
   const isWell = services.every(({ state: now, health }) => now === "ready" && (health ?? "ready") === "ready");
   if (asJson) {
     const { pid, startedAt } = state;
@@ -85,11 +86,6 @@ const projectionTable = (projections: readonly Projection[], style: ReturnType<t
 
 const portOf = ({ ports }: RunningService): number | undefined => ports.http ?? ports.health;
 
-function urlOf(services: readonly RunningService[]): string | undefined {
-  const port = services.find(({ name }) => name === "gateway")?.ports.http;
-  return port === undefined ? undefined : `http://127.0.0.1:${port}`;
-}
-
 async function healthOf(service: RunningService): Promise<string | undefined> {
   const port = portOf(service);
   if (port === undefined || service.pid === undefined) return undefined;
@@ -103,12 +99,9 @@ async function healthOf(service: RunningService): Promise<string | undefined> {
 }
 
 /** What the gateway says of its projections; undefined where it cannot be asked. */
-async function projectionsOf(io: Io, data: string, url: string): Promise<Projection[] | undefined> {
-  const known = Object.entries(readContexts(io.env).contexts).find(([, context]) => context.data === data);
-  const ownerTokenFile = join(data, "secrets", "owner.token");
-  const here: readonly [string, Context] = known ?? ["", { url, data, ownerTokenFile }];
-  if (known === undefined && !existsSync(ownerTokenFile)) return undefined;
-  const gateway = connect({ url, token: tokenOf(io, ...here), org: undefined, context: undefined }, io, {
+async function projectionsOf(io: Io, here: Context): Promise<Projection[] | undefined> {
+  const token = tokenOf(io, "", here);
+  const gateway = connect({ url: here.url, token, org: undefined, context: undefined }, io, {
     seconds: PROBE_MS / 1000,
     verbose: false,
   });
@@ -116,7 +109,7 @@ async function projectionsOf(io: Io, data: string, url: string): Promise<Project
     const { items } = await gateway.call("listProjections", {});
     return [...items];
   } catch {
-    return undefined;
+    return undefined; // the processes' own probes tell what is wrong
   }
 }
 

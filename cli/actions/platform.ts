@@ -6,7 +6,7 @@ import { type Platform, startPlatform } from "@millrace/local/platform.ts";
 import { stopRun } from "@millrace/local/run-state.ts";
 import { type LoadedSettings, readSettings, SettingsError } from "@millrace/local/settings.ts";
 import { type Contexts, readContexts, saveContext } from "../contexts.ts";
-import { Failure } from "../failure.ts";
+import { Failure, interrupted } from "../failure.ts";
 import type { Io } from "../io.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
@@ -44,10 +44,9 @@ export async function up(call: UpCall): Promise<number> {
   const began = performance.now();
   const ownerFile = settings.ownerTokenFile ?? join(resolve(settings.data), "secrets", "owner.token");
   const isFirst = !existsSync(ownerFile);
-  const starting = startPlatform({ settings, log: (line) => io.err(`${line}\n`) });
-  // A Ctrl-C while it starts is answered as soon as there is something whole to stop.
-  const platform = await starting.catch((error: unknown) => {
-    throw startFailure(error);
+  const log = (line: string) => io.err(`${line}\n`);
+  const platform = await startPlatform({ settings, log, signal: io.interrupted }).catch((error: unknown) => {
+    throw io.interrupted.aborted ? interrupted() : startFailure(error);
   });
   try {
     if (!io.interrupted.aborted) {

@@ -189,7 +189,7 @@ const tokenCommands = [
   }),
 ];
 
-export const secretCommands = () => [
+const secretCommands = [
   listing({
     path: "secrets list",
     operation: "listSecrets",
@@ -227,4 +227,4 @@ export const secretCommands = () => [
   }),
 ];
 
-export const accessCommands = [...contextCommands, ...organisationCommands, ...tokenCommands];
+export const accessCommands = [...contextCommands, ...organisationCommands, ...tokenCommands, ...secretCommands];
