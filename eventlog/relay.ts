@@ -19,7 +19,8 @@ import { BEGINNING, feedEvent, feedState, type RelayMark, RelayMarks } from "./f
 import { type FollowBatch, follow } from "./follow.ts";
 import type { Logger } from "./logging.ts";
 import { logStream } from "./subjects.ts";
-import { metrics } from "./telemetry.ts";
+import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
+import { linkTo, withSpan } from "./tracing.ts";
 
 export interface RelayOptions {
   readonly nats: Nats;
@@ -164,7 +165,13 @@ class RelayRun {
       fromSeq: Math.max(1, fromSeq),
       most: BATCH_MOST,
       signal,
-      onBatch: (batch) => this.#onBatch(batch),
+      onBatch: (batch) =>
+        withSpan(
+          SPANS.relay(context),
+          { [ATTRIBUTES.context]: context, [ATTRIBUTES.messagingCount]: batch.commits.length },
+          () => this.#onBatch(batch),
+          { kind: "CONSUMER", links: linkTo(batch.commits.map((commit) => commit.trace)) },
+        ),
     });
   }
 
