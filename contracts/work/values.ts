@@ -20,7 +20,7 @@ export const LIMITS = {
   waivers: 50,
   reason: 2_000,
   states: 50,
-  transitions: 500,
+  transitions: 200,
 } as const;
 
 /** One line of text: printable, and more than white space. Linear to match, whatever it is given. */

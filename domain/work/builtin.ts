@@ -153,11 +153,15 @@ const incident: Workflow = {
   gates,
 };
 
+const taskWay = along([todo, inProgress], done, cancelled);
+
 const task: Workflow = {
   name: "task",
   title: "Task",
   description: "Anything else that is to be done.",
-  ...along([todo, inProgress], done, cancelled),
+  ...taskWay,
+  // What is done as soon as it is begun need not be begun first.
+  transitions: [{ from: todo.name, to: done.name, title: "Finish" }, ...taskWay.transitions],
   checklist: required("It is done, and was checked"),
   notesTemplate: "## What was done\n",
   notesRequired: { minLength: 20 },
