@@ -1,8 +1,10 @@
 /** A gateway of the file's own, in this process, over the file's NATS account and a fresh database; ended with the file. */
 import { randomBytes } from "node:crypto";
 import { makeToken } from "@millrace/contracts/token.ts";
+import { makeLogger } from "@millrace/eventlog/logging.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
 import { type RunningGateway, startGateway } from "@millrace/gateway/start.ts";
+import { startProjector } from "@millrace/projector/start.ts";
 import { testNats, testPostgres } from "./servers.ts";
 import { deferToEndOfFile } from "./suite.ts";
 
@@ -13,6 +15,17 @@ export interface TestGateway {
   readonly owner: string;
   readonly config: GatewayConfig;
   readonly gateway: RunningGateway;
+}
+
+/** A projector over the same log and database. @returns ends it; the end of the file does so, too */
+export async function testProjector(config: GatewayConfig): Promise<() => Promise<void>> {
+  const { natsUrl, natsUser, natsPassword, replicas, postgresUrl } = config;
+  const log = makeLogger({ service: "projector", level: "error" });
+  const running = await startProjector({ natsUrl, natsUser, natsPassword, replicas, postgresUrl }, log);
+  let ended: Promise<void> | undefined;
+  const end = () => (ended ??= running.stop());
+  deferToEndOfFile(end);
+  return end;
 }
 
 /** @param overrides e.g. the configuration of another one, to start a second gateway beside it */
