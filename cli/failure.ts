@@ -69,9 +69,11 @@ export function failureOfAnswer(status: number, body: unknown, requestId: string
   const fields = Array.isArray(problem.errors)
     ? problem.errors.map((error: { pointer?: unknown; detail?: unknown }) => `${error?.pointer}: ${error?.detail}`)
     : [];
+  const detail = text(problem.detail);
+  const reason = text(problem.reason);
   const why = [
-    text(problem.reason),
-    text(problem.detail),
+    reason,
+    detail === reason ? undefined : detail,
     ...fields,
     text(problem.what) && `missing: ${problem.what}`,
     text(problem.permission) && `needs the permission ${problem.permission}`,

@@ -123,7 +123,10 @@ export function outline(value: unknown, depth = 0): string {
   }
   if (!isTree(value)) return `${pad}${cell(value)}\n`;
   return Object.entries(value as object)
-    .filter(([, each]) => each !== undefined && each !== null && !(isTree(each) && Object.keys(each).length === 0))
+    .filter(
+      ([, each]) =>
+        each !== undefined && each !== null && each !== "" && !(isTree(each) && Object.keys(each).length === 0),
+    )
     .map(([key, each]) => {
       const flat = !isTree(each) || (Array.isArray(each) && each.every((part) => !isTree(part)));
       return flat ? `${pad}${oneLine(key)}: ${cell(each)}\n` : `${pad}${oneLine(key)}:\n${outline(each, depth + 1)}`;

@@ -74,6 +74,7 @@ export function parse(table: readonly Command[], argv: readonly string[]): Parse
   const found = findCommand(table, words);
   if (found === undefined) {
     if (words.length === 0 || nextWords(table, words).length > 0) return askedWithoutCommand(table, argv, words);
+    refuseUnknownFlags(argv.slice(0, places[0]));
     throw unknownCommand(table, words);
   }
   const { command, taken } = found;
@@ -87,14 +88,18 @@ export function parse(table: readonly Command[], argv: readonly string[]): Parse
 
 /** Only the beginning of a command: help, when nothing or only help was asked for. */
 function askedWithoutCommand(table: readonly Command[], argv: readonly string[], words: string[]): HelpAsked {
-  const unknown = argv.find(
-    (word) => word.startsWith("--") && word !== "--" && !(word.slice(2).split("=")[0]! in GLOBAL_FLAGS),
-  );
-  if (unknown !== undefined) throw unknownFlag(unknown.split("=")[0]!, GLOBAL_FLAGS, "mill --help");
+  refuseUnknownFlags(argv);
   const helpAsked = argv.includes("--help") || argv.includes("-h");
   if (words.length === 0 || helpAsked) return { help: words };
   const next = nextWords(table, words).join(", ");
   throw usage(`\`mill ${words.join(" ")}\` needs one word more: ${next}`, `See \`mill ${words.join(" ")} --help\``);
+}
+
+/** Of what stands before a command, where only flags of every command may. */
+function refuseUnknownFlags(argv: readonly string[]): void {
+  const isKnown = (word: string) => Object.hasOwn(GLOBAL_FLAGS, word.slice(2).split("=")[0]!);
+  const unknown = argv.find((word) => word.startsWith("--") && word !== "--" && !isKnown(word));
+  if (unknown !== undefined) throw unknownFlag(unknown.split("=")[0]!, GLOBAL_FLAGS, "mill --help");
 }
 
 function unknownCommand(table: readonly Command[], words: readonly string[]): Failure {

@@ -1,6 +1,6 @@
 /** Lists and single entities of any kind, with watching and waiting. */
 import type { Listing, Showing } from "../commands/entity.ts";
-import { kebab } from "../commands/entity.ts";
+import { flagOf } from "../commands/entity.ts";
 import { usage } from "../failure.ts";
 import { type Gateway, gatewayOf } from "../gateway.ts";
 import { COLLECTIONS, OPERATIONS } from "../operations.ts";
@@ -16,11 +16,11 @@ type EntityCall = AnyCall & { readonly flags: Given; readonly args: Readonly<Rec
 // biome-ignore lint/suspicious/noExplicitAny: rows are whatever the named operation answers
 type Row = any;
 
-/** The query of a list from the flags: every filter the contract knows, by its kebab-case name. */
+/** The query of a list from the flags: every filter the contract knows, by the name of its flag. */
 function queryOf(operation: Listing["operation"], flags: Given): Record<string, string | undefined> {
   const query: Record<string, string | undefined> = {};
   for (const name of Object.keys(OPERATIONS[operation].query)) {
-    const value = name === "q" ? flags.search : flags[kebab(name)];
+    const value = name === "q" ? flags.search : flags[flagOf(name)];
     if (name !== "limit" && name !== "cursor" && name !== "fields" && typeof value === "string") query[name] = value;
   }
   return query;

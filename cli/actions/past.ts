@@ -22,7 +22,7 @@ export async function history(
   const kind = kindNamed(args.kind);
   const gateway = gatewayOf(call);
   const operation = operationOn(kind, "/history");
-  // The audit log is the history of an organisation, newest first, among that of all that is in it.
+  // The history of an organisation itself is in the audit log, among that of all that belongs to it.
   const only = operation === "auditLog" ? { context: "identity", kind: "organisation" } : {};
   const limit = flags.limit ?? 200;
   const entries: HistoryEntry[] = [];
@@ -35,7 +35,6 @@ export async function history(
     entries.push(...page.items);
     cursor = page.nextCursor;
   } while (cursor !== undefined && entries.length < limit);
-  if (operation === "auditLog") entries.reverse();
   await printList(
     io,
     styleOf(call),

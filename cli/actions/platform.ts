@@ -7,6 +7,7 @@ import { stopRun } from "@millrace/local/run-state.ts";
 import { type LoadedSettings, readSettings, SettingsError } from "@millrace/local/settings.ts";
 import { type Contexts, readContexts, saveContext } from "../contexts.ts";
 import { Failure, interrupted } from "../failure.ts";
+import { connect } from "../gateway.ts";
 import type { Io } from "../io.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
@@ -50,7 +51,7 @@ export async function up(call: UpCall): Promise<number> {
   });
   try {
     if (!io.interrupted.aborted) {
-      const name = register(io, platform);
+      const name = await register(io, platform);
       await announce(call, platform, { name, isFirst, seconds: (performance.now() - began) / 1000 });
     }
     await new Promise<void>((done) => {
@@ -103,17 +104,27 @@ const realOr = (path: string): string => {
 };
 
 /** @returns the context's name; undefined when the home folder cannot be written */
-function register(io: Io, platform: Platform): string | undefined {
+async function register(io: Io, platform: Platform): Promise<string | undefined> {
   try {
     const known = readContexts(io.env);
     const name = contextNameFor(known, platform.dataDir);
     const { url, dataDir: data, ownerTokenFile } = platform;
-    saveContext(io.env, name, { ...known.contexts[name], url, data, ownerTokenFile });
+    const before = known.contexts[name];
+    // With the organisation's id every later command saves asking for it.
+    const org = before?.org ?? (await ownOrganisation(io, platform));
+    saveContext(io.env, name, { ...before, url, data, ownerTokenFile, ...(org === undefined ? {} : { org }) });
     return name;
   } catch (error) {
     io.err(`no context was made: ${(error as Error).message}\n`);
     return undefined;
   }
+}
+
+async function ownOrganisation(io: Io, { url, ownerTokenFile }: Platform): Promise<string | undefined> {
+  const token = readFileSync(ownerTokenFile, "utf8").trim();
+  const gateway = connect({ url, token, org: undefined, context: undefined }, io, { seconds: 5, verbose: false });
+  // The owner's first token may have been revoked: then whoever logs in says who they are.
+  return gateway.org().catch(() => undefined);
 }
 
 interface Started {

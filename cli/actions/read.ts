@@ -28,12 +28,15 @@ export async function listAll<N extends ListName>(
   do {
     const page = (await gateway.callAny(name, {
       ...request,
-      query: { ...request.query, limit: Math.min(PAGE, limit - items.length), cursor },
+      query: {
+        ...request.query,
+        ...(takesQuery(name, "limit") ? { limit: Math.min(PAGE, limit - items.length), cursor } : {}),
+      },
     })) as { items: ItemOf<N>[]; nextCursor?: string };
     items.push(...page.items);
     cursor = page.nextCursor;
   } while (cursor !== undefined && items.length < limit);
-  return { items, more: cursor !== undefined };
+  return { items: items.slice(0, limit), more: cursor !== undefined || items.length > limit };
 }
 
 /** Whether an operation's list can be filtered by a field: told by the contract. */

@@ -129,6 +129,18 @@ export async function move(call: Call<Seen & Of<"string", "wait">, Args<"item" |
   await waitFor(call, flags.wait, () => gateway.call("getItem", { params }));
 }
 
+type Move = Answer<"gatesOfItem">["transitions"][number];
+
+/** Why a move is not allowed, gate by gate, and what would open each. */
+const shutText = ({ to, gates: all }: Move): string =>
+  all
+    .filter(({ ok }) => !ok)
+    .map(
+      ({ gate, reason, fix }) =>
+        `\n${to}: ${gate} is shut\n  why: ${oneLine(reason)}\n${fix ? `  fix: ${oneLine(fix)}\n` : ""}`,
+    )
+    .join("");
+
 export async function gates(call: Call<Of<"string", "to">, Args<"item">>): Promise<number> {
   const { io, args, flags } = call;
   const answer = await gatewayOf(call).call("gatesOfItem", { params: { id: args.item } });
@@ -139,21 +151,16 @@ export async function gates(call: Call<Of<"string", "to">, Args<"item">>): Promi
       fix: all === "" ? "It can go nowhere from here" : `It can go to: ${all}`,
     });
   }
-  const shut = (move: (typeof moves)[number]) => move.gates.filter((gate) => !gate.ok);
-  await printList(
-    io,
-    styleOf(call),
-    moves,
-    [
-      { title: "to", value: ({ to }) => to },
-      { title: "as", value: ({ title }) => title },
-      { title: "allowed", value: ({ allowed }) => (allowed ? "yes" : "no") },
-      { title: "gate", value: (row) => shut(row).map(({ gate }) => gate) },
-      { title: "why", value: (row) => shut(row).map(({ reason }) => reason) },
-      { title: "what opens it", value: (row) => shut(row).flatMap(({ fix }) => (fix === undefined ? [] : [fix])) },
-    ],
-    ({ to }) => to,
-  );
+  const style = styleOf(call);
+  const shown = [
+    { title: "to", value: ({ to }: Move) => to },
+    { title: "as", value: ({ title }: Move) => title },
+    { title: "allowed", value: ({ allowed }: Move) => (allowed ? "yes" : "no") },
+    { title: "gates", value: (move: Move) => move.gates.map(({ gate, ok }) => `${gate}${ok ? "" : " (shut)"}`) },
+  ];
+  await printList(io, style, moves, shown, ({ to }) => to);
+  if (style.format === "table")
+    for (const move of moves.filter(({ allowed }) => !allowed)) await io.out(shutText(move));
   return flags.to !== undefined && moves.some(({ allowed }) => !allowed) ? EXIT.refused : EXIT.ok;
 }
 

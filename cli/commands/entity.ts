@@ -37,7 +37,9 @@ export interface Listing {
 /** Fields of every list that have flags of their own. */
 const PAGING = ["limit", "cursor", "sort", "q", "fields"];
 
-export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+/** The flag of a filter: kebab-case; `--context` is a context of mill's own already, so an event's is `--in`. */
+export const flagOf = (name: string): string =>
+  name === "context" ? "in" : name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** The filters of a list as flags, from the contract. */
 function filterFlags(operation: OperationName): Flags {
@@ -46,7 +48,7 @@ function filterFlags(operation: OperationName): Flags {
   for (const [name, { says, choices }] of Object.entries(query)) {
     if (PAGING.includes(name)) continue;
     const summary = `Only these: ${says === "" ? name : says[0]!.toLowerCase() + says.slice(1)}`;
-    flags[kebab(name)] = { type: "string", value: "VALUE", summary, ...(choices ? { choices } : {}) };
+    flags[flagOf(name)] = { type: "string", value: "VALUE", summary, ...(choices ? { choices } : {}) };
   }
   return flags;
 }
