@@ -98,36 +98,35 @@ function remember(known: ReadonlyMap<string, Remembered>, commit: StoredCommit, 
 }
 
 const PAGE = 1_000;
+/** Of an aggregate not in memory: more than this, and its snapshot is looked for. Most aggregates are one page. */
+const FIRST_PAGE = 128;
 
 /**
  * The commits of one aggregate from a stream sequence on, oldest first.
  * @throws LogUnavailable
  */
 export async function* readCommits(nats: Nats, kind: Kind, id: string, fromSeq = 1): AsyncGenerator<StoredCommit> {
-  const subject = aggregateSubject(kind.context, kind.kind, id);
-  let next = Math.max(1, fromSeq);
-  for await (const commit of readPages(nats, kind, id, next)) {
-    yield commit;
-    next = commit.seq + 1;
-  }
-  if (nats.replicas === 1) return;
-  // Of three servers any may have answered, also one that is behind: what it did not have yet comes from the leader.
-  for (;;) {
-    const message = await leaderMessage(nats, logStream(kind.context), { seq: next, next_by_subj: subject });
-    if (message === null) return;
-    yield toCommit(kind, id, message);
-    next = message.seq + 1;
+  for (let seq = Math.max(1, fromSeq); ; ) {
+    const { commits, more } = await readPage(nats, kind, id, seq, PAGE);
+    yield* commits;
+    if (!more || commits.length === 0) return;
+    seq = commits[commits.length - 1]!.seq + 1;
   }
 }
 
-async function* readPages(nats: Nats, kind: Kind, id: string, fromSeq: number): AsyncGenerator<StoredCommit> {
+/** One page; `more` is false only when the stream's leader has nothing behind it. */
+async function readPage(nats: Nats, kind: Kind, id: string, fromSeq: number, batch: number) {
   const subject = aggregateSubject(kind.context, kind.kind, id);
   const stream = logStream(kind.context);
-  for (let seq = fromSeq; ; ) {
-    const { messages, more } = await readBatch(nats, stream, { seq, next_by_subj: subject, batch: PAGE });
-    for (const message of messages) yield toCommit(kind, id, message);
-    if (!more || messages.length === 0) return;
-    seq = messages[messages.length - 1]!.seq + 1;
+  const { messages, more } = await readBatch(nats, stream, { seq: fromSeq, next_by_subj: subject, batch });
+  const commits = messages.map((message) => toCommit(kind, id, message));
+  if (more || nats.replicas === 1) return { commits, more };
+  // Of three servers any may have answered, also one that is behind: what it did not have yet comes from the leader.
+  for (let seq = (commits[commits.length - 1]?.seq ?? fromSeq - 1) + 1; ; ) {
+    const message = await leaderMessage(nats, stream, { seq, next_by_subj: subject });
+    if (message === null) return { commits, more: false };
+    commits.push(toCommit(kind, id, message));
+    seq = message.seq + 1;
   }
 }
 
@@ -162,12 +161,25 @@ export class Aggregates {
   /** As the log has it now. @throws LogUnavailable, UnknownEvent */
   async load<S>(kind: Kind<S>, id: string): Promise<Loaded<S>> {
     const known = this.cached(kind, id);
-    const snapshot = known === undefined ? await this.#snapshots?.read(kind, id) : undefined;
-    (known !== undefined ? loads.cache : snapshot !== undefined ? loads.snapshot : loads.log).inc();
-    let loaded = known ?? snapshot ?? nothing(kind, id);
-    const start = loaded.version;
-    for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1))
-      loaded = foldCommit(kind, loaded, commit);
+    let loaded = known ?? nothing(kind, id);
+    let more = true;
+    let source = loads.cache;
+    if (known === undefined) {
+      source = loads.log;
+      const page = await readPage(this.#nats, kind, id, 1, FIRST_PAGE);
+      const snapshot = page.more ? await this.#snapshots?.read(kind, id) : undefined;
+      if (snapshot !== undefined) {
+        source = loads.snapshot;
+        loaded = snapshot;
+      } else {
+        for (const commit of page.commits) loaded = foldCommit(kind, loaded, commit);
+        more = page.more;
+      }
+    }
+    source.inc();
+    const start = source === loads.snapshot ? loaded.version : 0;
+    if (more)
+      for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1)) loaded = foldCommit(kind, loaded, commit);
     // While we read, an append of ours may have moved the cache on; the later one stays.
     const now = this.cached(kind, id);
     if (now !== undefined && now.seq > loaded.seq) return now;

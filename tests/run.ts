@@ -6,10 +6,11 @@
  */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { type Row, reaches } from "./bench/measure.ts";
 import { discover, type TestFile } from "./harness/discover.ts";
 import { RunServers } from "./harness/run-servers.ts";
 import { type Outcome, schedule } from "./harness/schedule.ts";
@@ -100,17 +101,34 @@ function printSummary(outcomes: readonly Outcome[], milliseconds: number): numbe
   return failed > 0 || passed === 0 ? 1 : 0;
 }
 
-/** Benchmarks are programs: each prints its own table, and they run one at a time. */
+/** Benchmarks are programs: each prints its rows, they run one at a time, and the table of all stands at the end. */
 async function runBenchmarks(files: readonly TestFile[]): Promise<number> {
   let failed = 0;
+  const folder = mkdtempSync(join(tmpdir(), "millrace-rows-"));
+  const collected = join(folder, "rows.jsonl");
+  writeFileSync(collected, "");
   for (const file of files) {
     console.log(`\n== ${file.name}`);
     const code = await new Promise<number | null>((resolve) => {
-      const child = spawn(process.execPath, [file.path], { stdio: "inherit" });
+      const child = spawn(process.execPath, [file.path], {
+        stdio: "inherit",
+        env: { ...process.env, BENCH_ROWS: collected },
+      });
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => child.kill(signal));
       child.once("exit", resolve);
     });
     if (code !== 0) failed++;
+  }
+  const rows = readFileSync(collected, "utf8")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Row);
+  rmSync(folder, { recursive: true });
+  console.log("\n| ratio | reach | what | against | ours | theirs | durability |\n| --- | --- | --- | --- | --- | --- | --- |");
+  for (const row of rows) {
+    const { what, against, ours, theirs, durability } = row;
+    const ratio = `${row.ratio.toFixed(2)}${reaches(row) ? "" : " (missed)"}`;
+    console.log(`| ${ratio} | ${row.reach} | ${what} | ${against} | ${ours} | ${theirs} | ${durability} |`);
   }
   console.log(`\n${files.length - failed} benchmarks ran, ${failed} failed`);
   return failed > 0 || files.length === 0 ? 1 : 0;
