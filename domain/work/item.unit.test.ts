@@ -1,75 +1,26 @@
 /** The rules of work items, told as tables. */
 import assert from "node:assert/strict";
-import type { Workflow } from "@millrace/contracts/work/entities.ts";
 import { LIMITS } from "@millrace/contracts/work/values.ts";
 import { suite } from "../../tests/harness/suite.ts";
-import { ada, ben, given, type Told, timeOf } from "../testing.ts";
+import { ada, given, type Told, timeOf } from "../testing.ts";
+import {
+  comment0,
+  finished,
+  line0,
+  line2,
+  move,
+  noted,
+  open,
+  opened,
+  openedData,
+  started,
+  ticked,
+  workflow,
+} from "./fixtures/chore.ts";
 import { movesWithGates } from "./gates.ts";
 import { item } from "./item.ts";
 
 const test = suite("work items");
-
-const workflow: Workflow = {
-  name: "chore",
-  title: "Chore",
-  description: "",
-  states: [
-    { name: "later", title: "Later", group: "backlog" },
-    { name: "todo", title: "To do", group: "unstarted" },
-    { name: "doing", title: "Doing", group: "started" },
-    { name: "done", title: "Done", group: "completed" },
-    { name: "archived", title: "Archived", group: "completed" },
-    { name: "dropped", title: "Dropped", group: "cancelled" },
-  ],
-  initial: "todo",
-  transitions: [
-    { from: "todo", to: "later" },
-    { from: "later", to: "todo" },
-    { from: "todo", to: "doing", title: "Start" },
-    { from: "doing", to: "done", title: "Finish" },
-    { from: "done", to: "archived" },
-    { from: "done", to: "doing" },
-    { from: "doing", to: "dropped" },
-    { from: "dropped", to: "todo" },
-  ],
-  checklist: [
-    { text: "Try it", required: true },
-    { text: "Tell others", required: false },
-  ],
-  notesTemplate: "## What was done\n\n## What is left\n",
-  notesRequired: { minLength: 10 },
-  gates: { completed: ["checklist_complete", "notes_present"] },
-};
-
-const id = (prefix: string, n: number) => `${prefix}_01kajzq4v0e8r9t2m5x7c3d6f${n}`;
-const [line0, line1, line2] = [id("lin", 0), id("lin", 1), id("lin", 2)];
-const [comment0, comment1] = [id("cmt", 0), id("cmt", 1)];
-
-const openedData = {
-  type: "chore",
-  title: "Sweep",
-  description: "",
-  notesTemplate: workflow.notesTemplate,
-  assignees: [],
-  labels: [],
-  state: "todo",
-  stateTitle: "To do",
-  group: "unstarted",
-  checklist: [
-    { id: line0, text: "Try it", required: true },
-    { id: line1, text: "Tell others", required: false },
-  ],
-};
-const opened: Told = ["ItemOpened", openedData];
-const move = (from: string, to: string, title: string, group: string, reopened = false): Told => [
-  "ItemMoved",
-  { from, to, title, group, reopened },
-];
-const started = move("todo", "doing", "Doing", "started");
-const finished = move("doing", "done", "Done", "completed");
-const ticked: Told = ["ChecklistLineTicked", { line: line0, text: "Try it" }];
-const noted: Told = ["NotesWritten", { notes: "It was swept, all of it." }];
-const open = { do: "open", title: "Sweep", workflow, lineIds: [line0, line1] } as const;
 
 test("opening takes state, checklist and notes template from the type", () => {
   given(item, []).when(open).happens(opened);
@@ -234,77 +185,6 @@ test("assignees and labels are sets with limits", () => {
     .isRefused({ rule: "too-many-assignees", reason: /at most 20/ });
 });
 
-test("a checklist is added to, reworded, ticked, ordered and cut", () => {
-  given(item, [opened])
-    .when({ do: "addLine", line: line2, text: "Rest", index: 1 })
-    .happens(["ChecklistLineAdded", { line: line2, text: "Rest", required: false, index: 1 }]);
-  given(item, [opened])
-    .when({ do: "addLine", line: line2, text: "Rest", required: true, index: 99 })
-    .leads((state) => assert.equal(state.checklist[2]?.text, "Rest"));
-  given(item, [opened]).when({ do: "addLine", line: line0, text: "Rest" }).isRefused({ refused: "conflict" });
-  given(item, [opened])
-    .when({ do: "addLine", line: line2, text: "" })
-    .isRefused({ pointers: ["/body/text"] });
-  given(item, [opened]).when({ do: "changeLine", line: line0, done: true }).happens(ticked);
-  given(item, [opened, ticked]).when({ do: "changeLine", line: line0, done: true }).happens();
-  given(item, [opened, ticked])
-    .when({ do: "changeLine", line: line0, done: false })
-    .happens(["ChecklistLineUnticked", { line: line0, text: "Try it" }]);
-  given(item, [opened])
-    .when({ do: "changeLine", line: line1, text: "Tell all", done: true })
-    .happens(
-      ["ChecklistLineReworded", { line: line1, from: "Tell others", text: "Tell all" }],
-      ["ChecklistLineTicked", { line: line1, text: "Tell all" }],
-    );
-  given(item, [opened])
-    .when({ do: "changeLine", line: line1, index: 0 })
-    .leads((state) =>
-      assert.deepEqual(
-        state.checklist.map((line) => line.id),
-        [line1, line0],
-      ),
-    );
-  given(item, [opened]).when({ do: "changeLine", line: line1, index: 50 }).happens();
-  given(item, [opened])
-    .when({ do: "removeLine", line: line1 })
-    .happens(["ChecklistLineRemoved", { line: line1, text: "Tell others" }]);
-  for (const command of [
-    { do: "changeLine", done: true },
-    { do: "removeLine" },
-    { do: "changeLine", index: 0 },
-  ] as const) {
-    given(item, [opened])
-      .when({ ...command, line: line2 })
-      .isRefused({ refused: "not-found" });
-  }
-  const { state } = given(item, [opened, ticked]);
-  assert.deepEqual([state.checklist[0]?.doneBy, state.checklist[0]?.doneAt], [ada, timeOf(1)]);
-});
-
-test("a line that the type requires is ticked or waived, not removed or reworded; an own one may be", () => {
-  given(item, [opened])
-    .when({ do: "removeLine", line: line0 })
-    .isRefused({ rule: "line-required-by-type", fix: /waived/ });
-  given(item, [opened])
-    .when({ do: "changeLine", line: line0, text: "Look at it" })
-    .isRefused({ rule: "line-required-by-type" });
-  const own: Told = ["ChecklistLineAdded", { line: line2, text: "Rest", required: true, index: 2 }];
-  given(item, [opened, own])
-    .when({ do: "removeLine", line: line2 })
-    .happens(["ChecklistLineRemoved", { line: line2, text: "Rest" }]);
-});
-
-test("a full checklist takes no more", () => {
-  const checklist = Array.from({ length: LIMITS.lines }, (_, i) => ({
-    id: `lin_${String(i).padStart(26, "0")}`,
-    text: "x",
-    required: false,
-  }));
-  given(item, [["ItemOpened", { ...openedData, checklist }]])
-    .when({ do: "addLine", line: line2, text: "x" })
-    .isRefused({ rule: "checklist-full" });
-});
-
 test("it goes only where its type leads", () => {
   given(item, [opened]).when({ do: "transition", to: "doing", workflow }).happens(started);
   given(item, [opened]).when({ do: "transition", to: "todo", workflow }).happens();
@@ -438,72 +318,6 @@ test("moves with their gates: what can be done from here", () => {
       ["notes_present", false],
     ],
   );
-});
-
-test("comments: whoever wrote one edits it; a moderator may remove it", () => {
-  const said: Told = ["ItemCommented", { comment: comment0, text: "Done?" }, ben];
-  given(item, [opened])
-    .when({ do: "comment", comment: comment0, text: "Done?" })
-    .happens(["ItemCommented", { comment: comment0, text: "Done?" }]);
-  given(item, [opened, said])
-    .when({ do: "comment", comment: comment0, text: "Again" })
-    .isRefused({ refused: "conflict" });
-  given(item, [opened])
-    .when({ do: "comment", comment: comment0, text: "" })
-    .isRefused({ pointers: ["/body/text"] });
-  given(item, [opened])
-    .when({ do: "comment", comment: comment0, text: "x".repeat(LIMITS.commentBytes + 1) })
-    .isRefused({ pointers: ["/body/text"] });
-  const edit = { do: "editComment", comment: comment0, text: "Done!" } as const;
-  given(item, [opened, said]).when(edit).isRefused({ rule: "not-the-author", reason: /ben/ });
-  given(item, [opened, said])
-    .when(edit, { actor: ben })
-    .happens(["CommentEdited", { comment: comment0, text: "Done!" }]);
-  given(item, [opened, said])
-    .when({ ...edit, text: "Done?" }, { actor: ben })
-    .happens();
-  given(item, [opened, said])
-    .when({ ...edit, comment: comment1 })
-    .isRefused({ refused: "not-found" });
-  const remove = { do: "removeComment", comment: comment0 } as const;
-  given(item, [opened, said]).when(remove).isRefused({ rule: "not-the-author" });
-  given(item, [opened, said])
-    .when({ ...remove, moderator: true })
-    .happens(["CommentRemoved", { comment: comment0 }]);
-  given(item, [opened, said])
-    .when(remove, { actor: ben })
-    .leads((state) => assert.deepEqual([state.comments, state.threadBytes], [[], 0]));
-  given(item, [opened]).when(remove).isRefused({ refused: "not-found" });
-  const { state } = given(item, [opened, said, ["CommentEdited", { comment: comment0, text: "Done!" }, ben]]);
-  assert.deepEqual(state.comments[0], {
-    id: comment0,
-    author: ben,
-    text: "Done!",
-    createdAt: timeOf(1),
-    editedAt: timeOf(2),
-  });
-});
-
-test("a thread is bounded in number and in bytes", () => {
-  const text = "x".repeat(LIMITS.commentBytes);
-  const big = Array.from(
-    { length: LIMITS.threadBytes / LIMITS.commentBytes },
-    (_, i): Told => ["ItemCommented", { comment: `cmt_${String(i).padStart(26, "0")}`, text }],
-  );
-  given(item, [opened, ...big])
-    .when({ do: "comment", comment: comment0, text: "x" })
-    .isRefused({ rule: "thread-full" });
-  const last = big[0]![1] as { comment: string };
-  given(item, [opened, ...big])
-    .when({ do: "editComment", comment: last.comment, text: "shorter" })
-    .leads((state) => assert.equal(state.threadBytes, LIMITS.threadBytes - text.length + 7));
-  const many = Array.from(
-    { length: LIMITS.comments },
-    (_, i): Told => ["ItemCommented", { comment: `cmt_${String(i).padStart(26, "0")}`, text: "x" }],
-  );
-  given(item, [opened, ...many])
-    .when({ do: "comment", comment: comment0, text: "x" })
-    .isRefused({ rule: "thread-full" });
 });
 
 test("deleting says what it was called", () => {
