@@ -43,7 +43,9 @@ export const entityParams = { org: Reference, id: Reference };
 /** Largest request body, in bytes, and deepest nesting of its JSON. */
 export const LIMITS = { bodyBytes: 1_048_576, jsonDepth: 32, listMost: 200, listDefault: 50, waitMs: 5_000 } as const;
 
-const IdempotencyKey = Schema.String.check(Schema.isPattern(/^("[\x20-\x7e]{1,255}"|[\x21-\x7e]{1,255})$/u)).annotate({
+const IdempotencyKey = Schema.String.check(
+  Schema.isPattern(/^("[\x20\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$/u),
+).annotate({
   description:
     "Any text of 1 to 255 printable characters, in quotes or bare. A repeat within 24 hours gets the first answer.",
   examples: ["8e03978e-40d5-43e8-bc93-6894a57f9324"],
