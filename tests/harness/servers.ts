@@ -13,7 +13,7 @@ import {
   startNats,
   startNatsCluster,
 } from "@millrace/local/nats.ts";
-import { createDatabase, startPostgres } from "@millrace/local/postgres.ts";
+import { createDatabase, type RunningPostgres, startPostgres } from "@millrace/local/postgres.ts";
 import { deferToEndOfFile } from "./suite.ts";
 
 export interface TestNats {
@@ -63,6 +63,23 @@ async function startOwnPostgres(): Promise<string> {
   const server = await startPostgres({ dataDir: join(testFolder("postgres"), "data") });
   deferToEndOfFile(() => server.stop("SIGQUIT"));
   return server.url;
+}
+
+/** A PostgreSQL of the file's own, for what ends it. Started again on the same data and port by `restart`; removed at the end of the file. */
+export async function startRestartablePostgres(): Promise<RunningPostgres & { restart(): Promise<void> }> {
+  const dataDir = join(testFolder("postgres"), "data");
+  let server = await startPostgres({ dataDir });
+  const { port } = server;
+  deferToEndOfFile(() => server.stop("SIGQUIT"));
+  return {
+    ...server,
+    stop: (signal) => server.stop(signal),
+    kill: () => server.kill(),
+    signal: (signal) => server.signal(signal),
+    async restart() {
+      server = await startPostgres({ dataDir, port });
+    },
+  };
 }
 
 export interface ThreeServers {
