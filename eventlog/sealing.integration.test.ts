@@ -65,16 +65,15 @@ async function until(holds: () => Promise<boolean> | boolean, what: string): Pro
   }
 }
 
-/** Files of the server's store that hold these bytes. */
-function filesWith(needle: Buffer | string, folder = store): string[] {
-  return readdirSync(folder, { withFileTypes: true, recursive: true })
+/** Files of the server's store that hold these bytes; it writes beside and renames, so one may be gone. */
+function filesWith(needle: Buffer | string): string[] {
+  return readdirSync(store, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((file) => {
       try {
         return readFileSync(file).includes(needle);
       } catch (error) {
-        // The server writes beside and renames.
         if ((error as { code?: string }).code === "ENOENT") return false;
         throw error;
       }
