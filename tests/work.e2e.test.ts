@@ -339,6 +339,11 @@ test("lists: every filter, sorting by rank, words of comments, pages without hol
     cursor = `&cursor=${page.body.nextCursor}`;
   }
   assert.deepEqual(seen, ["Urgent one", "High one", "Low one", "Plain one"]);
+  for (const value of ["none", "\u0000", "99999999999999999999", ""]) {
+    const cursor = Buffer.from(JSON.stringify({ sort: "-priority", value, id: "x" })).toString("base64url");
+    const made = await expect(400, "GET", `/work-items?sort=-priority&cursor=${cursor}`);
+    assert.equal(made.body.errors[0].pointer, "/query/cursor");
+  }
 });
 
 test("types in pages: own ones, then built-in ones, each once", async () => {
@@ -398,6 +403,36 @@ test("bad input changes nothing and says where", async () => {
     if (status === 400) assert.match(answer.body.errors[0].pointer, /^\/body/);
   }
   assert.equal((await expect(200, "GET", path)).text, before);
+});
+
+test("the largest type and the largest item that the limits allow are taken", async () => {
+  const long = '"'.repeat(LIMITS.textBytes);
+  const states = Array.from({ length: LIMITS.states }, (_, i) => ({
+    name: `s${i}`,
+    title: "😀".repeat(LIMITS.title),
+    group: i === 1 ? "completed" : "started",
+  }));
+  const ways = Array.from({ length: LIMITS.states }, (_, from) => [1, 2, 3, 4].map((step) => [from, from + step]));
+  const transitions = ways
+    .flat()
+    .slice(0, LIMITS.transitions)
+    .map(([from, to]) => ({ from: `s${from}`, to: `s${to! % LIMITS.states}` }));
+  const spec = {
+    name: "largest",
+    title: "Largest",
+    description: long,
+    states,
+    initial: "s0",
+    transitions,
+    checklist: Array.from({ length: LIMITS.lines }, () => ({ text: "😀".repeat(LIMITS.lineText), required: false })),
+    notesTemplate: long,
+  };
+  await expect(201, "POST", "/work-types", { body: spec });
+  const body = { type: "largest", title: "😀".repeat(LIMITS.title), description: long, notes: long };
+  const opened = await expect(201, "POST", "/work-items", { body });
+  assert.equal(opened.body.spec.notes.length, LIMITS.textBytes);
+  const list = await listed("/work-items?type=largest", opened);
+  assert.deepEqual(titles(list), [body.title]);
 });
 
 test("another organisation's work is not there", async () => {

@@ -97,10 +97,14 @@ export function decodeCursor<M>(cursor: string, fits: (mark: any) => boolean): M
     mark = undefined;
   }
   if (typeof mark === "object" && mark !== null && fits(mark)) return mark as M;
-  return fail(
-    invalidInput("/query/cursor", "does not belong to this list", "Begin again without it, or keep `sort` as it was."),
-  );
+  return fail(FOREIGN_CURSOR);
 }
+
+const FOREIGN_CURSOR = invalidInput(
+  "/query/cursor",
+  "does not belong to this list",
+  "Begin again without it, or keep `sort` as it was.",
+);
 
 export type ListQuery = { limit?: number; cursor?: string; sort?: string; q?: string; fields?: string } & Record<
   string,
@@ -221,7 +225,13 @@ export async function readPage(
 
   await waitForPosition(postgres, positionAsked(request), { [context]: [view.name] });
   const rows = await ask(() =>
-    postgres.query<{ position: number; id: string | null; state: unknown; mark: string }>(statement, values.list),
+    postgres
+      .query<{ position: number; id: string | null; state: unknown; mark: string }>(statement, values.list)
+      .catch((error: unknown) => {
+        // All else was read by its schema: only a cursor that was made up brings in what is no value of its column.
+        const madeUp = query.cursor !== undefined && error instanceof StatementRefused && error.because === "data";
+        return madeUp ? fail(FOREIGN_CURSOR) : Promise.reject(error);
+      }),
   );
   if (rows.length === 0) return fail(BUILDING);
   const found = rows.filter(({ id }) => id !== null);
