@@ -189,6 +189,7 @@ test("a commit of which only a part was relayed is continued in its middle", asy
     if (event.previous !== undefined) h.set("Millrace-Previous", one!.event.id);
     await nats.nc.request("feed.org_a.toy.counter.cnt_1.CounterAdded", JSON.stringify(event.event.data), {
       headers: h,
+      timeout: 5_000,
     });
   }
   const relay = start();
