@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer";
 import * as Redacted from "effect/Redacted";
 import { admit, forbidden } from "./access.ts";
 import { type Asked, askedOf } from "./asked.ts";
-import { checkBody } from "./body.ts";
+import { checkAnnounced, checkSent } from "./body.ts";
 import { answerProblem, problemOf, problemOfSchema } from "./failures.ts";
 import { type Gateway, resolve } from "./gateway.ts";
 
@@ -74,7 +74,9 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       if (access.organisation !== undefined) asked.organisation = access.organisation;
 
       const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
-      const checked = bodyFirst(checkBody(request, endpoint), inside, asked);
+      const announced = checkAnnounced(request);
+      if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
+      const checked = bodyFirst(checkSent(request, endpoint), inside, asked);
       return access.narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
     },
   });
@@ -83,12 +85,11 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
 const NOTHING = new NotFound({ detail: "There is no such thing here." });
 
 function bodyFirst<E, R>(
-  check: Effect.Effect<Problem | undefined> | Problem | undefined,
+  check: Effect.Effect<Problem | undefined> | undefined,
   inside: Effect.Effect<HttpServerResponse, E, R>,
   asked: Asked,
 ): Effect.Effect<HttpServerResponse, E, R> {
   if (check === undefined) return inside;
-  if (!Effect.isEffect(check)) return Effect.succeed(answerProblem(check, asked));
   return Effect.flatMap(check, (problem) =>
     problem === undefined ? inside : Effect.succeed(answerProblem(problem, asked)),
   );

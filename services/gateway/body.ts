@@ -15,23 +15,26 @@ const tooLarge = new TooLarge({
   fix: "Send less at once.",
 });
 
+const hasBody = ({ headers }: HttpServerRequest): boolean =>
+  (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
+
+/** What can be said of the body before it is read. */
+export function checkAnnounced(request: HttpServerRequest): Problem | undefined {
+  if (!hasBody(request)) return undefined;
+  return Number(request.headers["content-length"] ?? 0) > LIMITS.bodyBytes ? tooLarge : checkHead(request.headers);
+}
+
 /**
  * Reads and checks the body, so that decoding it cannot fail in other ways than by its form.
- * @returns the problem, or undefined when the request can go on
+ * @returns undefined when there is none to be read; else the problem, or undefined when the request can go on
  */
-export function checkBody(
+export function checkSent(
   request: HttpServerRequest,
   endpoint: HttpApiEndpoint.Top,
-): Effect.Effect<Problem | undefined> | Problem | undefined {
-  const { headers } = request;
-  const hasBody = (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
-  const wanted = endpoint.payload.size > 0;
-  if (!hasBody) return undefined;
-  if (Number(headers["content-length"] ?? 0) > LIMITS.bodyBytes) return tooLarge;
-  const unsupported = checkHead(headers);
-  if (unsupported !== undefined) return unsupported;
+): Effect.Effect<Problem | undefined> | undefined {
+  if (!hasBody(request)) return undefined;
   return Effect.match(request.arrayBuffer, {
-    onSuccess: (bytes) => checkBytes(Buffer.from(bytes), wanted),
+    onSuccess: (bytes) => checkBytes(Buffer.from(bytes), endpoint.payload.size > 0),
     onFailure: ({ reason }) =>
       "reason" in reason && reason.reason === "BodyTooLarge"
         ? tooLarge

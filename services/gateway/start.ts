@@ -46,7 +46,8 @@ import { TokenUses } from "./uses.ts";
 type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** Every context's routes. */
-const routes = (gateway: Gateway) => [identityRoutes(gateway), secretsRoutes(gateway), systemRoutes(gateway), workRoutes(gateway)] as const;
+const routes = (gateway: Gateway) =>
+  [identityRoutes(gateway), secretsRoutes(gateway), systemRoutes(gateway), workRoutes(gateway)] as const;
 
 /** The API as a function of Node's request and response. */
 async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandler> {
@@ -72,6 +73,12 @@ async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandle
   });
   return Effect.runPromise(
     open.pipe(
+      // One address for one thing: no other spelling of it is found.
+      Effect.provideService(HttpRouter.RouterConfig, {
+        caseSensitive: true,
+        ignoreDuplicateSlashes: false,
+        ignoreTrailingSlash: false,
+      }),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(LIMITS.bodyBytes)),
       Effect.provide(NodeHttpServer.layerHttpServices),
       Scope.provide(scope),

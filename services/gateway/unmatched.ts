@@ -20,7 +20,7 @@ function knownPaths(): Known[] {
   HttpApi.reflect(Api as never, {
     onGroup: () => {},
     onEndpoint: ({ endpoint: { path, method } }) => {
-      known.push({ pattern: new RegExp(`^${path.replaceAll(/:[a-z]+/gi, "[^/]+")}/?$`), method });
+      known.push({ pattern: new RegExp(`^${path.replaceAll(/:[a-z]+/gi, "[^/]+")}$`), method });
     },
   });
   return known;
