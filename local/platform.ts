@@ -33,6 +33,8 @@ export interface PlatformOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** How long a service may take to become ready at its first start, in milliseconds. Default 60 000. */
   readonly readyTimeoutMs?: number;
+  /** How soon what has ended by itself is started again; default: the supervisor's own. */
+  readonly backoff?: NonNullable<ServiceSpec["backoff"]>;
   /** Aborted while it starts: what was started is stopped, and the start fails. */
   readonly signal?: AbortSignal;
 }
@@ -70,6 +72,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const dataDir = resolve(settings.data);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const supervisor = await Supervisor.open({ dataDir, log });
+  const { backoff } = options;
+  const start = (...specs: readonly ServiceSpec[]) =>
+    supervisor.start(...(backoff === undefined ? specs : specs.map((spec) => ({ ...spec, backoff }))));
   const interrupt = () => void supervisor.stop();
   options.signal?.addEventListener("abort", interrupt);
   try {
@@ -85,7 +90,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const nats = await natsService(dataDir, settings, before.get("nats")?.nats, log);
     const postgres = await postgresService(dataDir, settings, before.get("postgres")?.postgres);
     log("starting NATS and PostgreSQL");
-    await supervisor.start(...[nats.spec, postgres.spec].filter((spec) => spec !== undefined));
+    await start(...[nats.spec, postgres.spec].filter((spec) => spec !== undefined));
     const environment: Record<string, string | undefined> = {
       ...process.env,
       ...options.env,
@@ -107,9 +112,9 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const workers = specs.filter((_, index) => !all[index]!.isGateway);
     const gateway = specs.filter((_, index) => all[index]!.isGateway);
     if (workers.length > 0) log(`starting ${workers.map((spec) => spec.name).join(", ")}`);
-    await supervisor.start(...workers);
+    await start(...workers);
     if (gateway.length > 0) log("starting gateway");
-    await supervisor.start(...gateway);
+    await start(...gateway);
     options.signal?.throwIfAborted();
     const url = `http://${reachable(settings.host)}:${port}`;
     supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile });
