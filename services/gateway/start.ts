@@ -35,7 +35,9 @@ import { Erasures } from "./erasures.ts";
 import { answerDefect } from "./failures.ts";
 import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
+import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
+import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
@@ -151,11 +153,12 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   await identity.start(log, (place) => erasures.add(place));
   await bootstrap(log, identity, logger, config);
 
+  const hub = new Hub({ nats: log.nats, contexts: Object.keys(CONTEXTS), log: logger });
   const scope = Scope.makeUnsafe();
   const server = openFront({
     health: shell.health,
     documents: openDocuments(),
-    subscriptions: undefined,
+    subscriptions: openSubscriptions({ gateway, hub }),
     logger,
     api: await openApi(gateway, scope),
   });
@@ -174,10 +177,14 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
       { name: "nats", ok: !log.nats.nc.isClosed() },
       // Commands, reads of single entities and subscriptions go on without it, so it is told and not held against us.
       { name: "queries", ok: true, ...(queries === undefined ? {} : { detail: `PostgreSQL is away: ${queries}` }) },
+      { name: "subscriptions", ok: true, ...(hub.trouble === undefined ? {} : { detail: hub.trouble }) },
     ];
   };
   const stop = async (): Promise<void> => {
+    // Subscribers come back elsewhere; their sockets would hold the server open.
+    const subscriptions = hub.stop();
     await close(server);
+    await subscriptions;
     await uses.stop();
     await identity.stop();
     erasures.stop();
