@@ -71,6 +71,8 @@ function printOutcome(outcome: Outcome): void {
   ].join(", ");
   const word = outcome.failures.length > 0 ? "FAIL" : "ok  ";
   console.log(`${word}  ${outcome.name}  ${counts}  (${(outcome.milliseconds / 1000).toFixed(1)} s)`);
+  // A soak is run for its figures, too.
+  if (outcome.failures.length === 0 && outcome.name.endsWith(".soak.ts")) console.log(indent(outcome.output.trim(), 6));
   if (outcome.failures.length === 0) return;
   for (const { suite, test, error } of outcome.failures) {
     console.log(`\n      ✘ ${suite} › ${test}\n${indent(error, 8)}\n`);
@@ -124,7 +126,9 @@ async function runBenchmarks(files: readonly TestFile[]): Promise<number> {
     .filter(Boolean)
     .map((line) => JSON.parse(line) as Row);
   rmSync(folder, { recursive: true });
-  console.log("\n| ratio | reach | what | against | ours | theirs | durability |\n| --- | --- | --- | --- | --- | --- | --- |");
+  console.log(
+    "\n| ratio | reach | what | against | ours | theirs | durability |\n| --- | --- | --- | --- | --- | --- | --- |",
+  );
   for (const row of rows) {
     const { what, against, ours, theirs, durability } = row;
     const ratio = `${row.ratio.toFixed(2)}${reaches(row) ? "" : " (missed)"}`;
