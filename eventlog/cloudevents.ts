@@ -144,8 +144,9 @@ export class FeedEvent {
 
   #attributes(): Record<string, string> {
     const attributes: Record<string, string> = {};
-    for (const name of this.#headers.keys()) {
-      if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(this.#headers.get(name));
+    // Not by `keys` and `get`: that is quadratic in the number of headers.
+    for (const [name, values] of this.#headers) {
+      if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(values[0]!);
     }
     return attributes;
   }

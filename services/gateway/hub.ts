@@ -56,6 +56,8 @@ export interface Subscription {
 
 const ENDED_EVERY_MS = 500;
 const AGAIN_MS = 25;
+/** How often a full socket is looked at. */
+const LOOK_MS = 10;
 
 type Settings = Required<Omit<HubOptions, "nats" | "contexts" | "log">>;
 
@@ -371,7 +373,7 @@ class HubSubscription implements Subscription, LegOwner {
         this.#cut(CLOSE.slow, "stalled", `nothing was read for ${stallMs} ms; come back with the last position`);
         return false;
       }
-      await pause(AGAIN_MS);
+      await pause(LOOK_MS);
     }
     return !this.#closed;
   }
