@@ -34,6 +34,8 @@ export class IdentityDirectory {
   #target = Number.POSITIVE_INFINITY;
   #failure: unknown;
   #awaySince: number | undefined;
+  /** How often the connection was lost. */
+  #cuts = 0;
   #following: Promise<void> | undefined;
   #onErased: (place: Place) => void = () => {};
 
@@ -71,7 +73,7 @@ export class IdentityDirectory {
     }
     if (this.#seq < this.#target) return "still reading the identity log";
     const away = this.#awaySince;
-    return away !== undefined && Date.now() - away > TRUSTED_MS ? "the connection to NATS is away" : undefined;
+    return away !== undefined && Date.now() - away > TRUSTED_MS ? "the log is away, or not heard again yet" : undefined;
   }
 
   /** Resolves when everything up to the sequence has been seen. @throws LogUnavailable when that takes too long */
@@ -151,13 +153,30 @@ export class IdentityDirectory {
     this.#hashes.set(after.hash, after.id);
   }
 
-  /** Cut off from the log nothing is heard of revocations, so after a second nothing is believed either. */
+  /**
+   * Cut off from the log nothing is heard of revocations, so after a second nothing is believed either, until what happened
+   * meanwhile has been seen.
+   */
   #watchConnection(log: EventLog): void {
     void (async () => {
       for await (const { type } of log.nats.nc.status()) {
-        if (type === "disconnect") this.#awaySince ??= Date.now();
-        else if (type === "reconnect") this.#awaySince = undefined;
+        if (type === "disconnect") {
+          this.#cuts++;
+          this.#awaySince ??= Date.now();
+        } else if (type === "reconnect") void this.#hearAgain(log, this.#cuts);
       }
     })().catch(() => {});
+  }
+
+  async #hearAgain(log: EventLog, cut: number): Promise<void> {
+    while (cut === this.#cuts && !this.#stopping.signal.aborted) {
+      try {
+        await this.waitFor(await log.head("identity"));
+        if (cut === this.#cuts) this.#awaySince = undefined;
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
   }
 }
