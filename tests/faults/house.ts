@@ -54,6 +54,7 @@ export class House {
   readonly lines: ReadonlyArray<string>;
   /** As its services were given it. */
   readonly environment: Readonly<Record<string, string>>;
+  readonly #others: BoundProcess[] = [];
 
   constructor(platform: Platform, lines: ReadonlyArray<string>) {
     this.platform = platform;
@@ -77,8 +78,12 @@ export class House {
   kill(name: string): boolean {
     const { pid } = this.#service(name);
     if (pid === undefined) return false;
-    process.kill(pid, "SIGKILL");
-    return true;
+    try {
+      process.kill(pid, "SIGKILL");
+      return true;
+    } catch {
+      return false; // It has just ended, and the supervisor was not told yet.
+    }
   }
 
   /** SIGKILL for one of them that runs. @returns its name, undefined when none runs */
@@ -164,6 +169,7 @@ export class House {
       env: { ...environment, [role === "gateway" ? "MILLRACE_PORT" : "MILLRACE_HEALTH_PORT"]: `${port}` },
       logFile: join(this.platform.dataDir, "logs", `${role}-2.log`),
     });
+    this.#others.push(started);
     deferToEndOfFile(() => started.stop());
     const url = `http://127.0.0.1:${port}`;
     await until(
@@ -180,6 +186,7 @@ export class House {
   /** Stops everything. @returns processes and ports that are left all the same */
   async stop(): Promise<string[]> {
     const ports = this.platform.services().flatMap((service) => Object.values(service.ports));
+    await Promise.all(this.#others.map((other) => other.stop()));
     await this.platform.stop();
     const { dataDir } = this.platform;
     const isOurs = (pid: number) =>

@@ -293,7 +293,11 @@ export class Load {
     const step = Math.max(1, Math.floor(this.acknowledged.length / most));
     for (let i = 0; i < this.acknowledged.length; i += step) {
       const { request, position, id } = this.acknowledged[i]!;
-      const answer = await this.#send(request);
+      let answer = await this.#send(request);
+      // One of several gateways may be away for good.
+      for (let attempt = 1; answer === undefined && attempt < this.#options.urls.length; attempt++) {
+        answer = await this.#send(request, attempt);
+      }
       const said = `${request.method} ${request.path} again`;
       if (answer === undefined || answer.status >= 300) wrong.push(`${said}: ${answer?.status} ${answer?.text}`);
       else if (!answer.headers.has("idempotent-replayed")) wrong.push(`${said}: was carried out again`);

@@ -81,6 +81,25 @@ export async function auditFeed(nats: Nats, declaration: ContextDeclaration): Pr
   return wrong;
 }
 
+/** What stands on the feed and not in the log, or in another order: it may be behind, never ahead. */
+export async function feedAhead(nats: Nats, declaration: ContextDeclaration): Promise<string[]> {
+  const places: string[] = [];
+  for await (const commits of readLog(nats, declaration.name)) {
+    for (const commit of commits) {
+      for (let index = 0; index < commit.events.length; index++) places.push(placeText({ seq: commit.seq, index }));
+    }
+  }
+  const wrong: string[] = [];
+  let at = 0;
+  for await (const { place } of wholeFeed(nats, declaration.name)) {
+    const expected = places[at++];
+    if (placeText(place) !== expected)
+      wrong.push(`FEED ${declaration.name}: ${placeText(place)}, in the log ${expected}`);
+    if (wrong.length >= MOST) break;
+  }
+  return wrong;
+}
+
 async function* wholeFeed(nats: Nats, context: string): AsyncGenerator<FeedEvent> {
   const { firstSeq, lastSeq } = await feedState(nats, context);
   for (let seq = firstSeq; seq <= lastSeq; ) {

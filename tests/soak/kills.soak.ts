@@ -11,14 +11,15 @@ const WRITERS = Number(process.env.SOAK_WRITERS ?? 12);
 const test = suite("kills, for long");
 
 test(`${KILLS} kills: no change lost, none twice, no hole, no double`, {
-  timeoutMs: KILLS * 10_000 + 600_000,
+  timeoutMs: KILLS * 20_000 + 600_000,
 }, async () => {
   const report = await killsUnderLoad({
     kills: KILLS,
+    burst: 5,
     writers: WRITERS,
     subscribers: 8,
     betweenMs: [500, 2_000],
-    readyMs: 60_000,
+    readyMs: 120_000,
   });
   printKills(report);
   assert.ok(report.acknowledged > KILLS, `${report.acknowledged} changes were acknowledged meanwhile`);
