@@ -7,6 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { decodePosition, encodePosition, mergePositions } from "@millrace/contracts/position.ts";
+import { readRunState } from "@millrace/local/run-state.ts";
 import { writePrivate } from "./contexts.ts";
 import { Failure, failureOfAnswer, interrupted, timedOut } from "./failure.ts";
 import { type Io, oneLine } from "./io.ts";
@@ -17,7 +18,9 @@ import type { Answer, OperationName, RequestOf } from "./typed.ts";
 
 /** A single request, retries included, in seconds, where --timeout does not say otherwise. */
 export const REQUEST_SECONDS = 30;
+/** How often a gateway elsewhere is tried that does not answer, over about three seconds, where no --timeout is given. */
 const ATTEMPTS = 6;
+const LONGEST_PAUSE_MS = 2_000;
 const ANSWER_BYTES = 64 << 20;
 /** How long a write in one process is waited for by reads in the next, in milliseconds. */
 const REMEMBER_MS = 60_000;
@@ -60,17 +63,27 @@ export interface AnyRequest {
 }
 
 export function gatewayOf(call: AnyCall): Gateway {
+  const { timeout, verbose } = call.flags;
   return connect(targetOfCall(call), call.io, {
-    seconds: call.flags.timeout ?? REQUEST_SECONDS,
-    verbose: call.flags.verbose,
+    seconds: timeout ?? REQUEST_SECONDS,
+    isPatient: timeout !== undefined,
+    verbose,
   });
 }
 
-export function connect(target: Target, io: Io, options: { seconds: number; verbose: boolean }): Gateway {
+export interface ConnectOptions {
+  /** Of one request, retries included. */
+  readonly seconds: number;
+  readonly verbose: boolean;
+  /** Tries for all of that time, whatever is in the way. */
+  readonly isPatient?: boolean;
+}
+
+export function connect(target: Target, io: Io, options: ConnectOptions): Gateway {
   const memory = positionMemory(io, target.url);
   let org = target.org;
   const say = (line: string) => options.verbose && io.err(`${line}\n`);
-  const raw = (request: RawRequest) => send(request, { target, io, memory, say, seconds: options.seconds });
+  const raw = (request: RawRequest) => send(request, { ...options, target, io, memory, say });
 
   const callAny = async (name: OperationName, request: AnyRequest): Promise<unknown> => {
     const operation = OPERATIONS[name];
@@ -136,18 +149,18 @@ export function bodyOf({ status, headers, text }: RawAnswer): unknown {
   return body;
 }
 
-interface Sending {
+interface Sending extends ConnectOptions {
   readonly target: Target;
   readonly io: Io;
   readonly memory: PositionMemory;
   readonly say: (line: string) => unknown;
-  readonly seconds: number;
 }
 
 const isRead = (method: string): boolean => method === "GET" || method === "HEAD";
 
 /** Sends until there is an answer worth returning: the same key each time, a little later each time. */
-async function send(request: RawRequest, { target, io, memory, say, seconds }: Sending): Promise<RawAnswer> {
+async function send(request: RawRequest, sending: Sending): Promise<RawAnswer> {
+  const { target, io, memory, say, seconds } = sending;
   const headers: Record<string, string> = { accept: "application/json, application/problem+json" };
   if (target.token !== undefined) headers.authorization = `Bearer ${target.token}`;
   if (request.body !== undefined) headers["content-type"] = "application/json";
@@ -158,6 +171,7 @@ async function send(request: RawRequest, { target, io, memory, say, seconds }: S
   const until = performance.now() + seconds * 1000;
   const key = headers["idempotency-key"];
   say(`> ${request.method} ${request.path}${key === undefined ? "" : `  Idempotency-Key: ${key}`}`);
+  let isSent = false;
   for (let attempt = 1; ; attempt++) {
     const left = until - performance.now();
     if (left <= 0) throw timedOut(`${request.method} ${request.path}`, seconds);
@@ -168,18 +182,19 @@ async function send(request: RawRequest, { target, io, memory, say, seconds }: S
       if (!isRead(request.method) && answer.status < 300) memory.add(answer.headers.get("millrace-position"));
       // 409 to a repeat: the first try of the same key is still running there.
       const again = answer.status === 503 || answer.status === 429 || (answer.status === 409 && attempt > 1);
-      if (!again || attempt === ATTEMPTS) return answer;
+      if (!again || (attempt >= ATTEMPTS && !sending.isPatient)) return answer;
     } else {
       if (io.interrupted.aborted) throw interrupted();
       if (outcome.late) throw timedOut(`${request.method} ${request.path}`, seconds);
       say(`< no answer: ${outcome.why}`);
-      if (attempt === ATTEMPTS) throw unreachable(target, outcome.why);
+      isSent ||= outcome.why !== "ECONNREFUSED";
+      if (!mayComeBack(sending, attempt)) throw unreachable(sending, outcome.why, isSent ? key : undefined);
     }
     const asked = "answer" in outcome ? Number(outcome.answer.headers.get("retry-after") ?? 0) * 1000 : 0;
-    const pause = Math.max(asked, 50 * 2 ** attempt * (0.5 + Math.random() / 2));
+    const pause = Math.max(asked, Math.min(LONGEST_PAUSE_MS, 50 * 2 ** attempt) * (0.5 + Math.random() / 2));
     if (performance.now() + pause > until) {
       if ("answer" in outcome) return outcome.answer;
-      throw unreachable(target, outcome.why);
+      throw unreachable(sending, outcome.why, isSent ? key : undefined);
     }
     say(`  again in ${Math.round(pause)} ms, with the same key`);
     await sleep(pause, io.interrupted);
@@ -188,14 +203,25 @@ async function send(request: RawRequest, { target, io, memory, say, seconds }: S
 
 const told = (headers: Headers, name: string): string => (headers.has(name) ? `  ${name}: ${headers.get(name)}` : "");
 
-const unreachable = (target: Target, why: string): Failure =>
-  new Failure("unreachable", EXIT.failure, `The gateway at ${target.url} does not answer`, {
+/** Of one on this machine it is known: its supervisor starts it again, or is gone. Else a few tries tell. */
+function mayComeBack({ target, isPatient }: Sending, attempt: number): boolean {
+  if (isPatient) return true;
+  if (target.data !== undefined) return readRunState(target.data) !== undefined;
+  return attempt < ATTEMPTS;
+}
+
+/** @param key of a write that may have got there: whether it was done is not known */
+function unreachable({ target }: Sending, why: string, key: string | undefined): Failure {
+  const look =
+    target.data === undefined
+      ? "Look at the address: `mill context list`"
+      : `Start it: \`mill up --data ${target.data}\`. Or look what runs: \`mill status\``;
+  const doubt = key === undefined ? "" : `. It may have been done: look before you repeat it (its key was ${key})`;
+  return new Failure("unreachable", EXIT.failure, `The gateway at ${target.url} does not answer`, {
     why,
-    fix:
-      target.context === undefined
-        ? "Look at the address"
-        : "If it is on this machine: `mill status`, `mill up`. Else look at the address: `mill context list`",
+    fix: `${look}${doubt}`,
   });
+}
 
 type Outcome = { readonly answer: RawAnswer } | { readonly why: string; readonly late: boolean };
 

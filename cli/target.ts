@@ -14,6 +14,8 @@ export interface Target {
   readonly org: string | undefined;
   /** Name of the context it came from. */
   readonly context: string | undefined;
+  /** Data folder of an installation on this machine. */
+  readonly data?: string | undefined;
 }
 
 export interface Asked {
@@ -46,6 +48,7 @@ export function targetOf(io: Io, asked: Asked): Target {
     token: io.env.MILLRACE_TOKEN || (found === undefined ? undefined : tokenOf(io, found.name, found.context)),
     org: asked.org ?? io.env.MILLRACE_ORG ?? found?.context.org,
     context: found?.name,
+    data: given === undefined ? found?.context.data : undefined,
   };
 }
 

@@ -50,8 +50,10 @@ export interface Mill {
 export function testMill(context: Pick<TestContext, "defer">, env: Readonly<Record<string, string>> = {}): Mill {
   const home = testFolder("mill");
   const data = join(home, "data");
+  const inherited = { ...process.env };
+  for (const name of ["MILLRACE_URL", "MILLRACE_TOKEN", "MILLRACE_ORG", "MILLRACE_CONTEXT"]) delete inherited[name];
   const own: NodeJS.ProcessEnv = {
-    ...process.env,
+    ...inherited,
     XDG_CONFIG_HOME: join(home, "config"),
     XDG_STATE_HOME: join(home, "state"),
     MILLRACE_DATA: data,
@@ -59,7 +61,6 @@ export function testMill(context: Pick<TestContext, "defer">, env: Readonly<Reco
     NO_COLOR: "1",
     ...env,
   };
-  for (const name of ["MILLRACE_URL", "MILLRACE_TOKEN", "MILLRACE_ORG", "MILLRACE_CONTEXT"]) delete own[name];
   const start = (args: readonly string[], input?: string): Running => {
     const running = follow(
       spawn(process.execPath, [MAIN, ...args], { env: own, cwd: home, stdio: ["pipe", "pipe", "pipe"] }),

@@ -1,0 +1,98 @@
+/** `mill up` from its first start to its end, however it ends: nothing is left running, no port held, nothing lost. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isPortFree } from "@millrace/local/ports.ts";
+import { isAlive, waitFor } from "@millrace/local/process.ts";
+import * as assert from "uvu/assert";
+import { leftOn, type Mill, testMill } from "./harness/mill.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("mill up", { timeoutMs: 240_000 });
+
+const portsOf = (mill: Mill): number[] => mill.services().flatMap(({ ports }) => Object.values(ports));
+const pidsOf = (mill: Mill): number[] => mill.services().flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
+
+async function freed(ports: readonly number[]): Promise<boolean> {
+  return waitFor(async () => (await Promise.all(ports.map((port) => isPortFree(port)))).every(Boolean), 30_000);
+}
+
+test("kill -9: no orphan, no port held, the next start is clean and knows everything", async ({ defer }) => {
+  const mill = testMill({ defer });
+  let up = await mill.up();
+  const opened: string[] = [];
+  for (let round = 0; round < 2; round++) {
+    opened.push((await mill.out(["work", "open", `Before kill ${round}`, "-o", "name"])).trim());
+    const [ports, pids] = [portsOf(mill), pidsOf(mill)];
+    assert.is(pids.length, 4);
+    assert.ok(ports.length >= 4, `${ports}`);
+    // One is still being written when it dies.
+    const late = mill.start(["work", "open", "While it dies", "-o", "name", "--timeout", "2"]);
+    up.child.kill("SIGKILL");
+    await up.ended;
+    const acknowledged = await late.ended;
+    if (acknowledged.code === 0) opened.push(acknowledged.out.trim());
+    assert.ok(await waitFor(() => pids.every((pid) => !isAlive(pid)), 30_000), `alive: ${pids.filter(isAlive)}`);
+    assert.equal(await leftOn(mill.data, 10_000), []);
+    assert.ok(await freed(ports), `held: ${ports}`);
+    assert.is((await mill.run(["status"])).code, 1);
+    up = await mill.up();
+    assert.not.match(up.out(), "owner's token", "it is shown once");
+  }
+  const ids = (await mill.out(["work", "list", "-o", "name"])).trim().split("\n");
+  for (const id of opened) assert.ok(ids.includes(id), `${id} among ${ids}`);
+  assert.is((await mill.run(["status"])).code, 0);
+});
+
+test("Ctrl-C and `mill down` stop all in order with exit code 0; the first start alone shows the token", async ({
+  defer,
+}) => {
+  const mill = testMill({ defer });
+  const up = await mill.up();
+  const token = readFileSync(join(mill.data, "secrets", "owner.token"), "utf8").trim();
+  assert.match(up.out(), token);
+  const said = up.out().match(/^ {2}\S*mill .*$/gm)!;
+  assert.is(said.length, 3, "three commands to try");
+  const [ports, pids] = [portsOf(mill), pidsOf(mill)];
+
+  const second = await mill.run(["up", "--port", "0"]);
+  assert.is(second.code, 5, "two on one folder");
+  assert.match(second.err, "mill down");
+
+  up.child.kill("SIGINT");
+  assert.is((await up.ended).code, 0);
+  assert.equal(pids.filter(isAlive), []);
+  assert.ok(await freed(ports));
+  assert.not(existsSync(join(mill.data, "run.json")));
+
+  const again = await mill.up();
+  assert.not.match(again.out(), token);
+  const { code, err } = await mill.run(["down"]);
+  assert.is(code, 0, err);
+  assert.is((await again.ended).code, 0);
+  assert.is((await mill.run(["down"])).code, 0, "nothing runs: nothing to do");
+});
+
+test("two installations beside each other: another folder, another port, a context each", async ({ defer }) => {
+  const mill = testMill({ defer });
+  const first = await mill.up();
+  const data = join(mill.data, "..", "second");
+  const second = await mill.up(["--port", "0", "--data", data]);
+  const contexts = JSON.parse(await mill.out(["context", "list", "-o", "json"])) as { name: string; data: string }[];
+  assert.equal(
+    contexts.map(({ name, data: folder }) => [name, folder]),
+    [
+      ["local", mill.data],
+      ["second", data],
+    ],
+  );
+  await mill.out(["work", "open", "In the second", "--context", "second"]);
+  assert.is(await mill.out(["work", "list", "-o", "name"]), "");
+  assert.match(await mill.out(["work", "list", "-o", "name", "--context", "second"]), "itm_");
+  second.child.kill("SIGTERM");
+  assert.is((await second.ended).code, 0);
+  assert.is((await mill.run(["status"])).code, 0, "the other one goes on");
+  first.child.kill("SIGTERM");
+  await first.ended;
+});
+
+test.run();
