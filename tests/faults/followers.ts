@@ -85,7 +85,9 @@ export async function aheadOfLog(log: EventLog, postgresUrl: string): Promise<st
 export async function auditAfterCut(log: EventLog, postgresUrl: string): Promise<string[]> {
   const { postgres, stop } = startFollowers(log, postgresUrl);
   try {
-    await until("the projections are at the log's end", () => isProjected(postgres, log.nats, PROJECTIONS), 60_000);
+    const atEnd = () => isProjected(postgres, log.nats, PROJECTIONS);
+    const late = await until("the projections are at the log's end", atEnd, 60_000).catch((error: Error) => error);
+    if (late instanceof Error) return [late.message];
     await until(
       "the feed is at the log's end",
       async () => (await auditFeed(log.nats, toy)).length === 0,
