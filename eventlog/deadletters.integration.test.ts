@@ -18,7 +18,7 @@ import {
 } from "./fixtures/projecting.ts";
 import { requestRebuild } from "./projection-checkpoint.ts";
 
-const test = suite("dead letters");
+const test = suite("dead letters", { timeoutMs: 120_000 });
 
 async function world({ defer }: TestContext): Promise<World> {
   const opened = await openWorld();

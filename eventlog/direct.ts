@@ -2,7 +2,7 @@
  * Reading many messages by one direct get. The client's own `getBatch` keeps its subscription for ever when it is iterated
  * (one more per call, on client and server), and waits for ever when the connection breaks in the middle; this does neither.
  */
-import { createInbox, type MsgHdrs } from "@nats-io/transport-node";
+import { createInbox, type Msg, type MsgHdrs, type Subscription } from "@nats-io/transport-node";
 import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 
@@ -46,29 +46,29 @@ export function readBatch(nats: Nats, stream: string, query: DirectQuery, deadli
     let more = false;
     const end = (failure?: unknown) => {
       clearTimeout(timer);
-      sub.unsubscribe();
+      sub?.unsubscribe();
       if (failure === undefined) resolve({ messages, more });
       else reject(new LogUnavailable({ what: "NATS", cause: failure }));
     };
     const timer = setTimeout(() => end(`no complete answer from ${stream} within ${deadlineMs} ms`), deadlineMs);
-    const sub = nats.nc.subscribe(inbox, {
-      callback: (error, message) => {
-        if (error !== null) return end(error);
-        const h = message.headers;
-        if (h === undefined) return end(`an answer of ${stream} without headers`);
-        if (h.code === 204) more = Number(h.last("Nats-Num-Pending") || 0) > 0;
-        if (h.code === 204 || h.code === 404) return end();
-        if (h.code >= 300) return end(`${h.code} ${h.description}`);
-        messages.push({
-          subject: h.last("Nats-Subject"),
-          seq: Number(h.last("Nats-Sequence")),
-          time: Date.parse(h.last("Nats-Time-Stamp")),
-          headers: h,
-          data: message.data,
-        });
-      },
-    });
+    let sub: Subscription | undefined;
+    const callback = (error: Error | null, message: Msg) => {
+      if (error !== null) return end(error);
+      const h = message.headers;
+      if (h === undefined) return end(`an answer of ${stream} without headers`);
+      if (h.code === 204) more = Number(h.last("Nats-Num-Pending") || 0) > 0;
+      if (h.code === 204 || h.code === 404) return end();
+      if (h.code >= 300) return end(`${h.code} ${h.description}`);
+      messages.push({
+        subject: h.last("Nats-Subject"),
+        seq: Number(h.last("Nats-Sequence")),
+        time: Date.parse(h.last("Nats-Time-Stamp")),
+        headers: h,
+        data: message.data,
+      });
+    };
     try {
+      sub = nats.nc.subscribe(inbox, { callback });
       nats.nc.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(query), { reply: inbox });
     } catch (error) {
       end(error);

@@ -56,6 +56,11 @@ export interface Queryable {
   run(text: string, values?: ReadonlyArray<unknown>): Promise<number>;
 }
 
+export interface TransactionOptions {
+  /** Longest statement in it, instead of the pool's. */
+  readonly statementTimeoutMs?: number;
+}
+
 /** Connections and servers that go away: 08 connection, 53 out of room or connections, 57P0x ended or starting, 58 disk. */
 const AWAY = /^(08...|53...|57P0.|58...|3D000|28...)$/;
 const BUSY = new Set(["40001", "40P01", "55P03", "57014", "25P03"]);
@@ -131,7 +136,7 @@ export class Postgres implements Queryable {
    * fails with `PostgresUnavailable`, whether it took place is unknown: read before writing again.
    * @throws PostgresUnavailable, StatementRefused, and what `body` throws
    */
-  async transaction<T>(body: (tx: Queryable) => Promise<T>): Promise<T> {
+  async transaction<T>(body: (tx: Queryable) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     let client: pg.PoolClient;
     try {
       client = await this.#pool.connect();
@@ -144,9 +149,11 @@ export class Postgres implements Queryable {
       broken = error;
     };
     client.on("error", onError);
+    const { statementTimeoutMs: limit } = options;
+    const patience = limit === undefined ? {} : { query_timeout: limit + 5_000 };
     const ask = async (text: string, values: ReadonlyArray<unknown> = []): Promise<pg.QueryResult> => {
       try {
-        return await client.query(text, [...values]);
+        return await client.query({ text, values: [...values], ...patience } as pg.QueryConfig);
       } catch (error) {
         throw understand(error);
       }
@@ -158,6 +165,7 @@ export class Postgres implements Queryable {
     };
     try {
       await ask("BEGIN");
+      if (limit !== undefined) await ask(`SET LOCAL statement_timeout = ${Math.trunc(limit)}`);
       const result = await body(tx);
       const { command } = await ask("COMMIT");
       // A transaction in which a statement failed is rolled back by its COMMIT, without an error.

@@ -151,12 +151,11 @@ export async function acquire(
     const row = rows[0];
     if (row === undefined) return undefined;
     if (row.there) return { name, context, build, epoch: row.epoch, seq: row.seq };
-    for (const statement of projection.create(table)) await tx.run(statement);
-    await tx.run("UPDATE millrace.projection SET seq = 0, shown = false, state = 'building' WHERE name = $1 AND context = $2 AND build = $3", [
-      name,
-      context,
-      build,
-    ]);
+    await tx.run(projection.create(table));
+    await tx.run(
+      "UPDATE millrace.projection SET seq = 0, shown = false, state = 'building' WHERE name = $1 AND context = $2 AND build = $3",
+      [name, context, build],
+    );
     await tx.run("DELETE FROM millrace.parked WHERE name = $1 AND context = $2 AND build = $3", [name, context, build]);
     return { name, context, build, epoch: row.epoch, seq: 0 };
   });

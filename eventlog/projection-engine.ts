@@ -20,7 +20,7 @@ import {
   retire,
 } from "./projection-checkpoint.ts";
 import { compareCode, plan } from "./projection-plan.ts";
-import { headOf, Runner, type RunnerSettings } from "./projection-runner.ts";
+import { headOf, Runner, type RunnerSettings, type RunnerStatus } from "./projection-runner.ts";
 import { LOCKS } from "./projection-schema.ts";
 import { takeDown } from "./projection-switch.ts";
 import { metrics } from "./telemetry.ts";
@@ -46,11 +46,13 @@ export interface ProjectionsSettings {
 }
 
 /** One build as this process sees it. */
-export type ProjectionStatus = Runner["status"];
+export type ProjectionStatus = RunnerStatus;
 
 export interface Projections {
   /** One per build that this process serves, and what keeps it from others. */
   status(): ReadonlyArray<ProjectionStatus>;
+  /** Names of projections of which readers see nothing yet. */
+  unseen(): ReadonlyArray<string>;
   /** Why PostgreSQL or the log cannot be used at the moment; undefined when all is well. */
   trouble(): string | undefined;
   /** Finishes the batches under way and gives all leases up. */
@@ -59,13 +61,14 @@ export interface Projections {
 
 /** Begins at once and never rejects: what is away is waited for. */
 export function startProjections(settings: ProjectionsSettings): Projections {
-  const names = settings.projections.map(({ name, context }) => `${name} ${context}`);
+  const names = settings.projections.map(nameOf);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new TypeError(`two projections are called ${twice}`);
   const engine = new Engine(settings);
   const running = engine.run();
   return {
     status: () => engine.status,
+    unseen: () => engine.unseen,
     trouble: () => engine.trouble,
     stop: async () => {
       engine.stop();
@@ -73,6 +76,8 @@ export function startProjections(settings: ProjectionsSettings): Projections {
     },
   };
 }
+
+const nameOf = ({ name, context }: Pick<Checkpoint, "name" | "context">) => `${name} ${context}`;
 
 const key = ({ name, context, build }: Pick<Checkpoint, "name" | "context" | "build">) => `${name}/${context}/${build}`;
 
@@ -85,6 +90,8 @@ class Engine {
   readonly #runners = new Map<string, Runner>();
   readonly #stopping = new AbortController();
   readonly #answered = new Set<string>();
+  /** Shown in another release's version, or kept by nobody here. */
+  #elsewhere = new Set<string>();
   #ready = false;
   #beatAt = 0;
   #trouble: string | undefined = "not looked yet";
@@ -111,6 +118,11 @@ class Engine {
 
   get status(): ProjectionStatus[] {
     return [...this.#runners.values()].map((runner) => runner.status);
+  }
+
+  get unseen(): string[] {
+    const seen = new Set([...this.#runners.values()].flatMap(({ status }) => (status.shown ? [nameOf(status)] : [])));
+    return this.#settings.projections.map(nameOf).filter((name) => !seen.has(name) && !this.#elsewhere.has(name));
   }
 
   get trouble(): string | undefined {
@@ -160,6 +172,7 @@ class Engine {
     if (await this.#bringAbout(rows)) rows = await listCheckpoints(postgres);
     const heads = await this.#heads();
     const wanted = new Set<string>();
+    this.#elsewhere = new Set(rows.filter(({ shown }) => shown).map(nameOf));
     for (const projection of projections) {
       const { name, context } = projection;
       const mine = rows.filter((row) => row.name === name && row.context === context);
@@ -210,10 +223,9 @@ class Engine {
         if (again.create) await insertBuild(tx, projection);
       });
     }
-    const declared = new Set(projections.map(({ name, context }) => `${name} ${context}`));
+    const declared = new Set(projections.map(nameOf));
     const orphans = rows.filter(
-      (row) =>
-        row.state !== "retired" && !declared.has(`${row.name} ${row.context}`) && row.silentMs > this.#takeoverMs,
+      (row) => row.state !== "retired" && !declared.has(nameOf(row)) && row.silentMs > this.#takeoverMs,
     );
     for (const row of orphans) {
       changed = true;

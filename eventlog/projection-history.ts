@@ -35,12 +35,13 @@ export function historyProjection(context: ContextDeclaration): Projection {
     version: HISTORY_VERSION,
     stateVersion: 1,
     shape: { columns: COLUMNS, hideGone: false, showContext: true, searchKind: null, stem: `history_${context.name}` },
-    create: (table) => [
+    create: (table) =>
       `CREATE TABLE IF NOT EXISTS ${qualified(table)} (
          organisation text COLLATE "C" NOT NULL, kind text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL,
          seq bigint NOT NULL, index integer NOT NULL, version integer NOT NULL, type text NOT NULL, time timestamptz NOT NULL,
          actor jsonb NOT NULL, command text NOT NULL, correlation text NOT NULL, sentence text NOT NULL, data jsonb,
          PRIMARY KEY (seq, index))`,
+    index: (table) => [
       `CREATE INDEX IF NOT EXISTS ${quoted(`${table}_id`)} ON ${qualified(table)} (id, seq, index)`,
       `CREATE INDEX IF NOT EXISTS ${quoted(`${table}_organisation`)} ON ${qualified(table)} (organisation, seq, index)`,
     ],

@@ -1,65 +1,50 @@
 /**
- * Keeps one build of a projection: takes its lease, follows the log from its checkpoint, folds and writes batch by batch.
- * Whatever goes wrong ends the *session*; the next one begins from what PostgreSQL holds then, so nothing has to be undone.
+ * Keeps one build of a projection: takes its lease when it is free, follows the log from its checkpoint, shows the build when it has
+ * caught up. Whatever goes wrong ends the *session* (projection-session.ts); the next one begins from what PostgreSQL
+ * holds then, so nothing has to be undone.
  */
-import type { Kind } from "@millrace/domain/kind.ts";
-import { readCommits } from "./aggregate.ts";
-import type { StoredCommit } from "./commit.ts";
 import type { Nats } from "./connection.ts";
-import { type Ask, causeOf, type DeadLetters } from "./deadletters.ts";
-import { LogUnavailable, UnknownEvent } from "./failures.ts";
-import { faultPoint } from "./faultpoint.ts";
+import { type Ask, causeOf } from "./deadletters.ts";
+import { LogUnavailable } from "./failures.ts";
 import { type FollowBatch, follow } from "./follow.ts";
 import type { Logger } from "./logging.ts";
-import { type Postgres, PostgresUnavailable, type Queryable, StatementRefused } from "./postgres.ts";
-import { aggregateKey, type Fold, type Projection, type Row, splitKey } from "./projection.ts";
-import * as Checkpoints from "./projection-checkpoint.ts";
-import { Parking } from "./projection-parking.ts";
+import { PostgresUnavailable, StatementRefused } from "./postgres.ts";
+import { aggregateKey, type Projection } from "./projection.ts";
+import { acquire, type Beat, type Checkpoint, hold, release, stop } from "./projection-checkpoint.ts";
+import { Lost, Session, type SessionSettings, Stopped } from "./projection-session.ts";
 import { switchTo } from "./projection-switch.ts";
 import { logStream } from "./subjects.ts";
-import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
-import { linkTo, withSpan } from "./tracing.ts";
+import { metrics } from "./telemetry.ts";
 
-export interface RunnerSettings {
-  readonly nats: Nats;
-  readonly postgres: Postgres;
-  readonly deadLetters: DeadLetters;
+export interface RunnerSettings extends SessionSettings {
   readonly log: Pick<Logger, "info" | "warn" | "error">;
   /** Unique among all processes. */
   readonly owner: string;
-  readonly leaseMs: number;
   readonly takeoverMs: number;
   /** Messages of one transaction at the most. */
   readonly batchMost: number;
-  /** Rows kept in memory at the most. */
-  readonly cacheMost: number;
-  /** Aggregates set aside at the most: more are a defect of this release, not poison, and stop the projection. */
-  readonly parkedMost: number;
 }
 
+/**
+ * `following` · `standby`: another process works on it · `waiting`: tries again soon, `reason` says why · `stopped`: cannot go on
+ * by itself, `reason` says what helps
+ */
 export type RunnerState = "starting" | "following" | "standby" | "waiting" | "stopped";
 
-/** Somebody else works on this build. */
-class Lost extends Error {}
-/** This release cannot go on; `until` says when it is worth another try. */
-class Stopped extends Error {
-  readonly until: (seq: number, head: number) => boolean;
-  constructor(reason: string, until: (seq: number, head: number) => boolean) {
-    super(reason);
-    this.until = until;
-  }
-}
-
-interface Session {
-  lease: Checkpoints.Lease;
-  readonly fold: Fold;
-  readonly parking: Parking;
-  readonly abort: AbortController;
-  failure: unknown;
-  /** Messages that waited behind the last batch. */
-  pending: number;
-  /** The log's own time of the last commit folded, milliseconds. */
-  time: number;
+export interface RunnerStatus {
+  readonly name: string;
+  readonly context: string;
+  readonly build: number;
+  readonly version: number;
+  /** Readers see this build. */
+  readonly shown: boolean;
+  readonly state: RunnerState;
+  readonly reason: string | undefined;
+  readonly seq: number;
+  /** The log's newest sequence as last seen. */
+  readonly head: number;
+  /** Aggregates set aside that wait for somebody. */
+  readonly parked: number;
 }
 
 const RETRY_MOST_MS = 5_000;
@@ -79,7 +64,7 @@ export class Runner {
   readonly projection: Projection;
   readonly build: number;
   readonly #settings: RunnerSettings;
-  #row: Checkpoints.Checkpoint;
+  #row: Checkpoint;
   #head = 0;
   #session: Session | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -92,35 +77,20 @@ export class Runner {
   #retryAt = 0;
   #heldUntil = 0;
 
-  constructor(settings: RunnerSettings, projection: Projection, row: Checkpoints.Checkpoint) {
+  constructor(settings: RunnerSettings, projection: Projection, row: Checkpoint) {
     this.#settings = settings;
     this.projection = projection;
     this.build = row.build;
     this.#row = row;
   }
 
-  get status() {
+  get status(): RunnerStatus {
     const { name, context } = this.projection;
-    const seq = this.#session?.lease.seq ?? this.#row.seq;
     const { build, version, shown } = this.#row;
+    const seq = this.#session?.lease.seq ?? this.#row.seq;
     const parked = this.#session?.parking.waiting ?? 0;
-    return {
-      name,
-      context,
-      build,
-      version,
-      shown,
-      state: this.#state,
-      reason: this.#reason,
-      seq,
-      head: this.#head,
-      parked,
-    };
-  }
-
-  /** Holds the lease, as far as it knows. */
-  get works(): boolean {
-    return this.#session !== undefined;
+    const head = Math.max(seq, this.#head);
+    return { name, context, build, version, shown, state: this.#state, reason: this.#reason, seq, head, parked };
   }
 
   /** Seconds since the oldest message that is not folded, as far as can be known; 0 when it has caught up. */
@@ -130,20 +100,20 @@ export class Runner {
     return Math.max(0, (Date.now() - session.time) / 1000);
   }
 
-  get beat(): Checkpoints.Beat {
+  get beat(): Beat {
     const { name, context } = this.projection;
     return { name, context, build: this.build, epoch: this.#session?.lease.epoch, head: this.#head };
   }
 
   /** Called for every look at the checkpoints: begins, ends or goes on. @param head the log's newest sequence, if known */
-  see(row: Checkpoints.Checkpoint, head: number | undefined): void {
+  see(row: Checkpoint, head: number | undefined): void {
     this.#row = row;
     this.#head = head ?? this.#head;
     const session = this.#session;
     if (session !== undefined) {
-      if (row.epoch > session.lease.epoch) this.#fail(session, new Lost("somebody else took it over"));
+      if (row.epoch > session.lease.epoch) session.fail(new Lost("somebody else took it over"));
       else if (!row.shown && head !== undefined && session.lease.seq >= head)
-        void this.#exclusive(() => this.#switch(session)).catch(() => {});
+        this.#take(session, () => this.#show(session));
       return;
     }
     if (this.#ending || Date.now() < this.#retryAt) return;
@@ -155,14 +125,14 @@ export class Runner {
     // Until it is over, another look must not begin a second one.
     this.#retryAt = Number.POSITIVE_INFINITY;
     this.#running = this.#run().finally(() => {
-      this.#retryAt = Date.now() + Math.min(RETRY_MOST_MS, this.#failures === 0 ? 0 : 50 * 2 ** this.#failures);
+      this.#retryAt = Date.now() + (this.#failures === 0 ? 0 : Math.min(RETRY_MOST_MS, 50 * 2 ** this.#failures));
     });
   }
 
   /** Finishes the batch under way and gives the lease up. */
   async stop(): Promise<void> {
     this.#ending = true;
-    this.#session?.abort.abort();
+    this.#session?.end();
     await this.#running;
   }
 
@@ -171,29 +141,25 @@ export class Runner {
     const session = this.#session;
     const entry = session?.parking.byId(ask.id);
     if (session === undefined || entry === undefined) return false;
-    return this.#exclusive(async () => {
-      if (session !== this.#session) return false;
+    return this.#take(session, () =>
+      ask.action === "drop" ? session.drop(entry.aggregate, ask) : session.retry(entry.aggregate, true),
+    );
+  }
+
+  /** One thing at a time: batches, retries, the switch. @returns whether it was done; a failure ends the session */
+  #take(session: Session, work: () => Promise<void>): Promise<boolean> {
+    const turn = this.#turn.then(async () => {
+      if (session.failure !== undefined || session !== this.#session) return false;
       try {
-        if (ask.action === "drop") await this.#drop(session, entry.aggregate, ask);
-        else await this.#retry(session, entry.aggregate);
+        await work();
         return true;
       } catch (error) {
-        this.#fail(session, error);
+        session.fail(error);
         return false;
       }
     });
-  }
-
-  /** One thing at a time: batches, switches, retries. */
-  #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const turn = this.#turn.then(work, work);
-    this.#turn = turn.catch(() => {});
+    this.#turn = turn;
     return turn;
-  }
-
-  #fail(session: Session, error: unknown): void {
-    session.failure ??= error;
-    session.abort.abort();
   }
 
   #become(state: RunnerState, reason: string | undefined): void {
@@ -208,56 +174,65 @@ export class Runner {
   }
 
   async #run(): Promise<void> {
-    const { nats, postgres, owner, leaseMs, batchMost } = this.#settings;
+    const { postgres, owner, leaseMs } = this.#settings;
     let session: Session | undefined;
     try {
-      const lease = await Checkpoints.acquire(postgres, this.projection, this.#row, owner, leaseMs);
+      const lease = await acquire(postgres, this.projection, this.#row, owner, leaseMs);
       if (lease === undefined) {
         this.#become("standby", undefined);
         return;
       }
-      session = await this.#begin(lease);
+      session = await Session.open(this.#settings, this.projection, this.#row.table, lease);
+      await this.#checkHead(lease.seq);
       this.#session = session;
-      const mine = session;
-      if (this.#ending) mine.abort.abort();
-      await this.#checkHead(mine);
+      if (this.#ending) session.end();
       this.#become("following", undefined);
       this.#stopped = undefined;
-      const { name, context } = this.projection;
-      await follow(nats, {
-        context,
-        fromSeq: lease.seq + 1,
-        most: batchMost,
-        signal: mine.abort.signal,
-        onBatch: (batch) => this.#exclusive(() => this.#batch(mine, batch)),
-        onHole: () => metrics.projectionGap.inc({ projection: name, context }),
-      });
+      const mine = session;
+      if (lease.seq >= this.#head) void this.#take(mine, () => this.#show(mine));
+      await this.#follow(session);
       await this.#turn;
-      if (mine.failure !== undefined) throw mine.failure;
+      if (session.failure !== undefined) throw session.failure;
     } catch (error) {
       await this.#ended(session, error);
     } finally {
       this.#session = undefined;
-      session?.fold.forget();
-      if (session !== undefined) await Checkpoints.release(postgres, session.lease).catch(() => {});
+      if (session !== undefined) await release(postgres, session.lease).catch(() => {});
     }
   }
 
-  async #begin(lease: Checkpoints.Lease): Promise<Session> {
-    const { postgres, deadLetters, parkedMost, cacheMost } = this.#settings;
-    const parking = await Parking.open(postgres, deadLetters, lease, parkedMost);
-    const fold = this.projection.fold(this.#row.table, { cacheMost });
-    return { lease, fold, parking, abort: new AbortController(), failure: undefined, pending: 0, time: 0 };
+  #follow(session: Session): Promise<void> {
+    const { nats, batchMost } = this.#settings;
+    const { name, context } = this.projection;
+    return follow(nats, {
+      context,
+      fromSeq: session.lease.seq + 1,
+      most: batchMost,
+      signal: session.signal,
+      onBatch: async (batch) => {
+        // While this batch is written, the next one is read and decoded; no further.
+        await this.#turn;
+        void this.#take(session, () => this.#batch(session, batch));
+      },
+      onHole: () => metrics.projectionGap.inc({ projection: name, context }),
+    });
+  }
+
+  async #batch(session: Session, batch: FollowBatch): Promise<void> {
+    await session.project(batch);
+    this.#head = Math.max(this.#head, session.head);
+    this.#failures = 0;
+    if (!this.#row.shown && batch.pending < this.#settings.batchMost) await this.#show(session);
   }
 
   /** A checkpoint beyond the log's end belongs to another log. Commits would be missed without a word. */
-  async #checkHead({ lease }: Session): Promise<void> {
-    const head = await headOf(this.#settings.nats, lease.context);
+  async #checkHead(seq: number): Promise<void> {
+    const head = await headOf(this.#settings.nats, this.projection.context);
     this.#head = head;
-    if (lease.seq <= head) return;
+    if (seq <= head) return;
     throw new Stopped(
-      `the checkpoint is at ${lease.seq}, the log ends at ${head}: was an older log restored? Request a rebuild.`,
-      (seq, now) => now >= seq,
+      `the checkpoint is at ${seq}, the log ends at ${head}: was an older log restored? Request a rebuild.`,
+      (at, now) => now >= at,
     );
   }
 
@@ -271,7 +246,7 @@ export class Runner {
     if (error instanceof Stopped) {
       this.#stopped = error;
       this.#become("stopped", error.message);
-      if (session !== undefined) await Checkpoints.stop(postgres, session.lease, error.message).catch(() => {});
+      if (session !== undefined) await stop(postgres, session.lease, error.message).catch(() => {});
       return;
     }
     this.#failures = Math.min(this.#failures + 1, 10);
@@ -284,242 +259,35 @@ export class Runner {
     this.#become("waiting", causeOf(error));
   }
 
-  async #batch(session: Session, batch: FollowBatch): Promise<void> {
-    if (session.failure !== undefined || batch.lastSeq <= session.lease.seq) return;
-    const { name, context } = this.projection;
-    const end = metrics.projectionDuration.startTimer({ projection: name });
-    const { unknown } = await withSpan(
-      SPANS.project(name),
-      {
-        [ATTRIBUTES.projection]: name,
-        [ATTRIBUTES.context]: context,
-        [ATTRIBUTES.messagingCount]: batch.commits.length,
-      },
-      () => this.#project(session, batch),
-      { kind: "CONSUMER", links: linkTo(batch.commits.map((commit) => commit.trace)) },
-    );
-    end();
-    metrics.projectionBatch.observe({ projection: name }, batch.commits.length);
-    session.pending = batch.pending;
-    session.time = batch.commits.at(-1)?.time ?? session.time;
-    this.#head = Math.max(this.#head, batch.lastSeq + batch.pending);
-    this.#failures = 0;
-    if (unknown !== undefined) {
-      const { kind, type, version, seq } = unknown;
-      throw new Stopped(
-        `this release does not know ${context}.${kind} ${type} version ${version} at ${seq}: upgrade it`,
-        (at) => at >= seq,
-      );
-    }
-    if (!this.#row.shown && batch.pending < this.#settings.batchMost) await this.#switch(session);
-  }
-
-  async #project(session: Session, batch: FollowBatch): Promise<{ unknown: UnknownEvent | undefined }> {
-    const { fold, parking, lease } = session;
-    const concerned = batch.commits.filter((commit) => commit.seq > lease.seq && fold.concerns(commit));
-    await fold.begin(this.#settings.postgres, concerned);
-    parking.begin();
-    let last = batch.lastSeq;
-    let unknown: UnknownEvent | undefined;
-    for (const commit of concerned) {
-      if (parking.skips(commit)) continue;
-      try {
-        fold.apply(commit);
-      } catch (error) {
-        if (error instanceof UnknownEvent) {
-          unknown = error;
-          last = commit.seq - 1;
-          break;
-        }
-        parking.add(commit, error);
-      }
-    }
-    if (last <= lease.seq) return { unknown };
-    const head = batch.lastSeq + batch.pending;
-    const { rows, unwritable } = fold.rows();
-    for (const { aggregate, cause } of unwritable) this.#parkWhole(session, concerned, aggregate, cause);
-    await this.#checkParked(session);
-    faultPoint("projection-before-transaction");
-    try {
-      await this.#write(session, last, head, concerned, rows, false);
-    } catch (error) {
-      fold.discard();
-      if (!(error instanceof StatementRefused && error.because === "data")) throw error;
-      // One of the rows cannot be stored. Once more from the start, finding out which.
-      await this.#again(session, concerned, last, head);
-    }
-    return { unknown };
-  }
-
-  async #again(session: Session, concerned: ReadonlyArray<StoredCommit>, last: number, head: number): Promise<void> {
-    const { fold, parking } = session;
-    fold.forget();
-    await fold.begin(this.#settings.postgres, concerned);
-    for (const commit of concerned) if (commit.seq <= last && !parking.bars(commit)) fold.apply(commit);
-    await this.#write(session, last, head, concerned, fold.rows().rows, true);
-  }
-
-  /** The transaction: the checkpoint first, then the rows. */
-  async #write(
-    session: Session,
-    last: number,
-    head: number,
-    concerned: ReadonlyArray<StoredCommit>,
-    rows: ReadonlyArray<Row>,
-    apart: boolean,
-  ): Promise<void> {
-    const { postgres, leaseMs } = this.#settings;
-    const { fold, parking, lease } = session;
-    await postgres.transaction(async (tx) => {
-      if (!(await Checkpoints.advance(tx, lease, last, head, leaseMs))) throw new Lost("the checkpoint was moved");
-      faultPoint("projection-after-checkpoint");
-      if (!apart) await fold.write(tx, rows);
-      else {
-        for (const [aggregate, cause] of await writeApart(tx, fold, rows)) {
-          this.#parkWhole(session, concerned, aggregate, cause);
-        }
-        await this.#checkParked(session);
-      }
-      await parking.write(tx);
-    });
-    faultPoint("projection-after-commit");
-    fold.keep();
-    session.lease = { ...lease, seq: last };
-    await parking.keep();
-  }
-
-  /** An aggregate whose row cannot be written stays as it was before this batch. */
-  #parkWhole(session: Session, concerned: ReadonlyArray<StoredCommit>, aggregate: string, cause: unknown): void {
-    const first = concerned.find((commit) => aggregateKey(commit.kind, commit.aggregate) === aggregate)!;
-    const last = concerned.findLast((commit) => aggregateKey(commit.kind, commit.aggregate) === aggregate)!;
-    session.parking.add(first, cause, last.seq);
-    session.fold.leaveOut(aggregate);
-  }
-
-  /** Pointers are written before the checkpoint moves past what they point to. */
-  async #checkParked({ parking }: Session): Promise<void> {
-    if (parking.tooMany) {
-      const { name } = this.projection;
-      throw new Stopped(
-        `more than ${this.#settings.parkedMost} aggregates cannot be folded into ${name}, the last because of ${parking.lastCause}: correct this release`,
-        () => false,
-      );
-    }
-    await parking.point();
-  }
-
-  async #switch(session: Session): Promise<void> {
-    if (session.failure !== undefined || session !== this.#session || this.#row.shown) return;
-    if (this.#state !== "following" || Date.now() < this.#heldUntil) return;
-    const { postgres, log, takeoverMs } = this.#settings;
+  /** Lets readers see this build, if it is time. */
+  async #show(session: Session): Promise<void> {
+    if (this.#row.shown || Date.now() < this.#heldUntil) return;
+    const { nats, postgres, log, takeoverMs } = this.#settings;
     const { name, context } = this.projection;
     try {
-      const result = await switchTo(postgres, session.lease, {
-        takeoverMs,
-        head: () => headOf(this.#settings.nats, context),
-      });
+      await session.index();
+      const result = await switchTo(postgres, session.lease, { takeoverMs, head: () => headOf(nats, context) });
       if (result.outcome === "switched") {
         this.#row = { ...this.#row, shown: true };
-        await session.parking.reconcile();
+        this.#become("following", undefined);
         log.info(
           { projection: name, context, build: this.build, seq: session.lease.seq },
           "readers see this build now",
         );
+        await session.parking.reconcile();
       } else if (result.outcome === "lost") {
         throw new Lost("another build is shown");
       } else if (result.outcome === "held") {
         const reason = `held back: ${result.lacking.length} aggregates are dead letters in it that the shown build has`;
         this.#heldUntil = Date.now() + HELD_MS;
-        await Checkpoints.hold(postgres, session.lease, reason);
+        await hold(postgres, session.lease, reason);
         this.#become("following", reason);
         // What was corrected meanwhile for the shown build may fold here as well.
-        for (const { kind, aggregate } of result.lacking)
-          await this.#retry(session, aggregateKey(kind, aggregate), false);
+        for (const { kind, aggregate } of result.lacking) await session.retry(aggregateKey(kind, aggregate), false);
       }
     } catch (error) {
       // Readers hold on to the view: the next look tries again.
-      if (error instanceof StatementRefused && error.because === "busy") return;
-      this.#fail(session, error);
+      if (!(error instanceof StatementRefused && error.because === "busy")) throw error;
     }
   }
-
-  /** Folds one aggregate anew, up to the checkpoint. */
-  async #retry(session: Session, aggregate: string, count = true): Promise<void> {
-    const { nats, postgres, leaseMs } = this.#settings;
-    const { fold, parking, lease } = session;
-    const entry = parking.get(aggregate);
-    if (entry === undefined) return;
-    const { kind, id } = splitKey(aggregate);
-    const commits: StoredCommit[] = [];
-    for await (const commit of readCommits(nats, { context: lease.context, kind } as Kind, id)) {
-      if (commit.seq > lease.seq) break;
-      commits.push(commit);
-    }
-    // Any replica may have answered, and it may be behind.
-    if ((commits.at(-1)?.seq ?? 0) < entry.lastSeq)
-      throw new LogUnavailable({ what: "NATS", cause: "a replica is behind" });
-    try {
-      const rows = fold.fresh(kind, id, commits);
-      await postgres.transaction(async (tx) => {
-        if (!(await Checkpoints.advance(tx, lease, lease.seq, this.#head, leaseMs)))
-          throw new Lost("the checkpoint was moved");
-        await fold.remove(tx, kind, id, false);
-        await fold.write(tx, rows);
-        await parking.remove(tx, aggregate);
-      });
-    } catch (error) {
-      const known = error instanceof Lost || error instanceof PostgresUnavailable;
-      if (known || (error instanceof StatementRefused && error.because !== "data")) throw error;
-      if (count) await parking.failedAgain(aggregate, error);
-      return;
-    }
-    await parking.recovered(aggregate);
-  }
-
-  async #drop(session: Session, aggregate: string, ask: Ask): Promise<void> {
-    const { postgres, leaseMs } = this.#settings;
-    const { fold, parking, lease } = session;
-    const { kind, id } = splitKey(aggregate);
-    await postgres.transaction(async (tx) => {
-      if (!(await Checkpoints.advance(tx, lease, lease.seq, this.#head, leaseMs)))
-        throw new Lost("the checkpoint was moved");
-      await fold.remove(tx, kind, id, true);
-      await parking.drop(tx, aggregate, ask);
-    });
-    await parking.dropped(aggregate, ask);
-  }
-}
-
-/** Writes what can be written, by halves. @returns aggregates that cannot, with the cause */
-async function writeApart(tx: Queryable, fold: Fold, rows: ReadonlyArray<Row>): Promise<Map<string, unknown>> {
-  const refused = new Map<string, unknown>();
-  const byAggregate = new Map<string, Row[]>();
-  for (const row of rows) {
-    const group = byAggregate.get(row.aggregate);
-    if (group === undefined) byAggregate.set(row.aggregate, [row]);
-    else group.push(row);
-  }
-  const attempt = async (groups: ReadonlyArray<readonly [string, ReadonlyArray<Row>]>): Promise<void> => {
-    if (groups.length === 0) return;
-    await tx.run("SAVEPOINT part");
-    try {
-      await fold.write(
-        tx,
-        groups.flatMap(([, group]) => group),
-      );
-      await tx.run("RELEASE SAVEPOINT part");
-    } catch (error) {
-      if (!(error instanceof StatementRefused && error.because === "data")) throw error;
-      await tx.run("ROLLBACK TO SAVEPOINT part");
-      if (groups.length === 1) {
-        refused.set(groups[0]![0], error);
-        return;
-      }
-      const middle = groups.length >> 1;
-      await attempt(groups.slice(0, middle));
-      await attempt(groups.slice(middle));
-    }
-  };
-  await attempt([...byAggregate]);
-  return refused;
 }

@@ -70,45 +70,42 @@ export function viewProjection(view: View): Projection {
       stem: view.name,
     },
     create: (table) => createTable(view, table),
+    index: (table) => createIndexes(view, table),
     fold: (table, options) => new StateFold(view, table, options),
   };
 }
 
-function createTable(view: View, table: string): string[] {
-  const name = qualified(table);
-  const columns = Object.entries(view.columns);
-  const search =
-    view.search === undefined
-      ? []
-      : [
-          "search_title text",
-          "search_text text",
-          `search_document tsvector GENERATED ALWAYS AS (${SEARCH_DOCUMENT}) STORED`,
-        ];
+function createTable(view: View, table: string): string {
+  const columns = Object.entries(view.columns).map(([column, { type }]) => `${quoted(column)} ${type}`);
+  if (view.search !== undefined) {
+    columns.push(...SEARCH.map(([column, type]) => `${column} ${type}`));
+    columns.push(`search_document tsvector GENERATED ALWAYS AS (${SEARCH_DOCUMENT}) STORED`);
+  }
+  return `CREATE TABLE IF NOT EXISTS ${qualified(table)} (
+    organisation text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL PRIMARY KEY,
+    seq bigint NOT NULL,
+    version integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    gone boolean NOT NULL,
+    ${["state jsonb NOT NULL", ...columns].join(",\n    ")}
+  ) WITH (fillfactor = 80)`;
+}
+
+function createIndexes(view: View, table: string): string[] {
   const index = (suffix: string, over: string) =>
-    `CREATE INDEX IF NOT EXISTS ${quoted(table + suffix)} ON ${name} ${over}`;
-  const indexOf = ([column, { type }]: [string, Column], i: number) => {
-    const over =
-      type === "text[]"
-        ? `USING gin (${quoted(column)})`
-        : type === "jsonb"
-          ? `USING gin (${quoted(column)} jsonb_path_ops)`
-          : `(organisation, ${quoted(column)}, id) WHERE NOT gone`;
-    return index(`_i${i}`, over);
+    `CREATE INDEX IF NOT EXISTS ${quoted(table + suffix)} ON ${qualified(table)} ${over}`;
+  const over = (column: string, { type }: Column) => {
+    if (type === "text[]") return `USING gin (${quoted(column)})`;
+    if (type === "jsonb") return `USING gin (${quoted(column)} jsonb_path_ops)`;
+    return `(organisation, ${quoted(column)}, id) WHERE NOT gone`;
   };
   return [
-    `CREATE TABLE IF NOT EXISTS ${name} (
-       organisation text COLLATE "C" NOT NULL,
-       id text COLLATE "C" NOT NULL PRIMARY KEY,
-       seq bigint NOT NULL,
-       version integer NOT NULL,
-       created_at timestamptz NOT NULL,
-       updated_at timestamptz NOT NULL,
-       gone boolean NOT NULL,
-       ${["state jsonb NOT NULL", ...columns.map(([column, { type }]) => `${quoted(column)} ${type}`), ...search].join(",\n       ")}
-     ) WITH (fillfactor = 80)`.replace(/,\s*\)/, ")"),
     index("_created", "(organisation, created_at, id) WHERE NOT gone"),
-    ...columns.filter(([, column]) => column.index === true).map(indexOf),
+    ...Object.entries(view.columns).flatMap(([name, column], i) =>
+      column.index === true ? [index(`_i${i}`, over(name, column))] : [],
+    ),
     ...(view.search === undefined ? [] : [index("_search", "USING gin (search_document)")]),
   ];
 }

@@ -17,7 +17,7 @@ import {
 } from "./fixtures/projecting.ts";
 import { requestRebuild, waitForProjected } from "./projection-checkpoint.ts";
 
-const test = suite("projections");
+const test = suite("projections", { timeoutMs: 120_000 });
 
 async function world({ defer }: TestContext): Promise<World> {
   const opened = await openWorld();

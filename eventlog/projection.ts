@@ -40,8 +40,10 @@ export interface Projection {
   /** The kind's own version of its state; a change of it builds anew as well. */
   readonly stateVersion: number;
   readonly shape: Shape;
-  /** Statements that create the table and its indexes; each may be repeated. */
-  readonly create: (table: string) => ReadonlyArray<string>;
+  /** The statement that creates the table with its primary key. */
+  readonly create: (table: string) => string;
+  /** The statements that create the other indexes, once the table is filled: much cheaper than row by row. Each may be repeated. */
+  readonly index: (table: string) => ReadonlyArray<string>;
   /** A fold of its own, empty, for one build. */
   readonly fold: (table: string, options: FoldOptions) => Fold;
 }

@@ -53,6 +53,7 @@ export async function startProjector(config: ProjectorConfig, log: Logger): Prom
       park: (letter) => parkForRelay(nats, deadLetters, letter),
     }),
   );
+  await firstSight(projections);
   const answering = answerForRelay(deadLetters, stopping.signal);
   return {
     ready: () => checks(nats, projections, relays),
@@ -62,6 +63,16 @@ export async function startProjector(config: ProjectorConfig, log: Logger): Prom
       await Promise.all([postgres.close(), nats.close()]);
     },
   };
+}
+
+const SIGHT_MS = 10_000;
+
+/** Waits a moment for what is quickly there, so that a fresh installation answers queries when it says that it is ready. */
+async function firstSight(projections: Projections): Promise<void> {
+  const deadline = Date.now() + SIGHT_MS;
+  while (projections.unseen().length > 0 && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 const ANSWER_MS = 1_000;
