@@ -1,0 +1,160 @@
+/** What the fuzzer works on: organisations, entities, tokens of every sort; and what it learns of while it goes on. */
+import assert from "node:assert/strict";
+import { ask } from "../harness/gateway.ts";
+import type { Operation } from "./document.ts";
+import type { World } from "./plan.ts";
+
+const MOST = 200;
+
+/** Ids of one collection: those made at the start, and the newest of those learnt. */
+class Pool {
+  readonly #fixed: string[] = [];
+  readonly #learnt: string[] = [];
+  #next = 0;
+  keep(id: string): void {
+    this.#fixed.push(id);
+  }
+  learn(id: string): void {
+    this.#learnt[this.#next++ % MOST] = id;
+  }
+  pick(n: number): string {
+    const all = n % 2 === 0 || this.#learnt.length === 0 ? this.#fixed : this.#learnt;
+    return all[(n >> 1) % all.length]!;
+  }
+}
+
+const COLLECTIONS: Readonly<Record<string, string>> = {
+  "work-items": "itm",
+  "work-types": "wty",
+  tokens: "tok",
+  secrets: "sec",
+  "dead-letters": "dlq",
+};
+
+export class FuzzedWorld implements World {
+  readonly #pools = new Map<string, Pool>();
+  readonly #positions: string[] = [];
+  #next = 0;
+  readonly tokens: string[] = [];
+
+  #pool(name: string): Pool {
+    const pool = this.#pools.get(name) ?? new Pool();
+    this.#pools.set(name, pool);
+    return pool;
+  }
+
+  known(operation: Operation, parameter: string, n: number): string {
+    // What is archived takes no commands any more, so it is archived where nobody else works.
+    if (parameter === "org")
+      return this.#pool(operation.id === "identity.archiveOrganisation" ? "spare" : "org").pick(n);
+    if (parameter === "line" || parameter === "comment") return this.#pool(parameter).pick(n);
+    const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)![1]!;
+    const parts = operation.path.includes("{line}") || operation.path.includes("{comment}");
+    return this.#pool(parts ? "itm with parts" : COLLECTIONS[collection]!).pick(n);
+  }
+
+  position(n: number): string {
+    return this.#positions[n % this.#positions.length] ?? "MTs";
+  }
+
+  /** Takes note of what an answer tells of. */
+  learn(body: unknown, position: string | undefined): void {
+    if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
+    const id = (body as { id?: unknown } | undefined)?.id;
+    if (typeof id === "string" && /^(itm|wty|tok|sec)_/.test(id)) this.#pool(id.slice(0, 3)).learn(id);
+  }
+
+  /** @param url of the gateway. @param owner the owner's token */
+  static async make(url: string, owner: string): Promise<FuzzedWorld> {
+    const world = new FuzzedWorld();
+    const call = async (method: string, path: string, body?: unknown) => {
+      const answer = await ask(url, method, path, {
+        token: owner,
+        ...(body === undefined ? {} : { body }),
+        headers: { "if-match": "*" },
+      });
+      assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${answer.text}`);
+      world.learn(undefined, answer.headers.get("millrace-position") ?? undefined);
+      return answer.body;
+    };
+    const post = (path: string, body: unknown) => call("POST", path, body);
+    const home = (await call("GET", "/v1/organisations/home")).id as string;
+    const other = (await post("/v1/organisations", { name: "other" })).id as string;
+    for (const org of [home, home, "home", other]) world.#pool("org").keep(org);
+    for (let i = 0; i < 6; i++) world.#pool("spare").keep((await post("/v1/organisations", { name: `spare-${i}` })).id);
+    world.#pool("dlq").keep("0000000000000000");
+    for (const org of [home, other]) await world.#fill(post, org);
+    await world.#makeTokens(call, home, other, owner);
+    await world.#settled(url, owner, home);
+    return world;
+  }
+
+  async #fill(post: (path: string, body: unknown) => Promise<any>, org: string): Promise<void> {
+    const under = `/v1/organisations/${org}`;
+    for (let i = 0; i < 6; i++) {
+      const item = await post(`${under}/work-items`, {
+        type: "task",
+        title: `Item ${i}`,
+        labels: ["a"],
+        assignees: ["ada"],
+      });
+      this.#pool("itm").keep(item.id);
+      if (i > 1) continue;
+      this.#pool("itm with parts").keep(item.id);
+      const { checklist } = await post(`${under}/work-items/${item.id}/checklist`, { text: "A line" });
+      for (const { id } of checklist) this.#pool("line").keep(id);
+      const { comments } = await post(`${under}/work-items/${item.id}/comments`, { text: "A comment" });
+      for (const { id } of comments) this.#pool("comment").keep(id);
+    }
+    const states = [
+      { name: "todo", title: "To do", group: "unstarted" },
+      { name: "done", title: "Done", group: "completed" },
+    ];
+    const type = { title: "Own", states, initial: "todo", transitions: [{ from: "todo", to: "done" }] };
+    for (const name of ["own", "task"])
+      this.#pool("wty").keep((await post(`${under}/work-types`, { name, ...type })).id);
+    this.#pool("wty").keep("incident");
+    for (let i = 0; i < 4; i++) {
+      this.#pool("tok").keep((await post(`${under}/tokens`, { name: `t-${i}`, grants: ["work:read"] })).id);
+      this.#pool("sec").keep((await post(`${under}/secrets`, { name: `s-${i}`, value: `value ${i}` })).id);
+    }
+  }
+
+  async #makeTokens(
+    call: (method: string, path: string, body?: unknown) => Promise<any>,
+    home: string,
+    other: string,
+    owner: string,
+  ): Promise<void> {
+    const token = (org: string, name: string, more: object) =>
+      call("POST", `/v1/organisations/${org}/tokens`, { name, ...more });
+    const revoked = await token(home, "revoked", { grants: ["*"] });
+    await call("DELETE", `/v1/organisations/${home}/tokens/${revoked.id}`);
+    const made = [
+      await token(home, "viewer", { grants: ["work:read", "identity:read"] }),
+      await token(other, "other", { grants: ["*"] }),
+      await token(home, "narrow", { grants: [`work:*@${this.#pool("itm").pick(0)}`] }),
+      revoked,
+    ];
+    this.tokens.push(owner, ...made.map(({ secret }) => secret as string), "mrt_garbage", "");
+  }
+
+  /** Lists answer once the views have been built for the first time. */
+  async #settled(url: string, owner: string, home: string): Promise<void> {
+    const deadline = Date.now() + 60_000;
+    const under = `/v1/organisations/${home}`;
+    for (const path of ["work-items", "work-types", "tokens", "secrets", "history", "search?q=item"].map(
+      (name) => `${under}/${name}`,
+    )) {
+      for (;;) {
+        const { status, text } = await ask(url, "GET", path, {
+          token: owner,
+          headers: { "millrace-position": this.position(this.#next - 1) },
+        });
+        if (status === 200) break;
+        assert.ok(status === 503 && Date.now() < deadline, `${path}: ${status} ${text}`);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  }
+}
