@@ -1,5 +1,11 @@
-/** Writes the committed descriptions of the API: `node contracts/generate.ts`. */
+/** Writes the committed descriptions of the API and of the events: `node contracts/generate.ts`. */
 import { writeFileSync } from "node:fs";
+import { asyncapi } from "./asyncapi.ts";
 import { openapi } from "./openapi.ts";
 
-writeFileSync(new URL("openapi.json", import.meta.url), `${JSON.stringify(openapi(), null, 2)}\n`);
+for (const [file, document] of [
+  ["openapi.json", openapi()],
+  ["asyncapi.json", asyncapi()],
+] as const) {
+  writeFileSync(new URL(file, import.meta.url), `${JSON.stringify(document, null, 2)}\n`);
+}
