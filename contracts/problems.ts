@@ -2,8 +2,9 @@
  * The closed set of errors, each an RFC 9457 problem (`application/problem+json`) with a stable relative `type`, served
  * as a page at that address. `fix` says what the reader can do next; `retry` says whether the same request may succeed later.
  */
-import * as Schema from "effect/Schema";
+
 import * as HttpApiError from "effect/http-api/HttpApiError";
+import * as Schema from "effect/Schema";
 
 /** What is wrong with one place of the input; `pointer` is a JSON pointer with the slot first, e.g. `/body/title`. */
 export const FieldError = Schema.Struct({ pointer: Schema.String, detail: Schema.String });

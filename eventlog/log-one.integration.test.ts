@@ -1,6 +1,7 @@
 /** The log's promises on one server. */
-import { suite } from "../tests/harness/suite.ts";
+
 import { testNats } from "../tests/harness/servers.ts";
+import { suite } from "../tests/harness/suite.ts";
 import { logConformance } from "./conformance.ts";
 
 const test = suite("the log on one server");

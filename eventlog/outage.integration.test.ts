@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { counter } from "../tests/harness/counter.ts";
 import { startOwnNats } from "../tests/harness/servers.ts";
 import { suite } from "../tests/harness/suite.ts";
-import { asCommand, entry, newId } from "./conformance.ts";
+import { asCommand, entry, newId } from "./conformance-append.ts";
 import { EventLog, type LogSettings } from "./eventlog.ts";
 import { execute } from "./execute.ts";
 import { LogUnavailable } from "./failures.ts";
@@ -20,9 +20,12 @@ async function opened(defer: (f: () => unknown) => void, append: LogSettings["ap
   return { server, log };
 }
 
-const seqOf = async (log: EventLog, id: string) => (await log.lastMessage(logStream("toy"), aggregateSubject("toy", "counter", id)))?.seq;
+const seqOf = async (log: EventLog, id: string) =>
+  (await log.lastMessage(logStream("toy"), aggregateSubject("toy", "counter", id)))?.seq;
 
-test("a server frozen for longer than the time-out: every append is answered in the end, each stored once", async ({ defer }) => {
+test("a server frozen for longer than the time-out: every append is answered in the end, each stored once", async ({
+  defer,
+}) => {
   const { server, log } = await opened(defer, { timeoutMs: 500 });
   const ids = Array.from({ length: 80 }, newId);
   process.kill(server.pid, "SIGSTOP");
@@ -34,32 +37,47 @@ test("a server frozen for longer than the time-out: every append is answered in 
   for (const [i, id] of ids.entries()) assert.is(await seqOf(log, id), answers[i]!.seqs[0]);
 });
 
-test("a server away for longer than the deadline: a typed failure that says whether it may have been stored", async ({ defer }) => {
+test("a server away for longer than the deadline: a typed failure that says whether it may have been stored", async ({
+  defer,
+}) => {
   const { server, log } = await opened(defer, { timeoutMs: 300, deadlineMs: 1_000 });
   const id = newId();
   await execute(log, { kind: counter, id, command: { do: "start", name: id } }, asCommand(`${id}-0`));
   await server.kill();
-  const error = await execute(log, { kind: counter, id, command: { do: "add", by: [1] } }, asCommand(`${id}-1`)).catch((e) => e);
+  const error = await execute(log, { kind: counter, id, command: { do: "add", by: [1] } }, asCommand(`${id}-1`)).catch(
+    (e) => e,
+  );
   assert.instance(error, LogUnavailable);
   await server.restart();
   const deadline = Date.now() + 20_000;
   for (;;) {
-    const again = await execute(log, { kind: counter, id, command: { do: "add", by: [1] } }, asCommand(`${id}-1`)).catch(() => undefined);
+    const again = await execute(
+      log,
+      { kind: counter, id, command: { do: "add", by: [1] } },
+      asCommand(`${id}-1`),
+    ).catch(() => undefined);
     if (again !== undefined) break;
     assert.ok(Date.now() < deadline, "it comes back by itself");
   }
   assert.is((await log.aggregates.load(counter, id)).state.total, 1, "the same command, carried out once");
 });
 
-test("the server killed again and again under load: no acknowledged commit is lost and none is there twice", { timeoutMs: 120_000 }, async ({ defer }) => {
+test("the server killed again and again under load: no acknowledged commit is lost and none is there twice", {
+  timeoutMs: 120_000,
+}, async ({ defer }) => {
   const { server, log } = await opened(defer, { timeoutMs: 1_000, deadlineMs: 30_000 });
   const ids = Array.from({ length: 24 }, newId);
-  for (const id of ids) await execute(log, { kind: counter, id, command: { do: "start", name: id } }, asCommand(`${id}-0`));
+  for (const id of ids)
+    await execute(log, { kind: counter, id, command: { do: "start", name: id } }, asCommand(`${id}-0`));
   let running = true;
   const done = new Map<string, number>();
   const writers = ids.map(async (id) => {
     for (let n = 1; running; n++) {
-      const outcome = await execute(log, { kind: counter, id, command: { do: "add", by: [1] } }, asCommand(`${id}-${n}`));
+      const outcome = await execute(
+        log,
+        { kind: counter, id, command: { do: "add", by: [1] } },
+        asCommand(`${id}-${n}`),
+      );
       assert.ok("ok" in outcome);
       done.set(id, n);
     }

@@ -1,6 +1,7 @@
 /** Snapshots of long aggregates: a cache in a KV bucket that may vanish at any time. */
-import { Kvm, type KV } from "@nats-io/kv";
+
 import type { Kind } from "@millrace/domain/kind.ts";
+import { type KV, Kvm } from "@nats-io/kv";
 import type { Loaded } from "./aggregate.ts";
 import type { Nats } from "./connection.ts";
 

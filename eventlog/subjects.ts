@@ -35,7 +35,5 @@ export const claimSubject = (context: string, what: string, value: string): stri
 /** @returns undefined for a subject that is no aggregate's (a claim's, say) */
 export function parseAggregateSubject(subject: string): { context: string; kind: string; id: string } | undefined {
   const parts = subject.split(".");
-  return parts[0] === "evt" && parts.length === 5
-    ? { context: parts[1]!, kind: parts[3]!, id: parts[4]! }
-    : undefined;
+  return parts[0] === "evt" && parts.length === 5 ? { context: parts[1]!, kind: parts[3]!, id: parts[4]! } : undefined;
 }

@@ -5,7 +5,9 @@ import { barePublish } from "./peers/bare-publish.ts";
 import { emmett } from "./peers/emmett.ts";
 import { bench } from "./servers.ts";
 
-const data = new TextEncoder().encode(JSON.stringify({ events: [{ type: "Added", v: 1, data: { note: "x".repeat(250) } }] }));
+const data = new TextEncoder().encode(
+  JSON.stringify({ events: [{ type: "Added", v: 1, data: { note: "x".repeat(250) } }] }),
+);
 const ROUNDS = 5;
 
 await bench(async ({ nats, log: openLog, postgres, defer }) => {
@@ -18,7 +20,12 @@ await bench(async ({ nats, log: openLog, postgres, defer }) => {
       const count = width === 1 ? 1_500 : 6_000;
       const measured = await inTurn<Measured>(
         ROUNDS,
-        () => rateOf(width, count, () => log.append("bench", [{ subject: aggregateSubject("bench", "x", `o${++n}`), data, id: `o${n}`, expected: 0 }])),
+        () =>
+          rateOf(width, count, () =>
+            log.append("bench", [
+              { subject: aggregateSubject("bench", "x", `o${++n}`), data, id: `o${n}`, expected: 0 },
+            ]),
+          ),
         () => rateOf(width, count, () => peer(aggregateSubject("bench", "x", `p${++n}`), data, `p${n}`, 0)),
       );
       report({
@@ -36,7 +43,12 @@ await bench(async ({ nats, log: openLog, postgres, defer }) => {
       defer(() => store.close());
       const measured = await inTurn<Measured>(
         ROUNDS,
-        () => rateOf(32, 4_000, () => log.append("bench", [{ subject: aggregateSubject("bench", "x", `e${++n}`), data, id: `e${n}`, expected: 0 }])),
+        () =>
+          rateOf(32, 4_000, () =>
+            log.append("bench", [
+              { subject: aggregateSubject("bench", "x", `e${++n}`), data, id: `e${n}`, expected: 0 },
+            ]),
+          ),
         () => rateOf(32, 2_000, () => store.append(`bench-${++n}`, "STREAM_DOES_NOT_EXIST", { note: "x".repeat(250) })),
       );
       report({

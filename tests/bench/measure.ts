@@ -27,7 +27,11 @@ export interface Row {
 }
 
 /** Runs `operation(i)` `count` times, `width` at once. */
-export async function rateOf(width: number, count: number, operation: (i: number) => Promise<unknown>): Promise<Measured> {
+export async function rateOf(
+  width: number,
+  count: number,
+  operation: (i: number) => Promise<unknown>,
+): Promise<Measured> {
   const latencies = new Float64Array(count);
   let next = 0;
   const started = performance.now();
@@ -81,7 +85,9 @@ export const rates = (measured: ReadonlyArray<Measured>): string =>
 
 /** Prints a row and hands it to whoever collects the table (`npm run bench`). */
 export function report(row: Row): void {
-  console.log(`${row.ratio.toFixed(2).padStart(8)}  (${row.reach})  ${row.what}  [${row.durability}]\n          ours ${row.ours}; ${row.against}: ${row.theirs}`);
+  console.log(
+    `${row.ratio.toFixed(2).padStart(8)}  (${row.reach})  ${row.what}  [${row.durability}]\n          ours ${row.ours}; ${row.against}: ${row.theirs}`,
+  );
   const file = process.env.BENCH_ROWS;
   if (file) appendFileSync(file, `${JSON.stringify(row)}\n`);
 }

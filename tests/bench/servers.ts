@@ -24,7 +24,10 @@ export async function bench(body: (bench: Bench) => Promise<void>): Promise<void
       },
       async log(server, contexts, append) {
         const { url, user, password } = server;
-        const log = await EventLog.open({ url, user, password, name: "bench", ...(append ? { append } : {}) }, contexts);
+        const log = await EventLog.open(
+          { url, user, password, name: "bench", ...(append ? { append } : {}) },
+          contexts,
+        );
         endings.push(() => log.close());
         return log;
       },
@@ -48,6 +51,10 @@ export interface Bench {
   readonly folder: string;
   readonly defer: (end: () => unknown) => void;
   readonly nats: (options?: Partial<NatsOptions>) => Promise<RunningNats>;
-  readonly log: (server: RunningNats, contexts: ReadonlyArray<string>, append?: { groupFrom?: number }) => Promise<EventLog>;
+  readonly log: (
+    server: RunningNats,
+    contexts: ReadonlyArray<string>,
+    append?: { groupFrom?: number },
+  ) => Promise<EventLog>;
   readonly postgres: () => Promise<string>;
 }
