@@ -2,7 +2,7 @@
 import { Authorization } from "@millrace/contracts/http.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { allows, type Permission, Requires } from "@millrace/contracts/permissions.ts";
-import { NotFound, PROBLEMS, type Problem } from "@millrace/contracts/problems.ts";
+import { InvalidInput, NotFound, PROBLEMS, type Problem } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import * as Context from "effect/Context";
@@ -73,6 +73,9 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       asked.token = access.token;
       if (access.organisation !== undefined) asked.organisation = access.organisation;
 
+      if (endpoint.query === undefined && /\?./.test(request.url)) {
+        return Effect.succeed(answerProblem(NO_QUERY, asked));
+      }
       const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
       const announced = checkAnnounced(request);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
@@ -83,6 +86,12 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
 };
 
 const NOTHING = new NotFound({ detail: "There is no such thing here." });
+/** What is not declared is not decoded either, so it would be taken without a word. */
+const NO_QUERY = new InvalidInput({
+  detail: "No query is taken here.",
+  errors: [{ pointer: "/query", detail: "is not taken here" }],
+  fix: "Leave out what follows the `?`.",
+});
 
 function bodyFirst<E, R>(
   check: Effect.Effect<Problem | undefined> | undefined,

@@ -47,9 +47,23 @@ export function openFront(parts: FrontParts): Server {
     keepAliveTimeout: 60_000,
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
+    // Said below, as a problem.
+    requireHostHeader: false,
+    // What else a client would like to speak (h2c, say) may be passed over: it is answered as it is.
+    shouldUpgradeCallback: ({ headers }) => /(^|,)\s*websocket\s*(,|$)/i.test(headers.upgrade ?? ""),
   });
   server.maxConnections = 10_000;
+  const refused = new WeakSet<Duplex>();
+  // An expectation that is not known may be passed over; Node's own answer is no problem.
+  server.on("checkExpectation", (request, response) => server.emit("request", request, response));
+  server.on("connect", (_, socket) => refuseSocket(socket, new NotFound({ detail: "This is no proxy." })));
   server.on("request", (request, response) => {
+    // What was sent right behind a request that ended the connection is not done, either.
+    if (refused.has(request.socket)) return;
+    if (request.headers.host === undefined && request.httpVersion !== "1.0") {
+      refused.add(request.socket);
+      return refuseSocket(request.socket, NO_HOST);
+    }
     const url = request.url ?? "/";
     const at = url.indexOf("?");
     const path = at < 0 ? url : url.slice(0, at);
@@ -111,6 +125,12 @@ function answerHealth(
     },
   );
 }
+
+const NO_HOST = new InvalidInput({
+  detail: "The request does not say which host it is for.",
+  errors: [{ pointer: "/headers/host", detail: "is missing" }],
+  fix: "Send a Host header.",
+});
 
 /** What Node's parser gave up on. Undefined: the connection broke, nobody is there to be answered. */
 function problemOfParser({ code }: NodeJS.ErrnoException): Problem | undefined {

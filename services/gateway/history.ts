@@ -76,7 +76,9 @@ async function rowsOf(
 async function historyPage(gateway: Gateway, request: Request, filters: Filters): Promise<HttpServerResponse> {
   const { limit = LIMITS.listDefault, cursor } = (request.query ?? {}) as { limit?: number; cursor?: string };
   const contexts =
-    filters.context === undefined ? Object.keys(CONTEXTS) : [filters.context].filter((name) => name in CONTEXTS);
+    filters.context === undefined
+      ? Object.keys(CONTEXTS)
+      : [filters.context].filter((name) => Object.hasOwn(CONTEXTS, name));
   const marks = cursor === undefined ? {} : decodeCursor<Marks>(cursor, isMarks);
   const views = Object.fromEntries(contexts.map((context) => [context, ["history"]]));
   await waitForPosition(gateway.postgres, positionAsked(request), views);
