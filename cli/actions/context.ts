@@ -70,7 +70,7 @@ export async function login(call: Call<Switch<"token-stdin">, None>): Promise<vo
   if (!isToken(token)) {
     throw usage(
       "That is no token: it was cut off or mistyped",
-      "A token begins with mrt_ or mrp_ and has 51 characters",
+      "A token begins with mrt_ or mrp_ and has 50 characters",
     );
   }
   const url = flags.url === undefined ? context.url : checkedUrl(flags.url);
