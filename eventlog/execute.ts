@@ -199,7 +199,10 @@ async function decideAll(
   for (const [i, { kind, id, command, anyOrganisation }] of changes.entries()) {
     const loaded = before[i]!;
     if (loaded.organisation !== undefined && loaded.organisation !== context.organisation && anyOrganisation !== true) {
-      return { refusal: { refused: "not-found", reason: "There is no such thing in this organisation." } };
+      // Word for word what would be said if it were not there.
+      const decision = kind.decider.decide(command, kind.decider.initial(id), circumstances);
+      const nothing: Refusal = { refused: "not-found", reason: "There is no such thing in this organisation." };
+      return { refusal: isRefusal(decision) ? decision : nothing };
     }
     const decision = kind.decider.decide(command, loaded.state, circumstances);
     if (isRefusal(decision)) return { refusal: decision };

@@ -3,7 +3,7 @@
 import { secretEvents } from "@millrace/contracts/identity/events.ts";
 import { Name } from "@millrace/contracts/ids.ts";
 import * as Schema from "effect/Schema";
-import type { Claim, Decider, Decision } from "../decider.ts";
+import type { Claim, Decider, Decision, Refusal } from "../decider.ts";
 import type { Kind } from "../kind.ts";
 
 /** A sealed value as the log carries it: which data key, of which subject, and what came of it. */
@@ -42,14 +42,16 @@ export type SecretEvent =
 
 const byName = (organisation: string, name: string) => ({ what: "secret-name", value: `${organisation}/${name}` });
 
+export const nameTaken = (name: string): Refusal => ({
+  refused: "conflict",
+  reason: `Another secret of the organisation is called "${name}".`,
+  fix: "Choose another name, or replace the value of that one.",
+});
+
 const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
   ...byName(organisation, name),
   hold,
-  taken: {
-    refused: "conflict",
-    reason: `Another secret of the organisation is called "${name}".`,
-    fix: "Choose another name, or replace the value of that one.",
-  },
+  taken: nameTaken(name),
 });
 
 const decider: Decider<Secret, SecretCommand, SecretEvent> = {

@@ -1,0 +1,211 @@
+/**
+ * Nothing of one organisation shows in another: a matrix made from the API's own document. For every operation, what is
+ * somebody else's answers word for word like what is not there at all.
+ */
+import { randomBytes } from "node:crypto";
+import { isId, makeId, PREFIXES } from "@millrace/contracts/ids.ts";
+import { openapi } from "@millrace/contracts/openapi.ts";
+import * as assert from "uvu/assert";
+import { type Answer, ask, type TestGateway, testGateway, testProjector } from "./harness/gateway.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("foreign organisations");
+
+interface Operation {
+  readonly id: string;
+  readonly method: string;
+  readonly path: string;
+  readonly hasBody: boolean;
+}
+
+const operations: Operation[] = Object.entries<any>(openapi().paths).flatMap(([path, methods]) =>
+  Object.entries<any>(methods).map(([method, { operationId, requestBody }]) => ({
+    id: operationId,
+    method: method.toUpperCase(),
+    path,
+    hasBody: requestBody !== undefined,
+  })),
+);
+
+/** Something that each operation with a body takes: without it the path would not even be looked at. */
+const BODIES: Readonly<Record<string, unknown>> = {
+  "identity.changeOrganisation": { title: "Taken over" },
+  "identity.createToken": { name: "intruder", grants: [] },
+  "secrets.storeSecret": { name: "intruder", value: "v" },
+  "secrets.replaceSecret": { value: "v" },
+  "work.openItem": { type: "task", title: "Intruder" },
+  "work.changeItem": { title: "Taken over" },
+  "work.transitionItem": { to: "done" },
+  "work.waiveGate": { gate: "notes_present", reason: "I say so" },
+  "work.assignItem": { assignees: ["mallory"] },
+  "work.unassignItem": { assignees: ["mallory"] },
+  "work.labelItem": { labels: ["taken"] },
+  "work.unlabelItem": { labels: ["taken"] },
+  "work.addLine": { text: "Intruder" },
+  "work.changeLine": { done: true },
+  "work.writeComment": { text: "Intruder" },
+  "work.editComment": { text: "Taken over" },
+  "work.defineType": {
+    name: "intruder",
+    title: "Intruder",
+    states: [
+      { name: "open", title: "Open", group: "unstarted" },
+      { name: "done", title: "Done", group: "completed" },
+    ],
+    initial: "open",
+    transitions: [{ from: "open", to: "done" }],
+  },
+  "work.changeType": { title: "Taken over" },
+};
+const QUERY: Readonly<Record<string, string>> = {
+  "system.search": "?q=canary",
+  "system.dropDeadLetter": "?why=x",
+};
+const queryOf = ({ id, path }: Operation): string => QUERY[id] ?? (path.endsWith("/diff") ? "?from=v1" : "");
+
+let gateway: TestGateway;
+let theirs = "";
+let mine = "";
+/** May do everything in `mine`, and nothing else. */
+let token = "";
+/** What stands in the other organisation, by collection: id, and the unique name where it has one. */
+const things = new Map<string, string[]>();
+const inner = { line: "", comment: "" };
+
+const call = (method: string, path: string, options: Parameters<typeof ask>[3] = {}): Promise<Answer> =>
+  ask(gateway.url, method, path, { token: gateway.owner, ...options });
+
+test.before(async () => {
+  gateway = await testGateway();
+  await testProjector(gateway.config);
+  const organisation = async (name: string): Promise<string> =>
+    (await call("POST", "/v1/organisations", { body: { name, title: `${name} canary` } })).body.id;
+  [theirs, mine] = [await organisation("theirs"), await organisation("mine")];
+  const at = `/v1/organisations/${theirs}`;
+  token = (await call("POST", `/v1/organisations/${mine}/tokens`, { body: { name: "all", grants: ["*"] } })).body
+    .secret;
+  const make = async (collection: string, body: object, name?: string) => {
+    const made = await call("POST", `${at}/${collection}`, { body });
+    assert.is(made.status, 201, made.text);
+    things.set(collection, name === undefined ? [made.body.id] : [made.body.id, name]);
+    return made.body;
+  };
+  await make("tokens", { name: "canary-token", grants: ["*"] }, "canary-token");
+  await make("secrets", { name: "canary-secret", value: "v" }, "canary-secret");
+  await make(
+    "work-types",
+    { ...(BODIES["work.defineType"] as object), name: "canary-type", title: "Canary" },
+    "canary-type",
+  );
+  const item = await make("work-items", { type: "task", title: "Canary item", labels: ["canary"] });
+  const changed = await call("POST", `${at}/work-items/${item.id}/checklist`, { body: { text: "Canary line" } });
+  inner.line = changed.body.checklist.at(-1).id;
+  const told = await call("POST", `${at}/work-items/${item.id}/comments`, { body: { text: "Canary comment" } });
+  inner.comment = told.body.comments.at(-1).id;
+  things.set("dead-letters", ["dlt_00000000000000000000000000"]);
+  await projected(told.headers.get("millrace-position")!);
+});
+
+/** Waits until every list shows all of it. */
+async function projected(position: string): Promise<void> {
+  const lists = ["tokens", "secrets", "work-items", "work-types", "history", "search?q=canary"];
+  for (const deadline = Date.now() + 45_000; ; ) {
+    const headers = { "millrace-position": position };
+    const answers = await Promise.all(
+      lists.map((list) => call("GET", `/v1/organisations/${theirs}/${list}`, { headers })),
+    );
+    if (answers.every(({ status, body }) => status === 200 && body.items.length > 0)) return;
+    assert.ok(Date.now() < deadline, "not all was projected in time");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** One operation as the other organisation's token would send it. */
+const attempt = (operation: Operation, parameters: Readonly<Record<string, string>>): Promise<Answer> => {
+  const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => parameters[name] ?? "x");
+  const body = operation.hasBody ? { body: BODIES[operation.id] } : {};
+  return call(operation.method, path + queryOf(operation), { token, headers: { "if-match": "*" }, ...body });
+};
+
+/** What a client can see of an answer, without what differs anyway. */
+const seen = ({ status, headers, body, text }: Answer, hide: ReadonlyArray<string>): unknown => {
+  const kept = body === undefined ? text : JSON.stringify({ ...body, requestId: "" });
+  const shown = ["etag", "location", "allow"].map((name) => headers.get(name));
+  return { status, shown, text: hide.reduce((all, word) => all.replaceAll(word, "…"), kept) };
+};
+
+/** The same form, and nothing there. */
+const absent = (reference: string): string => {
+  const prefix = Object.values(PREFIXES).find((one) => isId(one, reference));
+  if (prefix !== undefined) return makeId(prefix, Date.now(), randomBytes(10));
+  return /^[a-z]+_/.test(reference) ? reference.replace(/.$/, "1") : `absent-${reference.length}`;
+};
+
+test("every operation with a body has one here", () => {
+  const missing = operations.filter(
+    ({ id, path, hasBody }) => hasBody && path.includes("{org}") && BODIES[id] === undefined,
+  );
+  assert.equal(
+    missing.map(({ id }) => id),
+    [],
+  );
+});
+
+test("every collection has something of the other organisation here", () => {
+  const collections = operations.flatMap(({ path }) => /\{org\}\/([a-z-]+)\/\{id\}/.exec(path)?.[1] ?? []);
+  assert.equal(
+    [...new Set(collections)].filter((collection) => !things.has(collection)),
+    [],
+  );
+});
+
+for (const operation of operations.filter(({ path }) => path.includes("{org}"))) {
+  test(`${operation.id}: another organisation is as if there were none`, async () => {
+    const id = things.get(/\{org\}\/([a-z-]+)\/\{id\}/.exec(operation.path)?.[1] ?? "")?.[0] ?? "x";
+    const none = await attempt(operation, { ...inner, id, org: "nowhere" });
+    // Installing is the owner's alone, whatever the organisation: everybody else is told so before.
+    assert.ok(none.status === 404 || none.status === 403, none.text);
+    for (const org of [theirs, "theirs"]) {
+      assert.equal(seen(await attempt(operation, { ...inner, id, org }), []), seen(none, []));
+    }
+  });
+}
+
+for (const operation of operations.filter(({ path }) => /\{org\}\/[a-z-]+\/\{id\}/.test(path))) {
+  test(`${operation.id}: what is another organisation's is as if it were not there`, async () => {
+    const collection = /\{org\}\/([a-z-]+)\/\{id\}/.exec(operation.path)![1]!;
+    for (const reference of things.get(collection)!) {
+      const none = absent(reference);
+      const foreign = seen(await attempt(operation, { ...inner, org: mine, id: reference }), [reference, none]);
+      const nothing = seen(await attempt(operation, { ...inner, org: mine, id: none }), [reference, none]);
+      assert.equal(foreign, nothing);
+      assert.ok([404, 200].includes((nothing as { status: number }).status), JSON.stringify(nothing));
+    }
+  });
+}
+
+test("no list, no search, no history shows anything of it", async () => {
+  const lists = operations.filter(({ method, path }) => method === "GET" && !path.includes("{id}"));
+  assert.ok(lists.length > 6);
+  for (const operation of lists) {
+    const answer = await attempt(operation, { org: mine });
+    const words = [theirs, ...[...things.values()].flat(), ...Object.values(inner), "canary-", "Canary item"];
+    for (const word of words) {
+      assert.not(answer.text.includes(word), `${operation.id} shows ${word}: ${answer.text.slice(0, 300)}`);
+    }
+  }
+});
+
+test("and after all of it everything stands as it did", async () => {
+  const history = (await call("GET", `/v1/organisations/${theirs}/history?limit=200`)).body.items;
+  assert.equal(
+    [...new Set(history.map(({ actor }: any) => actor.name))].filter((name) => name === "all"),
+    [],
+  );
+  for (const [collection, [id]] of things) {
+    if (collection === "dead-letters") continue;
+    assert.is((await call("GET", `/v1/organisations/${theirs}/${collection}/${id}`)).status, 200, collection);
+  }
+});
+
+test.run();
