@@ -7,10 +7,10 @@
  * overwrites needs the message to be still there (docs/decisions/0011-erasure-overwrites.md).
  */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
-import { JetStreamApiError } from "@nats-io/jetstream";
+import { JetStreamApiError, type MsgRequest, type StoredMsg } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { headers } from "@nats-io/transport-node";
-import { leaderMessage, type Nats } from "./connection.ts";
+import type { MessageQuery, Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 
@@ -112,9 +112,14 @@ export const unwrapKey = (master: MasterKey, place: Place, id: string, wrapped: 
   decrypt(master.bytes, wrapped, wrapContext(place, id));
 
 const STREAM = "KV_KEYS";
+const OPEN_MS = 20_000;
+/** How long one question is pursued. */
+const ASK_MS = 8_000;
 const dataSubject = ({ organisation, subject }: Place) => `$KV.KEYS.data.${organisation}.${subject}`;
 const erasedSubject = ({ organisation, subject }: Place) => `$KV.KEYS.erased.${organisation}.${subject}`;
-const WRONG_LAST_SEQUENCE = new Set([10071, 10164]);
+const WRONG_LAST_SEQUENCE = [10071, 10164];
+/** Of a delete: the sequence is not found; or a general failure, whose text says "no message found" when it is that. */
+const MAYBE_GONE = [10043, 10057];
 
 /** Every read asks the stream's leader, every method may throw LogUnavailable. */
 export class DataKeys {
@@ -126,24 +131,25 @@ export class DataKeys {
     this.#bucket = bucket;
   }
 
+  /** Makes the bucket where there is none. A cluster that is just coming up is given time. @throws LogUnavailable */
   static async open(nats: Nats, replicas: 1 | 3): Promise<DataKeys> {
-    const bucket = await new Kvm(nats.js).create("KEYS", {
-      storage: "file",
-      history: 64,
-      replicas,
-      allow_direct: false,
-    } as never);
-    return new DataKeys(nats, bucket);
+    const settings = { storage: "file", history: 64, replicas, allow_direct: false };
+    // Making what is there already, by us or another, is no change.
+    const bucket = await persist(nats, OPEN_MS, [], () => new Kvm(nats.js).create("KEYS", settings as never));
+    const keys = new DataKeys(nats, bucket);
+    // Each server of a cluster hears of a new bucket a moment later.
+    await persist(nats, OPEN_MS, [], () => nats.jsm.streams.info(STREAM));
+    return keys;
   }
 
   async read(place: Place): Promise<{ readonly record: KeyRecord; readonly revision: number } | undefined> {
-    const message = await leaderMessage(this.#nats, STREAM, { last_by_subj: dataSubject(place) });
+    const message = await this.#message({ last_by_subj: dataSubject(place) });
     return message === null ? undefined : { record: message.json<KeyRecord>(), revision: message.seq };
   }
 
   /** When it was erased, RFC 3339; undefined when it was not. */
   async erasedAt(place: Place): Promise<string | undefined> {
-    const message = await leaderMessage(this.#nats, STREAM, { last_by_subj: erasedSubject(place) });
+    const message = await this.#message({ last_by_subj: erasedSubject(place) });
     return message?.json<{ at: string }>().at;
   }
 
@@ -162,7 +168,7 @@ export class DataKeys {
 
   /** Overwrites every revision but the last: also those that a crash after a write has left. */
   async dropSuperseded(place: Place): Promise<void> {
-    const last = await leaderMessage(this.#nats, STREAM, { last_by_subj: dataSubject(place) });
+    const last = await this.#message({ last_by_subj: dataSubject(place) });
     if (last !== null) await this.#overwrite(dataSubject(place), last.seq - 1);
     faultPoint("keys.write.dropped");
   }
@@ -217,47 +223,79 @@ export class DataKeys {
     }
   }
 
+  /**
+   * The bucket's leader is asked. That there is no such *stream*, as a server says that is behind, does not mean that there is no
+   * message: an erasure would believe that nothing was left.
+   */
+  #message(query: MessageQuery): Promise<StoredMsg | null> {
+    return persist(this.#nats, ASK_MS, [], () => this.#nats.jsm.streams.getMessage(STREAM, query as MsgRequest));
+  }
+
+  /** @returns false when somebody was faster: perhaps ourselves, by a try whose answer was lost. Callers look again. */
   async #put(subject: string, value: unknown, expected: number): Promise<boolean> {
     const h = headers();
     h.set("Nats-Expected-Last-Subject-Sequence", String(expected));
+    const body = JSON.stringify(value);
     try {
-      await this.#nats.js.publish(subject, JSON.stringify(value), { headers: h });
+      await persist(this.#nats, ASK_MS, WRONG_LAST_SEQUENCE, () =>
+        this.#nats.js.publish(subject, body, { headers: h }),
+      );
       return true;
     } catch (error) {
-      if (error instanceof JetStreamApiError && WRONG_LAST_SEQUENCE.has(error.code)) return false;
-      throw new LogUnavailable({ what: "NATS", cause: error, maybeStored: true });
+      if (isApiError(error, ...WRONG_LAST_SEQUENCE)) return false;
+      throw error;
     }
   }
 
   /** Deletes the subject's messages up to the sequence so that the server writes over their bytes. */
   async #overwrite(subject: string, upTo: number): Promise<void> {
+    let refused = 0;
+    let cause: unknown;
     for (;;) {
-      const message = await leaderMessage(this.#nats, STREAM, { seq: 1, next_by_subj: subject });
+      const message = await this.#message({ seq: 1, next_by_subj: subject });
       if (message === null || message.seq > upTo) return;
+      // What was refused and is there all the same was not refused because another process had been faster.
+      if (message.seq === refused) throw new LogUnavailable({ what: "NATS", cause });
       faultPoint("keys.overwrite");
       try {
-        await this.#nats.jsm.streams.deleteMessage(STREAM, message.seq, true);
+        await persist(this.#nats, ASK_MS, MAYBE_GONE, () =>
+          this.#nats.jsm.streams.deleteMessage(STREAM, message.seq, true),
+        );
       } catch (error) {
-        // Another did it at the same moment; the next look says so.
-        if (!(error instanceof JetStreamApiError)) throw new LogUnavailable({ what: "NATS", cause: error });
-        if (error.code !== NO_MESSAGE && error.code !== DELETE_FAILED)
-          throw new LogUnavailable({ what: "NATS", cause: error });
+        if (!isApiError(error, ...MAYBE_GONE)) throw error;
+        refused = message.seq;
+        cause = error;
       }
     }
   }
 
   async #list(what: "data" | "erased"): Promise<ReadonlyArray<Place>> {
-    try {
-      const info = await this.#nats.jsm.streams.info(STREAM, { subjects_filter: `$KV.KEYS.${what}.>` });
-      return Object.keys(info.state.subjects ?? {}).map((name) => {
-        const [organisation = "", subject = ""] = name.split(".").slice(3);
-        return { organisation, subject };
-      });
-    } catch (error) {
-      throw new LogUnavailable({ what: "NATS", cause: error });
-    }
+    const filter = { subjects_filter: `$KV.KEYS.${what}.>` };
+    const info = await persist(this.#nats, ASK_MS, [], () => this.#nats.jsm.streams.info(STREAM, filter));
+    return Object.keys(info.state.subjects ?? {}).map((name) => {
+      const [organisation = "", subject = ""] = name.split(".").slice(3);
+      return { organisation, subject };
+    });
   }
 }
 
-const NO_MESSAGE = 10037;
-const DELETE_FAILED = 10057;
+const isApiError = (error: unknown, ...codes: ReadonlyArray<number>): boolean =>
+  error instanceof JetStreamApiError && codes.includes(error.code);
+
+/**
+ * Asks again for a while. Only for what may be done twice: reads, deletes of one message, and writes that expect a revision.
+ * @param answers codes that are an answer and no trouble: thrown as they came
+ * @throws LogUnavailable when the time is over
+ */
+async function persist<T>(nats: Nats, ms: number, answers: ReadonlyArray<number>, ask: () => Promise<T>): Promise<T> {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (isApiError(error, ...answers)) throw error;
+      if (nats.nc.isClosed() || Date.now() > deadline) throw new LogUnavailable({ what: "NATS", cause: error });
+      await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 100));
+    }
+  }
+}

@@ -123,12 +123,7 @@ export class Sealing {
 
   /** Makes the bucket when it is not there, and finishes erasures that were cut off. @throws LogUnavailable */
   static async open(settings: SealingSettings): Promise<Sealing> {
-    let keys: DataKeys;
-    try {
-      keys = await DataKeys.open(settings.nats, settings.replicas ?? 1);
-    } catch (error) {
-      throw new LogUnavailable({ what: "NATS", cause: error });
-    }
+    const keys = await DataKeys.open(settings.nats, settings.replicas ?? 1);
     await keys.finishErasures();
     const sealing = new Sealing(keys, settings);
     void keys.watchErasures(sealing.#closing.signal, (place) => sealing.#forget(place));
