@@ -28,16 +28,22 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const { values } = readSettings({ folder: dataDir, env: {}, flags: { data: dataDir, port: "0", ...options.flags } });
   const programs = process.env.MILLRACE_NATS_SERVER ? { natsServer: process.env.MILLRACE_NATS_SERVER } : {};
   const lines: string[] = [];
-  const platform = await startPlatform({
-    settings: { ...values, ...programs },
-    services: (["projector", "gateway"] as const).map((name) => ({
-      name,
-      main: mainOf(name),
-      isGateway: name === "gateway",
-    })),
-    readyTimeoutMs: 90_000,
-    log: (line) => lines.push(`${new Date().toISOString()} ${line}`),
-    ...(options.backoff === undefined ? {} : { backoff: options.backoff }),
+  const start = () =>
+    startPlatform({
+      settings: { ...values, ...programs },
+      services: (["projector", "gateway"] as const).map((name) => ({
+        name,
+        main: mainOf(name),
+        isGateway: name === "gateway",
+      })),
+      readyTimeoutMs: 90_000,
+      log: (line) => lines.push(`${new Date().toISOString()} ${line}`),
+      ...(options.backoff === undefined ? {} : { backoff: options.backoff }),
+    });
+  // A port that was free when it was chosen may be somebody else's when it is used.
+  const platform = await start().catch((error: Error) => {
+    if (/EADDRINUSE|in use/.test(error.message)) return start();
+    throw error;
   });
   deferToEndOfFile(() => platform.stop());
   return new House(platform, lines);
