@@ -1,0 +1,443 @@
+/**
+ * Who may do what, for every endpoint and every kind of caller, as the contracts say it; over HTTP, Server-Sent Events and
+ * WebSocket. And that another organisation's things answer as if they had never been.
+ */
+import assert from "node:assert/strict";
+import { SUBPROTOCOL } from "@millrace/contracts/feed.ts";
+import { PERMISSIONS } from "@millrace/contracts/permissions.ts";
+import { makeToken } from "@millrace/contracts/token.ts";
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import * as fc from "fast-check";
+import { WebSocket } from "ws";
+import { OPERATIONS, type Operation } from "./fuzz/document.ts";
+import { validOf } from "./fuzz/values.ts";
+import { type Answer, ask, testGateway, testProjector } from "./harness/gateway.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("who may do what", { timeoutMs: 120_000 });
+const { url, owner, config } = await testGateway();
+await testProjector(config);
+
+const call = (token: string | undefined, method: string, path: string, options: Parameters<typeof ask>[3] = {}) =>
+  ask(url, method, path, { token, ...options });
+
+async function expect(status: number, ...request: Parameters<typeof call>): Promise<Answer> {
+  const answer = await call(...request);
+  assert.equal(answer.status, status, `${request[1]} ${request[2]}: ${answer.text}`);
+  return answer;
+}
+
+/** Everything of one organisation that a path can name. */
+interface Things {
+  readonly org: string;
+  readonly byCollection: Readonly<Record<string, string>>;
+  readonly line: string;
+  readonly comment: string;
+  /** A token of the organisation that may do everything in it. */
+  readonly all: string;
+}
+
+async function fill(name: string): Promise<Things> {
+  const found = await call(owner, "GET", `/v1/organisations/${name}`);
+  const org: string =
+    found.status === 200
+      ? found.body.id
+      : (await expect(201, owner, "POST", "/v1/organisations", { body: { name } })).body.id;
+  const under = `/v1/organisations/${org}`;
+  const make = async (path: string, body: unknown) =>
+    (await expect(201, owner, "POST", `${under}/${path}`, { body })).body;
+  const item = await make("work-items", { type: "task", title: `Marked ${name}`, labels: [`label-${name}`] });
+  const commented = await expect(200, owner, "POST", `${under}/work-items/${item.id}/comments`, {
+    body: { text: `Said ${name}` },
+  });
+  const states = [
+    { name: "todo", title: "To do", group: "unstarted" },
+    { name: "done", title: "Done", group: "completed" },
+  ];
+  const type = await make("work-types", {
+    name: `type-${name}`,
+    title: `Type ${name}`,
+    states,
+    initial: "todo",
+    transitions: [{ from: "todo", to: "done" }],
+  });
+  const token = await make("tokens", { name: `token-${name}`, grants: ["work:read"] });
+  const secret = await make("secrets", { name: `secret-${name}`, value: "value" });
+  const all = await make("tokens", { name: `all-${name}`, grants: ["*"] });
+  const byCollection = {
+    "work-items": item.id,
+    "work-types": type.id,
+    tokens: token.id,
+    secrets: secret.id,
+    "dead-letters": "work_0000000000000000",
+  };
+  return { org, byCollection, line: item.checklist[0].id, comment: commented.body.comments[0].id, all: all.secret };
+}
+
+const ours = await fill("home");
+const theirs = await fill("theirs");
+
+async function tokenWith(grants: ReadonlyArray<string>, more: object = {}): Promise<string> {
+  const name = `m-${Math.random().toString(36).slice(2)}`;
+  return (await expect(201, owner, "POST", `/v1/organisations/${ours.org}/tokens`, { body: { name, grants, ...more } }))
+    .body.secret;
+}
+
+/** The lists answer when the views have been built for the first time. */
+async function settled(path: string, token = owner): Promise<Answer> {
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    const answer = await call(token, "GET", path);
+    if (answer.status !== 503 || Date.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Path and options of a request that is in order, and changes nothing that is there: it was made for a state that never was. */
+function requestFor(operation: Operation, { org, byCollection, line, comment }: Things) {
+  const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)?.[1];
+  const values: Record<string, string | undefined> = {
+    org,
+    id: collection === undefined ? undefined : byCollection[collection],
+    line,
+    comment,
+    name: "tokens",
+  };
+  const query = operation.parameters
+    .filter((one) => one.in === "query" && one.required)
+    .map(({ name }) => `${name}=${{ q: "Marked", from: "v1", why: "because" }[name]}`);
+  const path = operation.path.replaceAll(/\{([a-z]+)\}/g, (_, name) => values[name]!);
+  assert.ok(!/undefined/.test(path + query), `${operation.id}: ${path}`);
+  const takesTag = operation.parameters.some(({ name }) => name === "if-match");
+  const body =
+    operation.body === undefined ? {} : { body: fc.sample(validOf(operation.body), { seed: 7, numRuns: 1 })[0] };
+  return {
+    path: query.length === 0 ? path : `${path}?${query.join("&")}`,
+    options: { ...body, ...(takesTag ? { headers: { "if-match": '"999999"' } } : {}) },
+  };
+}
+
+const send = (operation: Operation, token: string | undefined, things: Things): Promise<Answer> => {
+  const { path, options } = requestFor(operation, things);
+  return call(token, operation.method, path, options);
+};
+
+/** What concerns the whole installation takes its owner's token, whatever else was granted. */
+const ofInstallation = ({ permission, path }: Operation): boolean =>
+  permission === "identity:install" || (permission.startsWith("system:") && !path.includes("{org}"));
+
+type Outcome = "may" | 401 | 403 | 404;
+
+const outcomeOf = ({ status, body }: Answer): Outcome => {
+  if (status === 401 || status === 403) return status;
+  return status === 404 && body.detail === "There is no such organisation." ? 404 : "may";
+};
+
+const everything = Object.keys(PERMISSIONS);
+const expired = await tokenWith(["*"], { expiresAt: new Date(Date.now() + 1_500).toISOString() });
+const revoked = await tokenWith(["*"]);
+const { id: revokedId } = (await call(revoked, "GET", "/v1/whoami")).body.token;
+await expect(204, owner, "DELETE", `/v1/organisations/${ours.org}/tokens/${revokedId}`, {
+  headers: { "if-match": "*" },
+});
+const viewer = await tokenWith(everything.filter((permission) => permission.endsWith(":read")));
+const powerless = await tokenWith([]);
+const narrow = await tokenWith([`work:*@${ours.byCollection["work-items"]}`]);
+const exactly = new Map<string, string>();
+const allBut = new Map<string, string>();
+for (const permission of everything) {
+  exactly.set(permission, await tokenWith([permission]));
+  allBut.set(permission, await tokenWith(everything.filter((other) => other !== permission)));
+}
+const ofContext = new Map<string, string>();
+for (const context of new Set(everything.map((permission) => permission.split(":")[0]!))) {
+  ofContext.set(context, await tokenWith([`${context}:*`]));
+}
+while ((await call(expired, "GET", "/v1/whoami")).status === 200)
+  await new Promise((resolve) => setTimeout(resolve, 50));
+for (const path of ["work-items", "tokens", "secrets", "work-types", "history", "search?q=x"]) {
+  for (const { org } of [ours, theirs]) await settled(`/v1/organisations/${org}/${path}`);
+}
+await settled("/v1/organisations");
+
+interface Caller {
+  readonly name: string;
+  readonly token: (operation: Operation) => string | undefined;
+  readonly expected: (operation: Operation) => Outcome;
+}
+
+const anyone = ({ permission }: Operation) => permission === "authenticated" || permission === "public";
+const holds =
+  (yes: (operation: Operation) => boolean) =>
+  (operation: Operation): Outcome =>
+    anyone(operation) || (yes(operation) && !ofInstallation(operation)) ? "may" : 403;
+const nobody = () => 401 as const;
+
+const CALLERS: ReadonlyArray<Caller> = [
+  { name: "the owner", token: () => owner, expected: () => "may" },
+  {
+    name: "exactly the permission",
+    token: ({ permission }) => exactly.get(permission) ?? powerless,
+    expected: holds(() => true),
+  },
+  {
+    name: "all of the context",
+    token: ({ permission }) => ofContext.get(permission.split(":")[0]!) ?? powerless,
+    expected: holds(() => true),
+  },
+  {
+    name: "all but the permission",
+    token: ({ permission }) => allBut.get(permission) ?? powerless,
+    expected: holds(() => false),
+  },
+  { name: "all, of the organisation", token: () => ours.all, expected: holds(() => true) },
+  { name: "who may read", token: () => viewer, expected: holds(({ permission }) => permission.endsWith(":read")) },
+  { name: "no permission", token: () => powerless, expected: holds(() => false) },
+  {
+    name: "all of one work item",
+    token: () => narrow,
+    expected: holds(({ permission, path }) => permission.startsWith("work:") && path.includes("/work-items/{id}")),
+  },
+  {
+    name: "all, of another organisation",
+    token: () => theirs.all,
+    expected: (operation) => (operation.path.includes("{org}") ? 404 : holds(() => true)(operation)),
+  },
+  { name: "revoked", token: () => revoked, expected: nobody },
+  { name: "expired", token: () => expired, expected: nobody },
+  { name: "nobody", token: () => undefined, expected: nobody },
+  { name: "nonsense", token: () => "nonsense", expected: nobody },
+  {
+    name: "well formed, never made",
+    token: () => makeToken("mrt", (size) => crypto.getRandomValues(new Uint8Array(size))),
+    expected: nobody,
+  },
+];
+
+for (const { name, token, expected } of CALLERS) {
+  test(`HTTP, ${OPERATIONS.length} endpoints: ${name}`, async () => {
+    const wrong: string[] = [];
+    for (const operation of OPERATIONS) {
+      const answer = await send(operation, token(operation), ours);
+      const [found, wanted] = [outcomeOf(answer), expected(operation)];
+      if (found !== wanted)
+        wrong.push(
+          `${operation.id} (${operation.permission}): ${answer.status}, wanted ${wanted}: ${answer.text.slice(0, 200)}`,
+        );
+      if (answer.status >= 500) wrong.push(`${operation.id}: ${answer.status} ${answer.text.slice(0, 200)}`);
+      if (found === 403) assert.equal(answer.body.permission, operation.permission);
+      if (found === 401) assert.match(answer.headers.get("www-authenticate") ?? "", /^Bearer/);
+    }
+    assert.deepEqual(wrong, []);
+  });
+}
+
+/** The answer to a subscription over SSE: its status, and the problem if it is one. */
+async function subscribed(token: string | undefined, path: string): Promise<number> {
+  const stop = new AbortController();
+  const headers = { accept: "text/event-stream", ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+  const { status } = await fetch(url + path, { headers, signal: stop.signal });
+  stop.abort();
+  return status;
+}
+
+/** The same over WebSocket, with the token in a header, or offered as a subprotocol as browsers must. */
+function connected(token: string | undefined, path: string, asProtocol: boolean): Promise<number> {
+  const protocols = asProtocol && token !== undefined ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL];
+  const headers = asProtocol || token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const socket = new WebSocket(url.replace("http", "ws") + path, protocols, { headers });
+  return new Promise((resolve, reject) => {
+    socket.on("open", () => {
+      socket.terminate();
+      resolve(200);
+    });
+    socket.on("unexpected-response", (request, response) => {
+      request.destroy();
+      resolve(response.statusCode!);
+    });
+    socket.on("error", reject);
+  });
+}
+
+test("subscriptions: the permission to read the context, over SSE and WebSocket", async () => {
+  for (const context of Object.keys(CONTEXTS)) {
+    const path = `/v1/organisations/${ours.org}/events?context=${context}`;
+    const may = { permission: `${context}:read`, path: "/v1/organisations/{org}/events" } as Operation;
+    for (const { name, token, expected } of CALLERS) {
+      const wanted = { may: 200, 401: 401, 403: 403, 404: 404 }[
+        name === "all of one work item" ? (context === "work" ? "may" : 403) : expected(may)
+      ];
+      const secret = token(may);
+      const found = [
+        await subscribed(secret, path),
+        await connected(secret, path, false),
+        await connected(secret, path, true),
+      ];
+      assert.deepEqual(found, [wanted, wanted, wanted], `${name}, ${context}`);
+    }
+  }
+});
+
+const withoutId = ({ status, text, body }: Answer) => {
+  const { requestId: _, ...rest } = (body ?? {}) as Record<string, unknown>;
+  return { status, rest: Object.keys(rest).length === 0 ? text : rest };
+};
+
+/** An id of the same form that was never given out. */
+const neverMade = (id: string): string => id.replace(/.{6}$/, "zzzzzz");
+
+test("another organisation answers as one that never was", async () => {
+  const unknown: Things = { ...ours, org: neverMade(ours.org) };
+  for (const operation of OPERATIONS.filter(({ path }) => path.includes("{org}"))) {
+    for (const org of [ours.org, "home"]) {
+      const foreign = await send(operation, theirs.all, { ...ours, org });
+      assert.deepEqual(
+        withoutId(foreign),
+        withoutId(await send(operation, theirs.all, unknown)),
+        `${operation.id} ${org}`,
+      );
+      assert.equal(foreign.status, 404);
+    }
+  }
+});
+
+test("another organisation's ids and names answer as such that never were", async () => {
+  const names = {
+    "work-types": "type-home",
+    tokens: "token-home",
+    secrets: "secret-home",
+    "work-items": "home",
+    "dead-letters": "home",
+  };
+  const never = Object.fromEntries(
+    Object.entries(ours.byCollection).map(([collection, id]) => [collection, neverMade(id)]),
+  );
+  const nameless = Object.fromEntries(Object.keys(names).map((collection) => [collection, "never-made"]));
+  const under = (byCollection: Things["byCollection"]): Things => ({ ...ours, org: theirs.org, byCollection });
+  for (const operation of OPERATIONS.filter(({ path }) => path.includes("{org}") && path.includes("{id}"))) {
+    for (const [theirOwn, unknown] of [
+      [ours.byCollection, never],
+      [names, nameless],
+    ] as const) {
+      const foreign = withoutId(await send(operation, theirs.all, under(theirOwn)));
+      const other = withoutId(await send(operation, theirs.all, under(unknown)));
+      const same = (value: unknown) =>
+        JSON.stringify(value)
+          .replaceAll("never-made", "NAME")
+          .replaceAll(/(type|token|secret)-home|"home"/g, "NAME");
+      assert.equal(same(foreign), same(other), operation.id);
+      assert.ok(
+        foreign.status === 404 || (foreign.rest as { items?: unknown[] }).items?.length === 0,
+        `${operation.id}: ${foreign.status}`,
+      );
+    }
+  }
+});
+
+test("nothing of another organisation stands in any list, history, search or error", async () => {
+  const foreign = [
+    ours.org,
+    ours.line,
+    ours.comment,
+    ...Object.values(ours.byCollection),
+    "Marked home",
+    "type-home",
+    "token-home",
+    "secret-home",
+    "label-home",
+  ];
+  const mine = `/v1/organisations/${theirs.org}`;
+  const paths = OPERATIONS.filter(
+    ({ method, path }) => method === "GET" && path.includes("{org}") && !path.includes("{id}"),
+  ).map((operation) => requestFor(operation, theirs).path);
+  const more = [
+    "/v1/organisations",
+    "/v1/whoami",
+    `${mine}/search?q=home`,
+    `${mine}/search?q=Marked`,
+    `${mine}/work-items?label=label-home`,
+  ];
+  const audit = ["id", "actor"].map((field) => `${mine}/history?${field}=${ours.byCollection.tokens}`);
+  for (const path of [...paths, ...more, ...audit]) {
+    const answer = await expect(200, theirs.all, "GET", path);
+    for (const text of foreign)
+      assert.ok(!answer.text.includes(text), `${path} shows ${text}: ${answer.text.slice(0, 500)}`);
+  }
+  // The same questions of one's own do find something: this test can see.
+  const own = await expect(200, theirs.all, "GET", `${mine}/search?q=Marked`);
+  assert.equal(own.body.items.length, 1);
+});
+
+test("cursors of another organisation lead to nothing of it", async () => {
+  for (let i = 0; i < 2; i++)
+    await expect(201, ours.all, "POST", `/v1/organisations/${ours.org}/work-items`, {
+      body: { type: "task", title: `Marked home ${i}` },
+    });
+  for (const path of ["work-items", "history", "tokens"]) {
+    const page = await settled(`/v1/organisations/${ours.org}/${path}?limit=1`, ours.all);
+    assert.ok(page.body.nextCursor, path);
+    const answer = await call(
+      theirs.all,
+      "GET",
+      `/v1/organisations/${theirs.org}/${path}?cursor=${page.body.nextCursor}`,
+    );
+    assert.ok([200, 400].includes(answer.status), answer.text);
+    for (const { organisation } of answer.body.items ?? [])
+      if (organisation !== undefined) assert.equal(organisation, theirs.org);
+    assert.ok(!answer.text.includes("home"), answer.text);
+  }
+});
+
+test("an Idempotency-Key means nothing to others", async () => {
+  const request = { headers: { "idempotency-key": "one-key" }, body: { type: "task", title: "Keyed" } };
+  const first = await expect(201, ours.all, "POST", `/v1/organisations/${ours.org}/work-items`, request);
+  const others = [
+    await expect(201, theirs.all, "POST", `/v1/organisations/${theirs.org}/work-items`, {
+      ...request,
+      body: { ...request.body, title: "Other" },
+    }),
+    await expect(201, exactly.get("work:edit"), "POST", `/v1/organisations/${ours.org}/work-items`, {
+      ...request,
+      body: { ...request.body, title: "Third" },
+    }),
+  ];
+  for (const other of others) {
+    assert.equal(other.headers.get("idempotent-replayed"), null);
+    assert.notEqual(other.body.id, first.body.id);
+  }
+});
+
+test("subscribers are told of their own organisation alone", async ({ defer }) => {
+  const listen = async (token: string, org: string) => {
+    const socket = new WebSocket(
+      `${url.replace("http", "ws")}/v1/organisations/${org}/events?from=beginning&heartbeatMs=1000`,
+      [SUBPROTOCOL, `bearer.${token}`],
+    );
+    defer(() => socket.terminate());
+    const frames: string[] = [];
+    socket.on("message", (data) => frames.push(String(data)));
+    await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+    return frames;
+  };
+  const [mine, other] = [await listen(theirs.all, theirs.org), await listen(ours.all, ours.org)];
+  const title = `Live ${Date.now()}`;
+  await expect(201, ours.all, "POST", `/v1/organisations/${ours.org}/work-items`, { body: { type: "task", title } });
+  await expect(201, theirs.all, "POST", `/v1/organisations/${theirs.org}/work-items`, {
+    body: { type: "task", title: `Mine ${title}` },
+  });
+  const deadline = Date.now() + 30_000;
+  while (!(mine.some((frame) => frame.includes(`Mine ${title}`)) && other.some((frame) => frame.includes(title)))) {
+    assert.ok(Date.now() < deadline, `not told of in time: ${mine.length} and ${other.length} frames`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.deepEqual(
+    mine.filter((frame) => frame.includes(ours.org)),
+    [],
+  );
+  assert.deepEqual(
+    other.filter((frame) => frame.includes(`"/organisations/${theirs.org}/`)),
+    [],
+  );
+});
+
+test.run();
