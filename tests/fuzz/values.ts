@@ -235,16 +235,16 @@ function matching(pattern: string): fc.Arbitrary<string> {
   return fc.stringMatching(new RegExp(short, "u"), { size: "small" }).filter((text) => whole.test(text));
 }
 
+/** The document's own examples now and then: their parts fit each other. */
+const orExample = <A>(schema: Schema, any: fc.Arbitrary<A>): fc.Arbitrary<A> =>
+  schema.examples === undefined || schema.examples.length === 0
+    ? any
+    : fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...(schema.examples as A[])) }, { weight: 1, arbitrary: any });
+
 function ofString(schema: Schema): fc.Arbitrary<string> {
-  const { minLength = 0, maxLength = 60, examples = [] } = schema;
+  const { minLength = 0, maxLength = 60 } = schema;
   if (schema.enum !== undefined) return fc.constantFrom(...(schema.enum as string[]));
-  if (schema.pattern !== undefined) {
-    const any = matching(schema.pattern);
-    // What looks like a time is seldom one: the examples are.
-    return examples.length === 0
-      ? any
-      : fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...(examples as string[])) }, { weight: 1, arbitrary: any });
-  }
+  if (schema.pattern !== undefined) return orExample(schema, matching(schema.pattern));
   return fc
     .string({ minLength, maxLength: Math.min(maxLength, 60), unit: "grapheme" })
     .filter((text) => text.length >= minLength);
@@ -271,9 +271,12 @@ export function validOf(given: Schema): fc.Arbitrary<unknown> {
         maxLength: Math.min(schema.maxItems ?? 4, (schema.minItems ?? 0) + 4),
       });
     case "object":
-      return fc.record(
-        Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, inner]) => [name, validOf(inner)])),
-        { requiredKeys: [...(schema.required ?? [])], noNullPrototype: true },
+      return orExample(
+        schema,
+        fc.record(
+          Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, inner]) => [name, validOf(inner)])),
+          { requiredKeys: [...(schema.required ?? [])], noNullPrototype: true },
+        ),
       );
     default:
       return fc.jsonValue({ maxDepth: 2 });

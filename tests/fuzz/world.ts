@@ -89,6 +89,7 @@ export class FuzzedWorld implements World {
     return world;
   }
 
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
   async #fill(post: (path: string, body: unknown) => Promise<any>, org: string): Promise<void> {
     const under = `/v1/organisations/${org}`;
     for (let i = 0; i < 6; i++) {
@@ -121,6 +122,7 @@ export class FuzzedWorld implements World {
   }
 
   async #makeTokens(
+    // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
     call: (method: string, path: string, body?: unknown) => Promise<any>,
     home: string,
     other: string,
