@@ -17,6 +17,8 @@ export interface PostgresSettings {
   readonly statementTimeoutMs?: number;
   /** Longest wait for a lock. Default 10 000. */
   readonly lockTimeoutMs?: number;
+  /** Longest pause inside a transaction: a process that freezes in one must not keep its locks for longer. Default 10 000. */
+  readonly pauseTimeoutMs?: number;
   /** Longest wait for a connection. Default 5 000. */
   readonly connectTimeoutMs?: number;
 }
@@ -107,7 +109,7 @@ export class Postgres implements Queryable {
       // For a server that has gone without a word: a little longer than its own limit.
       query_timeout: statement + 5_000,
       lock_timeout: settings.lockTimeoutMs ?? 10_000,
-      idle_in_transaction_session_timeout: 60_000,
+      idle_in_transaction_session_timeout: settings.pauseTimeoutMs ?? 10_000,
       keepAlive: true,
       types,
     });

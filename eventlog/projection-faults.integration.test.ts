@@ -122,6 +122,22 @@ test("between the pointer of a dead letter and its checkpoint", async (t) => {
   await assertExact(of, ["acc_1"]);
 });
 
+test("frozen for longer than its lease, then awake again beside its successor", async (t) => {
+  const of = await world(t);
+  const projectors = [start(t, of), start(t, of)];
+  await caughtUp(of);
+  for (const [round, frozen] of [...projectors, ...projectors].entries()) {
+    // Whichever holds the leases: both are frozen in turn.
+    frozen.child.kill("SIGSTOP");
+    await write(of, 30, 60 + round);
+    await caughtUp(of);
+    frozen.child.kill("SIGCONT");
+    await write(of, 30, 70 + round);
+  }
+  await caughtUp(of);
+  await assertExact(of);
+});
+
 test("at random moments, two at once, under load", async (t) => {
   const of = await world(t);
   const random = randomFrom(99);

@@ -117,7 +117,12 @@ interface Known {
   readonly updatedAt: number;
   readonly gone: boolean;
   readonly columns: ReadonlyArray<unknown>;
+  /** Length of its row as JSON, when it was last written. */
+  bytes: number;
 }
+
+/** Rows kept in memory between batches, together, as JSON: large states must not add up. */
+const CACHE_BYTES = 64 * 1024 * 1024;
 
 interface StoredRow {
   readonly id: string;
@@ -143,6 +148,8 @@ class StateFold implements Fold {
   readonly #upsert: string;
   readonly #known = new Map<string, Known>();
   readonly #changed = new Map<string, Known>();
+  /** Bytes of what is known. */
+  #cached = 0;
 
   constructor(view: View, table: string, options: FoldOptions) {
     this.#view = view;
@@ -174,6 +181,7 @@ class StateFold implements Fold {
         updatedAt: updated_at.getTime(),
         gone,
         columns: [],
+        bytes: 0,
       });
     }
   }
@@ -198,7 +206,7 @@ class StateFold implements Fold {
       const { title, text } = this.#view.search(loaded.state);
       columns.push(title.slice(0, SEARCHABLE), text.slice(0, SEARCHABLE));
     }
-    return { loaded, createdAt: before?.createdAt ?? commit.time, updatedAt: commit.time, gone, columns };
+    return { loaded, createdAt: before?.createdAt ?? commit.time, updatedAt: commit.time, gone, columns, bytes: 0 };
   }
 
   rows(): { rows: Row[]; unwritable: Unwritable[] } {
@@ -208,7 +216,10 @@ class StateFold implements Fold {
     for (const id of [...this.#changed.keys()].sort()) {
       const aggregate = aggregateKey(this.#kind.kind, id);
       try {
-        rows.push({ aggregate, json: this.#encode(this.#changed.get(id)!) });
+        const known = this.#changed.get(id)!;
+        const json = this.#encode(known);
+        known.bytes = json.length;
+        rows.push({ aggregate, json });
       } catch (cause) {
         unwritable.push({ aggregate, cause });
       }
@@ -238,13 +249,15 @@ class StateFold implements Fold {
 
   keep(): void {
     for (const [id, known] of this.#changed) {
+      this.#cached += known.bytes - (this.#known.get(id)?.bytes ?? 0);
       this.#known.delete(id);
       this.#known.set(id, known);
     }
     this.#changed.clear();
-    for (const id of this.#known.keys()) {
-      if (this.#known.size <= this.#most) break;
+    for (const [id, { bytes }] of this.#known) {
+      if (this.#known.size <= this.#most && this.#cached <= CACHE_BYTES) break;
       this.#known.delete(id);
+      this.#cached -= bytes;
     }
   }
 
@@ -255,11 +268,13 @@ class StateFold implements Fold {
   forget(): void {
     this.#changed.clear();
     this.#known.clear();
+    this.#cached = 0;
   }
 
   leaveOut(aggregate: string): void {
     const id = aggregate.slice(aggregate.indexOf("/") + 1);
     this.#changed.delete(id);
+    this.#cached -= this.#known.get(id)?.bytes ?? 0;
     this.#known.delete(id);
   }
 
