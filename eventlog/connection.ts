@@ -125,6 +125,7 @@ export async function ensureStreams(
   }
 }
 
+const NO_MESSAGE_FOUND = 10037;
 const INSUFFICIENT_STORAGE = 10047;
 const LEAST_BYTES = 16 * 1024 ** 2;
 
@@ -158,7 +159,8 @@ export async function leaderMessage(nats: Nats, stream: string, query: MessageQu
   try {
     return await nats.jsm.streams.getMessage(stream, query as MsgRequest);
   } catch (error) {
-    if (isNotFound(error)) return null;
+    // "Stream not found" is no such answer: three servers say it for a moment of a stream that is there.
+    if ((error as { code?: number }).code === NO_MESSAGE_FOUND) return null;
     throw new LogUnavailable({ what: "NATS", cause: error });
   }
 }
