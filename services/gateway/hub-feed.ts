@@ -31,6 +31,10 @@ export interface FeedOptions {
 /** What the tail began with may be trimmed before it is read: after this long it begins anew. */
 const READY_MS = 10_000;
 
+/** Pages kept for others who catch up, of four megabytes at the most, and for how long. */
+const PAGES_MOST = 8;
+const PAGE_MS = 5_000;
+
 /** Who listens live, so that an event finds its listeners without asking all. */
 class Listeners {
   readonly all = new Set<Leg>();
@@ -50,6 +54,8 @@ export class ContextFeed {
   hearing = false;
   readonly #options: FeedOptions;
   readonly #listeners = new Map<string, Listeners>();
+  /** Pages that were read lately, by their first sequence: who comes back after a restart comes back with all others. */
+  readonly #pages = new Map<number, Promise<ReadonlyArray<FeedEvent>>>();
   #made: string | undefined;
   #restart: AbortController | undefined;
 
@@ -123,6 +129,7 @@ export class ContextFeed {
   /** Sequences mean something else from now on, or some are missing: live listeners must look where they are. */
   #lose(coveredFrom: number, newEpoch: boolean): void {
     this.ring.reset(coveredFrom);
+    this.#pages.clear();
     if (newEpoch) this.epoch++;
     const at = this.head;
     for (const { all, byId } of this.#listeners.values()) {
@@ -206,7 +213,7 @@ export class ContextFeed {
     | { readonly gap: { readonly oldest: LogPlace } }
   > {
     const { nats, context } = this.#options;
-    const events = await readFeed(nats, context, afterSeq + 1, most);
+    const events = await this.#read(afterSeq, most);
     const next = events[0];
     if (next !== undefined && next.seq === afterSeq + 1) return { events };
     const state = await feedState(nats, context);
@@ -222,5 +229,23 @@ export class ContextFeed {
     // Before the feed's beginning it was trimmed; within it messages are deleted only on purpose.
     const gap = afterSeq + 1 < state.firstSeq ? atBeginning(next, place).gap : undefined;
     return gap === undefined ? { events } : { gap };
+  }
+
+  /** Pages begin at multiples of their length, so that one reading and decoding serves all who pass by. */
+  async #read(afterSeq: number, most: number): Promise<ReadonlyArray<FeedEvent>> {
+    const { nats, context } = this.#options;
+    const start = afterSeq - (afterSeq % most) + 1;
+    let page = this.#pages.get(start);
+    if (page === undefined) {
+      const reading = readFeed(nats, context, start, most);
+      page = reading;
+      this.#pages.set(start, page);
+      if (this.#pages.size > PAGES_MOST) this.#pages.delete(this.#pages.keys().next().value!);
+      // What is not full grows, and what could not be read is read again.
+      const forget = () => void (this.#pages.get(start) === reading && this.#pages.delete(start));
+      reading.then((events) => (events.length < most ? forget() : setTimeout(forget, PAGE_MS).unref()), forget);
+    }
+    const events = (await page).filter(({ seq }) => seq > afterSeq);
+    return events.length > 0 ? events : readFeed(nats, context, afterSeq + 1, most);
   }
 }

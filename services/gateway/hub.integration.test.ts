@@ -1,4 +1,5 @@
 /** The hub without sockets: no hole, no double and order, whatever the start, the filter, the speed and the interruption. */
+import type { AddressInfo } from "node:net";
 import { CLOSE, type ControlFrame, type EventsQuery } from "@millrace/contracts/feed.ts";
 import { comparePlaces, decodePosition, type LogPlace } from "@millrace/contracts/position.ts";
 import { type FeedEvent, placeText } from "@millrace/eventlog/cloudevents.ts";
@@ -22,9 +23,11 @@ import {
 import { startRelay } from "@millrace/eventlog/relay.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
 import * as assert from "uvu/assert";
+import { WebSocket, WebSocketServer } from "ws";
 import { testNats } from "../../tests/harness/servers.ts";
 import { suite } from "../../tests/harness/suite.ts";
 import { Hub, type HubOptions } from "./hub.ts";
+import { webSocketSink } from "./hub-sinks.ts";
 import type { Sink } from "./hub-subscriber.ts";
 
 const test = suite("hub");
@@ -123,7 +126,7 @@ class Reader implements Sink {
     this.buffered = HIGH + 1;
     setTimeout(() => {
       this.buffered = 0;
-    }, 300);
+    }, 2_000);
   }
 
   close(code: number, reason: string): void {
@@ -316,6 +319,59 @@ test("a slow reader is demoted and misses nothing; one that stands still is cut 
   assert.match(still.closed!.reason, /nothing was read for 400 ms/);
   assert.ok(still.buffered < 10_000, "its backlog was bounded");
   assert.is(slow.closed, undefined);
+});
+
+test("a socket that stops reading is cut off with 4408, and its backlog stays bounded", async ({ defer }) => {
+  relaying(defer);
+  const hub = await openHub({ highBytes: 50_000, page: 20, stallMs: 500 });
+  defer(() => hub.stop());
+  const server = new WebSocketServer({ host: "127.0.0.1", port: 0, perMessageDeflate: false });
+  defer(() => new Promise((resolve) => server.close(resolve)));
+  let sink: Sink | undefined;
+  let cut: { code: number; reason: string } | undefined;
+  server.on("connection", (socket) => {
+    const inner = webSocketSink(socket);
+    sink = {
+      transport: inner.transport,
+      get buffered() {
+        return inner.buffered;
+      },
+      event: (event, position) => inner.event(event, position),
+      frame: (frame) => inner.frame(frame),
+      close: (code, reason) => {
+        cut = { code, reason };
+        inner.close(code, reason);
+      },
+    };
+    const query: EventsQuery = { start: { from: "now" }, heartbeatMs: 60_000, onGap: "close" };
+    const options = { organisation: "org_a", contexts: new Map([["toy", {}]]), query, sink, ended: () => undefined };
+    const subscription = hub.subscribe(options);
+    socket.on("close", () => subscription.gone());
+  });
+  await eventually("it listens", () => server.address() !== null);
+  const client = new WebSocket(`ws://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  defer(() => client.terminate());
+  client.on("error", () => {});
+  let closed: number | undefined;
+  client.on("close", (code) => {
+    closed = code;
+  });
+  await new Promise((resolve) => client.once("open", resolve));
+  client.pause();
+  const large = "x".repeat(200_000);
+  let most = 0;
+  // What the system's own buffers take is several megabytes on the loopback.
+  for (let i = 0; i < 200 && cut === undefined; i++) {
+    await write(nats, "cnt_1", [{ type: "CounterStarted", data: { name: large } }]);
+    most = Math.max(most, sink?.buffered ?? 0);
+  }
+  await eventually("it is cut off", () => cut !== undefined);
+  assert.is(cut!.code, CLOSE.slow);
+  assert.ok(most < 10_000_000, `${most} bytes`);
+  client.resume();
+  await eventually("it learns of it", () => closed !== undefined);
+  assert.ok(closed === CLOSE.slow || closed === 1006, `${closed}`);
+  assert.is(hub.size, 0);
 });
 
 test("one that has fallen too far behind is cut off with 4408", async ({ defer }) => {
