@@ -86,9 +86,17 @@ test("folds, relays, is ready, counts, and ends in order", async ({ defer }) => 
   ]) {
     assert.match(ready.text, `[+]${name} ok`);
   }
-  const { text } = await get("/metrics");
-  assert.match(text, /millrace_projection_lag_events\{projection="organisations",context="identity"\} 0/);
-  assert.match(text, /millrace_projection_stopped\{projection="history",context="work"\} 0/);
+  const measured = [
+    'millrace_projection_lag_events{projection="organisations",context="identity"} 0',
+    'millrace_projection_stopped{projection="history",context="work"} 0',
+  ];
+  let shown = "";
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; ) {
+    shown = (await get("/metrics")).text;
+    if (measured.every((line) => shown.includes(line))) break;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  for (const line of measured) assert.ok(shown.includes(line), line);
 
   const nats = await connectNats({ url, user, password, name: "test-feed" });
   defer(() => nats.close());

@@ -34,6 +34,7 @@ export async function startProjector(config: ProjectorConfig, log: Logger): Prom
   const nats = await connectNats({
     url,
     name: "projector",
+    replicas,
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password }),
   });
