@@ -44,7 +44,10 @@ export const counter: Kind<Counter, CounterCommand> = {
       switch (command.do) {
         case "start":
           if (state.name !== "") return { refused: "conflict", reason: "It was started.", fix: "Use another id." };
-          return { events: [{ type: "CounterStarted", data: { name: command.name } }], claims: [claim(command.name, true)] };
+          return {
+            events: [{ type: "CounterStarted", data: { name: command.name } }],
+            claims: [claim(command.name, true)],
+          };
         case "rename":
           if (state.name === command.name) return { events: [] };
           return {
@@ -60,8 +63,18 @@ export const counter: Kind<Counter, CounterCommand> = {
     },
   },
   events: {
-    CounterStarted: { version: 1, data: Schema.Struct({ name: Schema.String }), examples: { 1: { name: "a" } }, sentence: () => "started it" },
-    CounterRenamed: { version: 1, data: Schema.Struct({ name: Schema.String }), examples: { 1: { name: "a" } }, sentence: () => "renamed it" },
+    CounterStarted: {
+      version: 1,
+      data: Schema.Struct({ name: Schema.String }),
+      examples: { 1: { name: "a" } },
+      sentence: () => "started it",
+    },
+    CounterRenamed: {
+      version: 1,
+      data: Schema.Struct({ name: Schema.String }),
+      examples: { 1: { name: "a" } },
+      sentence: () => "renamed it",
+    },
     CounterAdded: {
       version: 2,
       data: Schema.Struct({ by: Schema.Number }),
@@ -72,7 +85,11 @@ export const counter: Kind<Counter, CounterCommand> = {
   },
   publicEvents: {
     CounterStarted: { version: 1, data: Schema.Struct({ name: Schema.String }), description: "A counter was started." },
-    CounterRenamed: { version: 1, data: Schema.Struct({ name: Schema.String }), description: "A counter has another name." },
+    CounterRenamed: {
+      version: 1,
+      data: Schema.Struct({ name: Schema.String }),
+      description: "A counter has another name.",
+    },
     CounterAdded: { version: 1, data: Schema.Struct({ by: Schema.Number }), description: "Something was added." },
   },
   generation: (state) => state.steps,
