@@ -64,8 +64,11 @@ function relaying(defer: (cleanUp: () => unknown) => void) {
   return end;
 }
 
-const relayed = () =>
-  eventually("all is relayed", async () => (await feedState(nats, "toy")).lastSeq >= (await publicPlaces(nats)).length);
+/** Nobody writes any more, so what is to come is known. */
+const relayed = async () => {
+  const all = (await publicPlaces(nats)).length;
+  await eventually("all is relayed", async () => (await feedState(nats, "toy")).lastSeq >= all);
+};
 
 async function openHub(options: Partial<HubOptions> = {}): Promise<Hub> {
   const hub = new Hub({ nats, contexts: ["toy"], log: silent, ...options });
