@@ -35,7 +35,10 @@ export function makeId(prefix: string, time: number, entropy: Uint8Array): strin
 export const idPattern = (...prefixes: ReadonlyArray<string>) =>
   new RegExp(`^(${prefixes.join("|")})_[0-9a-hjkmnp-tv-z]{26}$`, "u");
 
-export const isId = (prefix: string, text: string): boolean => idPattern(prefix).test(text);
+const TAIL = /^[0-9a-hjkmnp-tv-z]{26}$/u;
+
+export const isId = (prefix: string, text: string): boolean =>
+  text[prefix.length] === "_" && text.startsWith(prefix) && TAIL.test(text.slice(prefix.length + 1));
 
 /** A schema for ids of one kind. */
 export const Id = (prefix: string, title: string) =>

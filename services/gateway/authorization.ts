@@ -1,4 +1,5 @@
 /** The one middleware of the API: who asks, whether they may, what they send; and every failure as a problem. */
+import { Api } from "@millrace/contracts/api.ts";
 import { Authorization } from "@millrace/contracts/http.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { allows, type Permission, Requires } from "@millrace/contracts/permissions.ts";
@@ -11,6 +12,7 @@ import * as Fiber from "effect/Fiber";
 import * as HttpRouter from "effect/http/HttpRouter";
 import { HttpServerRequest } from "effect/http/HttpServerRequest";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import * as HttpApi from "effect/http-api/HttpApi";
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import { HttpApiSchemaError } from "effect/http-api/HttpApiError";
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup";
@@ -18,7 +20,7 @@ import * as Layer from "effect/Layer";
 import * as Redacted from "effect/Redacted";
 import { admit, forbidden } from "./access.ts";
 import { type Asked, askedOf } from "./asked.ts";
-import { checkAnnounced, checkSent } from "./body.ts";
+import { checkAnnounced, receive, withText } from "./body.ts";
 import { answerProblem, problemOf, problemOfSchema } from "./failures.ts";
 import { type Gateway, resolve } from "./gateway.ts";
 
@@ -51,12 +53,23 @@ function ruleOf(endpoint: HttpApiEndpoint.Top, group: HttpApiGroup.Top): Rule {
   };
 }
 
+/** By path and method. @throws Error at start, for an endpoint that does not say who may call it */
+function rulesOfAll(): ReadonlyMap<string, Rule> {
+  const rules = new Map<string, Rule>();
+  HttpApi.reflect(Api as never, {
+    onGroup: () => {},
+    onEndpoint: ({ endpoint, group }) => {
+      rules.set(endpoint.path + endpoint.method, ruleOf(endpoint as never, group as never));
+    },
+  });
+  return rules;
+}
+
 export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
-  const rules = new WeakMap<HttpApiEndpoint.Top, Rule>();
+  const rules = rulesOfAll();
   return Layer.succeed(Authorization, {
-    bearer: (handler, { credential, endpoint, group }) => {
-      const rule = rules.get(endpoint) ?? ruleOf(endpoint, group);
-      rules.set(endpoint, rule);
+    bearer: (handler, { credential, endpoint }) => {
+      const rule = rules.get(endpoint.path + endpoint.method)!;
       const { context } = Fiber.getCurrent()!;
       const request = Context.getUnsafe(context, HttpServerRequest);
       const { params } = Context.getUnsafe(context, HttpRouter.RouteContext);
@@ -79,7 +92,7 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
       const announced = checkAnnounced(request);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
-      const checked = bodyFirst(checkSent(request, endpoint), inside, asked);
+      const checked = bodyFirst(request, endpoint, inside, asked);
       return access.narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
     },
   });
@@ -94,13 +107,17 @@ const NO_QUERY = new InvalidInput({
 });
 
 function bodyFirst<E, R>(
-  check: Effect.Effect<Problem | undefined> | undefined,
+  request: HttpServerRequest,
+  endpoint: HttpApiEndpoint.Top,
   inside: Effect.Effect<HttpServerResponse, E, R>,
   asked: Asked,
 ): Effect.Effect<HttpServerResponse, E, R> {
-  if (check === undefined) return inside;
-  return Effect.flatMap(check, (problem) =>
-    problem === undefined ? inside : Effect.succeed(answerProblem(problem, asked)),
+  const received = receive(request, endpoint);
+  if (received === undefined) return inside;
+  return Effect.flatMap(received, (text) =>
+    typeof text === "string"
+      ? Effect.provideService(inside, HttpServerRequest, withText(request, text))
+      : Effect.succeed(answerProblem(text, asked)),
   );
 }
 

@@ -1,5 +1,6 @@
 /** What a request's body may be, looked at before anything decodes it: encoding, type, size, depth, text. */
 import { isUtf8 } from "node:buffer";
+import type { IncomingMessage } from "node:http";
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { InvalidInput, type Problem, TooLarge, UnsupportedType } from "@millrace/contracts/problems.ts";
 import * as Effect from "effect/Effect";
@@ -25,22 +26,40 @@ export function checkAnnounced(request: HttpServerRequest): Problem | undefined 
 }
 
 /**
- * Reads and checks the body, so that decoding it cannot fail in other ways than by its form.
- * @returns undefined when there is none to be read; else the problem, or undefined when the request can go on
+ * Reads and checks the body, so that decoding it cannot fail in other ways than by its form. Read by hand, because streams and
+ * caches for one small piece cost more than all the rest of a request.
+ * @returns undefined when there is none to be read; else the problem, or the text
  */
-export function checkSent(
+export function receive(
   request: HttpServerRequest,
   endpoint: HttpApiEndpoint.Top,
-): Effect.Effect<Problem | undefined> | undefined {
+): Effect.Effect<Problem | string> | undefined {
   if (!hasBody(request)) return undefined;
-  return Effect.match(request.arrayBuffer, {
-    onSuccess: (bytes) => checkBytes(Buffer.from(bytes), endpoint.payload.size > 0),
-    onFailure: ({ reason }) =>
-      "reason" in reason && reason.reason === "BodyTooLarge"
-        ? tooLarge
-        : invalid("The body could not be read to its end."),
+  const message = request.source as IncomingMessage;
+  return Effect.callback((resume) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const end = (result: Problem | string) => {
+      message.off("data", onData).off("end", onEnd).off("close", onClose);
+      resume(Effect.succeed(result));
+    };
+    const onData = (chunk: Buffer) => {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size <= LIMITS.bodyBytes) return;
+      message.pause();
+      end(tooLarge);
+    };
+    const onEnd = () =>
+      end(checkBytes(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks), endpoint.payload.size > 0));
+    const onClose = () => end(invalid("The body could not be read to its end."));
+    message.on("data", onData).on("end", onEnd).on("close", onClose);
   });
 }
+
+/** The same request, its body received. */
+export const withText = (request: HttpServerRequest, text: string): HttpServerRequest =>
+  Object.create(request, { text: { value: Effect.succeed(text) } });
 
 function checkHead(headers: Readonly<Record<string, string | undefined>>): Problem | undefined {
   const encoding = headers["content-encoding"];
@@ -57,18 +76,18 @@ function checkHead(headers: Readonly<Record<string, string | undefined>>): Probl
   return undefined;
 }
 
-function checkBytes(bytes: Buffer, wanted: boolean): Problem | undefined {
+function checkBytes(bytes: Buffer, wanted: boolean): Problem | string {
   if (!isUtf8(bytes)) return invalid("The body is not UTF-8.");
   const text = bytes.toString("utf8");
   // A body where none is asked for: nothing is what it may say.
-  if (!wanted) return /^\s*(\{\s*\})?\s*$/.test(text) ? undefined : invalid("No body is taken here.");
+  if (!wanted) return /^\s*(\{\s*\})?\s*$/.test(text) ? text : invalid("No body is taken here.");
   if (nesting(text) > LIMITS.jsonDepth) {
     return invalid(`The body is nested deeper than ${LIMITS.jsonDepth} levels.`, "Send it flatter.");
   }
   // Only an escape can bring in what no text may hold: U+0000, which no database stores, and half a surrogate pair.
   return text.includes("\\u") && !holdsOnlyText(text)
     ? invalid("A text holds U+0000 or half of a surrogate pair.", "Leave such characters out.")
-    : undefined;
+    : text;
 }
 
 /** How deep the JSON is nested at its deepest, without parsing it. */

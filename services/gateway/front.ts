@@ -54,6 +54,7 @@ export function openFront(parts: FrontParts): Server {
   });
   server.maxConnections = 10_000;
   const refused = new WeakSet<Duplex>();
+  const latest = new WeakMap<Duplex, readonly [IncomingMessage, ServerResponse]>();
   // An expectation that is not known may be passed over; Node's own answer is no problem.
   server.on("checkExpectation", (request, response) => server.emit("request", request, response));
   server.on("connect", (_, socket) => refuseSocket(socket, new NotFound({ detail: "This is no proxy." })));
@@ -64,6 +65,7 @@ export function openFront(parts: FrontParts): Server {
       refused.add(request.socket);
       return refuseSocket(request.socket, NO_HOST);
     }
+    latest.set(request.socket, [request, response]);
     const url = request.url ?? "/";
     const at = url.indexOf("?");
     const path = at < 0 ? url : url.slice(0, at);
@@ -89,7 +91,12 @@ export function openFront(parts: FrontParts): Server {
       parts.subscriptions.upgrade(request, socket, head);
     } else refuseSocket(socket, new NotFound({ detail: "Nothing here can be upgraded." }));
   });
-  server.on("clientError", (error: NodeJS.ErrnoException, socket) => refuseSocket(socket, problemOfParser(error)));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    const [request, response] = latest.get(socket) ?? [];
+    // Answered before its body turned out to be broken: a second answer would be taken for that of the next request.
+    const answered = request?.complete === false && response?.headersSent === true;
+    refuseSocket(socket, answered ? undefined : problemOfParser(error));
+  });
   return server;
 }
 
@@ -98,9 +105,26 @@ function measure(request: IncomingMessage, response: ServerResponse, { route, be
   // Methods and routes are few; what a client makes up is not a label.
   const known = METHODS.has(method) ? method : "other";
   const status = response.writableFinished ? response.statusCode : 499;
-  metrics.httpRequests.inc({ method: known, route, status });
-  metrics.httpDuration.observe({ method: known, route }, (performance.now() - began) / 1_000);
+  meterOf(known, route, status)((performance.now() - began) / 1_000);
   span.end({ status, route });
+}
+
+const meters = new Map<string, (seconds: number) => void>();
+
+/** Labels resolved once: there are as many as methods, routes and codes. */
+function meterOf(method: string, route: string, status: number): (seconds: number) => void {
+  const key = `${method} ${route} ${status}`;
+  let meter = meters.get(key);
+  if (meter === undefined) {
+    const requests = metrics.httpRequests.labels({ method, route, status });
+    const duration = metrics.httpDuration.labels({ method, route });
+    meter = (seconds) => {
+      requests.inc();
+      duration.observe(seconds);
+    };
+    meters.set(key, meter);
+  }
+  return meter;
 }
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
