@@ -113,6 +113,9 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
   const configFile = join(options.dataDir, "nats.conf");
   const jetstream = {
     store_dir: join(options.dataDir, "store"),
+    // Streams set their whole limit aside. Many accounts on one server (tests) would run out of what is only set aside;
+    // on a machine of its own the server's share of the free disk is a good bound, and stays.
+    ...(options.accounts ? { max_file_store: 1024 ** 5 } : {}),
     ...(options.sync === "default" ? {} : { sync_interval: options.sync ?? "always" }),
     ...(options.batches
       ? {
