@@ -83,6 +83,8 @@ function ended(child: ChildProcess): Promise<unknown> {
 
 export interface Outcome {
   readonly requests: number;
+  /** How often a query was asked again because the machine was busy. */
+  readonly busy: number;
   /** How often each status was answered, by operation; `-` where the request reached none for certain. */
   readonly statuses: ReadonlyMap<string, ReadonlyMap<number, number>>;
   /** Request ids of what succeeded. */
@@ -93,13 +95,18 @@ export interface Outcome {
 
 const BEHIND_MS = 60_000;
 
-/** A query that saw a command's position may come before the projector has come so far: then it is asked again. */
-async function ask(wire: Wire, request: Request): Promise<Answer> {
+/**
+ * On a busy machine a query may come before the projector has come so far as what it saw, or find no connection to PostgreSQL in
+ * time: then it is asked again. What is asked again is counted.
+ */
+async function ask(wire: Wire, request: Request, again: () => void): Promise<Answer> {
   const deadline = Date.now() + BEHIND_MS;
   for (;;) {
     const answer = await wire.ask(request);
-    const behind = answer.status === 503 && answer.body.includes('"what":"projections"');
-    if (!behind || Date.now() > deadline) return answer;
+    const busy = answer.status === 503 && /"what":"(projections|queries)"/.test(answer.body.toString());
+    if (!busy || Date.now() > deadline) return answer;
+    again();
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
@@ -116,12 +123,13 @@ export async function run(target: Target, seed: number, count: number, connectio
   const succeeded = new Set<string>();
   const failures: string[] = [];
   let requests = 0;
+  let busy = 0;
 
   const send = async (wire: Wire, plan: Plan): Promise<string | undefined> => {
     const request = requestOf(plan, target.world);
     requests++;
     try {
-      const answer = await ask(wire, request);
+      const answer = await ask(wire, request, () => void busy++);
       const name = request.operation?.id ?? "-";
       const counts = statuses.get(name) ?? new Map<number, number>();
       statuses.set(name, counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1));
@@ -154,7 +162,7 @@ export async function run(target: Target, seed: number, count: number, connectio
       failures.push(`seed ${seed + index}, path ${details.counterexamplePath}: ${found ?? details.errorInstance}`);
   };
   await Promise.all(Array.from({ length: connections }, (_, index) => worker(index)));
-  return { requests, statuses, succeeded, failures };
+  return { requests, busy, statuses, succeeded, failures };
 }
 
 /** Last sequence of each context's log. */

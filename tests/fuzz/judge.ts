@@ -20,7 +20,10 @@ export interface Verdict {
   readonly body: unknown;
 }
 
-const bad = (violation: string, body?: unknown): Verdict => ({ violation, body });
+const bad = (violation: string, body?: unknown): Verdict => ({
+  violation: body === undefined ? violation : `${violation}: ${JSON.stringify(body).slice(0, 500)}`,
+  body,
+});
 
 export function judge(request: Request, answer: Answer): Verdict {
   const { status, headers, body } = answer;

@@ -36,6 +36,8 @@ export class FuzzedWorld implements World {
   readonly #positions: string[] = [];
   #next = 0;
   readonly tokens: string[] = [];
+  /** Id of the first organisation: its name may have been changed. */
+  home = "";
 
   #pool(name: string): Pool {
     const pool = this.#pools.get(name) ?? new Pool();
@@ -80,6 +82,7 @@ export class FuzzedWorld implements World {
     const post = (path: string, body: unknown) => call("POST", path, body);
     const home = (await call("GET", "/v1/organisations/home")).id as string;
     const other = (await post("/v1/organisations", { name: "other" })).id as string;
+    world.home = home;
     for (const org of [home, home, "home", other]) world.#pool("org").keep(org);
     for (let i = 0; i < 6; i++) world.#pool("spare").keep((await post("/v1/organisations", { name: `spare-${i}` })).id);
     world.#pool("dlq").keep("0000000000000000");
