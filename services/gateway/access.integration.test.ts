@@ -7,7 +7,14 @@ import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import * as assert from "uvu/assert";
-import { type Answer, ask, type TestGateway, testGateway, testProjector } from "../../tests/harness/gateway.ts";
+import {
+  type Answer,
+  ask,
+  eventually,
+  type TestGateway,
+  testGateway,
+  testProjector,
+} from "../../tests/harness/gateway.ts";
 import { startOwnNats } from "../../tests/harness/servers.ts";
 import { suite } from "../../tests/harness/suite.ts";
 import { IdentityDirectory } from "./identity.ts";
@@ -32,15 +39,6 @@ test.before(async () => {
 type Options = Parameters<typeof ask>[3] & { readonly at?: TestGateway };
 const call = (method: string, path: string, { at = one, ...options }: Options = {}): Promise<Answer> =>
   ask(at.url, method, path, { token: one.owner, ...options });
-
-async function eventually<A>(look: () => Promise<A | undefined>, what: string, ms = 15_000): Promise<A> {
-  for (const deadline = Date.now() + ms; Date.now() < deadline; ) {
-    const found = await look();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`not in time: ${what}`);
-}
 
 const tokenAt = async (organisation: string, grants: string[], over: object = {}) => {
   const made = await call("POST", `/v1/organisations/${organisation}/tokens`, {

@@ -5,6 +5,7 @@ import { makeLogger } from "@millrace/eventlog/logging.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
 import { type RunningGateway, startGateway } from "@millrace/gateway/start.ts";
 import { startProjector } from "@millrace/projector/start.ts";
+import * as assert from "uvu/assert";
 import { testNats, testPostgres } from "./servers.ts";
 import { deferToEndOfFile } from "./suite.ts";
 
@@ -82,4 +83,24 @@ export async function ask(
   const text = await response.text();
   const isJson = (response.headers.get("content-type") ?? "").includes("json");
   return { status: response.status, headers: response.headers, text, body: isJson ? JSON.parse(text) : undefined };
+}
+
+/** A problem of this status and name, with the id of its request. */
+export function assertProblem({ status, headers, body }: Answer, expected: number, name: string): void {
+  assert.is(status, expected, JSON.stringify(body));
+  assert.is(headers.get("content-type"), "application/problem+json");
+  assert.is(body.type, `/problems/${name}`);
+  assert.is(body.status, expected);
+  assert.is(body.requestId, headers.get("x-request-id"));
+  assert.ok(body.title);
+}
+
+/** Looks until it finds something, or fails. */
+export async function eventually<A>(look: () => Promise<A | undefined>, what: string, ms = 15_000): Promise<A> {
+  for (const deadline = Date.now() + ms; Date.now() < deadline; ) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  throw new Error(`not in time: ${what}`);
 }
