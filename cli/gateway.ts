@@ -23,7 +23,7 @@ const ATTEMPTS = 6;
 const LONGEST_PAUSE_MS = 2_000;
 const ANSWER_BYTES = 64 << 20;
 /** How long a write in one process is waited for by reads in the next, in milliseconds. */
-const REMEMBER_MS = 60_000;
+const REMEMBER_MS = 3_600_000;
 
 export interface RawRequest {
   readonly method: string;
@@ -280,7 +280,7 @@ interface PositionMemory {
 }
 
 /**
- * The position of the last write, kept for a minute under the XDG state folder: `mill work open …; mill work list` shows
+ * The position of the last write, kept for an hour under the XDG state folder: `mill work open …; mill work list` shows
  * what was opened, though these are two processes.
  */
 function positionMemory(io: Io, url: string): PositionMemory {

@@ -179,7 +179,8 @@ export class Aggregates {
     source.inc();
     const start = source === loads.snapshot ? loaded.version : 0;
     if (more)
-      for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1)) loaded = foldCommit(kind, loaded, commit);
+      for await (const commit of readCommits(this.#nats, kind, id, loaded.seq + 1))
+        loaded = foldCommit(kind, loaded, commit);
     // While we read, an append of ours may have moved the cache on; the later one stays.
     const now = this.cached(kind, id);
     if (now !== undefined && now.seq > loaded.seq) return now;

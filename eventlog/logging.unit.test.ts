@@ -33,9 +33,10 @@ test("a line has time, level, service, msg and what it was given", () => {
 
 test("the level comes from MILLRACE_LOG_LEVEL, and a wrong one is told", ({ defer }) => {
   const before = process.env.MILLRACE_LOG_LEVEL;
-  defer(() =>
-    before === undefined ? delete process.env.MILLRACE_LOG_LEVEL : (process.env.MILLRACE_LOG_LEVEL = before),
-  );
+  defer(() => {
+    if (before === undefined) delete process.env.MILLRACE_LOG_LEVEL;
+    else process.env.MILLRACE_LOG_LEVEL = before;
+  });
   process.env.MILLRACE_LOG_LEVEL = "warn";
   const { log, lines } = capture();
   log.info("unseen");

@@ -6,10 +6,10 @@ import { spawn } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort } from "@millrace/local/ports.ts";
 import { startNats } from "@millrace/local/nats.ts";
-import { processesWhere } from "@millrace/local/process.ts";
+import { freePort } from "@millrace/local/ports.ts";
 import { startPostgres } from "@millrace/local/postgres.ts";
+import { processesWhere } from "@millrace/local/process.ts";
 import { readRunState, stopRun } from "@millrace/local/run-state.ts";
 import { inTurn, median, rateOf, ratioOf, report } from "./measure.ts";
 import { bench } from "./servers.ts";
@@ -48,7 +48,12 @@ async function up(data: string): Promise<{ pid: number; url: string; tookMs: num
   const child = spawn("node", [BOOTSTRAP, "up", "--data", data, "--port", String(port)], { stdio: "ignore" });
   const url = `http://127.0.0.1:${port}`;
   const deadline = Date.now() + 60_000;
-  while (!(await fetch(`${url}/readyz`).then((answer) => answer.ok, () => false))) {
+  while (
+    !(await fetch(`${url}/readyz`).then(
+      (answer) => answer.ok,
+      () => false,
+    ))
+  ) {
     if (Date.now() > deadline) throw new Error("it does not become ready");
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -91,7 +96,7 @@ await bench(async (b) => {
 
   const running = await up(data);
   const pid = readRunState(data)?.pid ?? running.pid;
-  const token = readFileSync(join(data, "secrets", "owner-token"), "utf8").trim();
+  const token = readFileSync(join(data, "secrets", "owner.token"), "utf8").trim();
   const items = `${running.url}/v1/organisations/home/work-items`;
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", "if-match": "*" };
   const ids: string[] = [];
@@ -108,7 +113,8 @@ await bench(async (b) => {
   // A thousandth of the commands open items; the others change them.
   const work = (commands: number) =>
     rateOf(32, commands, async (n) => {
-      if (n % 1_000 === 0 || ids.length === 0) ids.push((await send("POST", items, { type: "task", title: `item ${n}` })).id);
+      if (n % 1_000 === 0 || ids.length === 0)
+        ids.push((await send("POST", items, { type: "task", title: `item ${n}` })).id);
       else await send("PATCH", `${items}/${ids[n % ids.length]}`, { title: `title ${n}` });
     });
   await work(10_000);
