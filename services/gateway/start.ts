@@ -130,7 +130,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     url: config.postgresUrl,
     name: "millrace gateway",
     statementTimeoutMs: 10_000,
-    connectTimeoutMs: 2_000,
+    connectTimeoutMs: 5_000,
   });
   const identity = new IdentityDirectory();
   const uses = new TokenUses(log, logger);
