@@ -126,6 +126,8 @@ export class Appender {
   #flush(): void {
     if (this.#batchInFlight) return;
     if (this.#grouping(this.#waiting.length)) {
+      const ahead = this.#waiting.splice(0, this.#pace.singlesToTry());
+      if (ahead.length > 0) return this.#sendSingly(ahead);
       const group = this.#takeGroup();
       this.#batchInFlight = true;
       void this.#writeGroup(group).finally(() => {
@@ -134,7 +136,11 @@ export class Appender {
       });
       return;
     }
-    for (const unit of this.#waiting.splice(0)) {
+    this.#sendSingly(this.#waiting.splice(0));
+  }
+
+  #sendSingly(units: ReadonlyArray<Unit>): void {
+    for (const unit of units) {
       this.#pace.singleStarted(++this.#singlesInFlight);
       void this.#settle(unit).finally(() => {
         this.#pace.singleEnded(--this.#singlesInFlight);
@@ -303,21 +309,30 @@ export class Appender {
  * server's default sync it is not), a single publish pays each time. Both are measured as they happen.
  */
 class Pace {
-  /** Milliseconds a message, while several singles were under way. A disk that syncs in half a millisecond to begin with. */
-  #singleMs = 0.5;
+  /** Milliseconds a message, while several singles were under way; unknown until some were. */
+  #singleMs: number | undefined;
   /** Milliseconds of a batch, and what each message adds. */
   #batchMs = 4;
-  #batchMessageMs = 0.01;
+  readonly #batchMessageMs = 0.01;
   #busySince = 0;
   #ended = 0;
   #sinceBatch = 0;
+  #sinceSingles = 0;
 
+  /** Now and then the slower way is taken all the same, or a change of pace would never be noticed. */
   batchIsFaster(messages: number): boolean {
-    if (this.#batchMs + messages * this.#batchMessageMs < messages * this.#singleMs) return true;
-    // Now and then a batch all the same, or a change of pace would never be noticed.
-    if (messages < 16 || ++this.#sinceBatch < 5_000) return false;
+    if (this.#singleMs === undefined) return false;
+    const faster = this.#batchMs + messages * this.#batchMessageMs < messages * this.#singleMs;
+    if (faster || messages < 16 || ++this.#sinceBatch < 5_000) return faster;
     this.#sinceBatch = 0;
     return true;
+  }
+
+  /** How many of those that wait should go singly ahead of the next batch, only to be measured. */
+  singlesToTry(): number {
+    if (++this.#sinceSingles < 128) return 0;
+    this.#sinceSingles = 0;
+    return 12;
   }
 
   singleStarted(inFlight: number): void {
@@ -329,10 +344,10 @@ class Pace {
 
   singleEnded(inFlight: number): void {
     this.#ended++;
-    if ((inFlight >= 4 && this.#ended < 64) || this.#ended < 8) return;
-    const each = (performance.now() - this.#busySince) / this.#ended;
-    this.#singleMs += (Math.min(each, 20) - this.#singleMs) * 0.1;
-    this.#busySince = performance.now();
+    if (this.#busySince === 0 || (inFlight >= 4 && this.#ended < 64) || this.#ended < 8) return;
+    const each = Math.min((performance.now() - this.#busySince) / this.#ended, 20);
+    this.#singleMs = this.#singleMs === undefined ? each : this.#singleMs + (each - this.#singleMs) * 0.2;
+    this.#busySince = inFlight >= 4 ? performance.now() : 0;
     this.#ended = 0;
   }
 
