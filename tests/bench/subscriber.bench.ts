@@ -17,12 +17,27 @@ await bench(async (b) => {
     headers: { authorization: `Bearer ${product.token}` },
   });
   const { id: organisation } = (await answer.json()) as { id: string };
-  const made = await fetch(`${product.url}/v1/organisations/home/work-items`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${product.token}`, "content-type": "application/json" },
-    body: JSON.stringify({ type: "task", title: "measured" }),
-  });
-  const { id } = (await made.json()) as { id: string };
+  // A token has 200 subscriptions at the most.
+  const tokens: string[] = [];
+  for (let i = 0; i < 7; i++) {
+    const created = await fetch(`${product.url}/v1/organisations/home/tokens`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${product.token}`, "content-type": "application/json" },
+      body: JSON.stringify({ name: `bench-${i}`, grants: ["work:read"] }),
+    });
+    tokens.push(((await created.json()) as { secret: string }).secret);
+  }
+
+  let id = "";
+  /** A fresh item a phase: an item takes 2000 comments, and is slower to fold the more it has. */
+  const openItem = async () => {
+    const made = await fetch(`${product.url}/v1/organisations/home/work-items`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${product.token}`, "content-type": "application/json" },
+      body: JSON.stringify({ type: "task", title: "measured" }),
+    });
+    ({ id } = (await made.json()) as { id: string });
+  };
 
   let sent = 0;
   /** Appends one comment and says when the log had acknowledged it. */
@@ -47,7 +62,8 @@ await bench(async (b) => {
   };
 
   /** Latencies in ms from just before the append to each subscriber's receipt. */
-  const phase = async (subscribers: number, address: string, headers: Record<string, string>) => {
+  const phase = async (subscribers: number, address: string, headersOf: (i: number) => Record<string, string>) => {
+    await openItem();
     const latencies: number[] = [];
     let from = 0;
     let mark = "";
@@ -56,9 +72,9 @@ await bench(async (b) => {
     const sockets = await Promise.all(
       Array.from(
         { length: subscribers },
-        () =>
+        (_, i) =>
           new Promise<WebSocket>((resolve, reject) => {
-            const socket = new WebSocket(address, { headers, perMessageDeflate: false });
+            const socket = new WebSocket(address, { headers: headersOf(i), perMessageDeflate: false });
             socket.on("error", reject);
             socket.on("open", () => setTimeout(resolve, 500, socket));
             socket.on("message", (data: Buffer) => {
@@ -91,10 +107,10 @@ await bench(async (b) => {
     const measured = await inTurn(
       3,
       () =>
-        phase(subscribers, `${product.url.replace("http", "ws")}/v1/organisations/home/events?context=work`, {
-          authorization: `Bearer ${product.token}`,
-        }),
-      () => phase(subscribers, `ws://127.0.0.1:${port}`, {}),
+        phase(subscribers, `${product.url.replace("http", "ws")}/v1/organisations/home/events?context=work`, (i) => ({
+          authorization: `Bearer ${tokens[i % tokens.length]}`,
+        })),
+      () => phase(subscribers, `ws://127.0.0.1:${port}`, () => ({})),
     );
     for (const figure of ["p50", "p99"] as const) {
       report({

@@ -54,4 +54,5 @@ const server = createServer((request, response) => {
     );
   });
 });
+server.keepAliveTimeout = 60_000;
 server.listen(0, "127.0.0.1", () => console.log((server.address() as { port: number }).port));
