@@ -127,7 +127,10 @@ export class Appender {
     if (this.#batchInFlight) return;
     if (this.#grouping(this.#waiting.length)) {
       const ahead = this.#waiting.splice(0, this.#pace.singlesToTry());
-      if (ahead.length > 0) return this.#sendSingly(ahead);
+      if (ahead.length > 0) {
+        this.#sendSingly(ahead);
+        return;
+      }
       const group = this.#takeGroup();
       this.#batchInFlight = true;
       void this.#writeGroup(group).finally(() => {
