@@ -183,7 +183,9 @@ function descendants(): number[] {
     try {
       const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
       parents.set(pid, Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
-    } catch {}
+    } catch {
+      // It has ended meanwhile.
+    }
   }
   const isOurs = (pid: number): boolean => {
     const parent = parents.get(pid);
