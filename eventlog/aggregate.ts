@@ -24,8 +24,8 @@ export interface Remembered {
   readonly time: number;
 }
 
-/** An aggregate as folded up to some commit. */
-export interface Loaded<S> {
+/** An aggregate as folded up to some commit, for readers. */
+export interface Folded<S> {
   readonly id: string;
   readonly state: S;
   /** Organisation it belongs to; undefined while nothing has happened. */
@@ -34,17 +34,23 @@ export interface Loaded<S> {
   readonly seq: number;
   /** How many events it has. */
   readonly version: number;
+}
+
+/** The same for writers, who must know which commands were carried out. */
+export interface Loaded<S> extends Folded<S> {
   readonly commands: ReadonlyMap<string, Remembered>;
 }
 
-export const nothing = <S>(kind: Kind<S>, id: string): Loaded<S> => ({
+/** Of which nothing has happened. */
+export const unborn = <S>(kind: Kind<S>, id: string): Folded<S> => ({
   id,
   state: kind.decider.initial(id),
   organisation: undefined,
   seq: 0,
   version: 0,
-  commands: new Map(),
 });
+
+export const nothing = <S>(kind: Kind<S>, id: string): Loaded<S> => ({ ...unborn(kind, id), commands: new Map() });
 
 /** When a load should stop. */
 export interface Until {
@@ -63,27 +69,26 @@ export const metaOf = (commit: StoredCommit): EventMeta => ({
 });
 
 /** Folds one commit on. @throws UnknownEvent */
+export function fold<S>(kind: Kind<S>, folded: Folded<S>, commit: StoredCommit, upToVersion = Infinity): Folded<S> {
+  const meta = metaOf(commit);
+  let { state, version } = folded;
+  for (const event of commit.events) {
+    if (version >= upToVersion) break;
+    state = kind.decider.evolve(state, upcast(kind, commit, event), meta);
+    version++;
+  }
+  return { id: folded.id, state, organisation: commit.organisation, seq: commit.seq, version };
+}
+
+/** The same, and remembers the command. @throws UnknownEvent */
 export function foldCommit<S>(
   kind: Kind<S>,
   loaded: Loaded<S>,
   commit: StoredCommit,
   upToVersion = Infinity,
 ): Loaded<S> {
-  const meta = metaOf(commit);
-  let { state, version } = loaded;
-  for (const event of commit.events) {
-    if (version >= upToVersion) break;
-    state = kind.decider.evolve(state, upcast(kind, commit, event), meta);
-    version++;
-  }
-  return {
-    id: loaded.id,
-    state,
-    organisation: commit.organisation,
-    seq: commit.seq,
-    version,
-    commands: remember(loaded.commands, commit, version),
-  };
+  const { id, state, organisation, seq, version } = fold(kind, loaded, commit, upToVersion);
+  return { id, state, organisation, seq, version, commands: remember(loaded.commands, commit, version) };
 }
 
 /** Shared by all states of one aggregate and added to in place: that an older state knows of a later command does no harm. */

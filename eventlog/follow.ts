@@ -63,27 +63,24 @@ async function followOnce(
     let waiting: JsMsg[] = [];
     try {
       for await (const message of messages) {
-        if (message.seq !== expected) {
-          options.onHole?.(expected, message.seq);
+        const { seq } = message;
+        if (seq !== expected) {
+          options.onHole?.(expected, seq);
           break; // Not what comes next: resume from what was passed on.
         }
-        expected = message.seq + 1;
+        expected = seq + 1;
         waiting.push(message);
         // Whatever is already here goes together: many when behind, one when live.
         if (waiting.length < options.most && messages.getReceived() > messages.getProcessed() + 1) continue;
-        const batch = waiting;
+        const commits = commitsOf(waiting);
         waiting = [];
         try {
-          await options.onBatch({
-            commits: batch.flatMap(toCommit),
-            lastSeq: batch[batch.length - 1]!.seq,
-            pending: batch[batch.length - 1]!.info.pending,
-          });
+          await options.onBatch({ commits, lastSeq: seq, pending: message.info.pending });
         } catch (error) {
           failure = error as Error;
           break;
         }
-        passed(batch[batch.length - 1]!.seq);
+        passed(seq);
         if (options.signal.aborted) break;
       }
     } finally {
@@ -111,19 +108,37 @@ function endOnReconnect(nats: Nats, end: () => void): () => void {
   return () => (status as unknown as { stop?: () => void }).stop?.();
 }
 
-function toCommit(message: JsMsg): StoredCommit[] {
-  const place = parseAggregateSubject(message.subject);
-  if (place === undefined) return [];
-  return [
-    {
-      ...decodeCommitBody(message.data),
-      context: place.context,
-      kind: place.kind,
-      aggregate: place.id,
-      subject: message.subject,
-      seq: message.seq,
-      // Cut, never rounded, as direct reads have it: nanoseconds as a number would be a millisecond late now and then.
-      time: Number(message.timestampNanos / 1_000_000n),
-    },
-  ];
+/** Nanoseconds that a number of this size may be off by. */
+const OFF_BY = 512;
+
+/**
+ * Milliseconds since 1970, cut and never rounded, as direct reads have it. The exact nanoseconds are asked for only where the number that
+ * the client has anyway could fall on either side: its exact form costs as much as decoding the whole commit.
+ */
+function timeOf(message: JsMsg): number {
+  const nanos = message.info.timestampNanos;
+  const beyond = nanos % 1_000_000;
+  if (beyond < OFF_BY || beyond > 1_000_000 - OFF_BY) return Number(message.timestampNanos / 1_000_000n);
+  return Math.floor(nanos / 1_000_000);
+}
+
+function commitsOf(batch: ReadonlyArray<JsMsg>): StoredCommit[] {
+  const commits: StoredCommit[] = [];
+  for (const message of batch) {
+    const place = parseAggregateSubject(message.subject);
+    if (place === undefined) continue;
+    const body = decodeCommitBody(message.data);
+    // Written into what was just parsed, which nobody else has: a copy of every commit would be most of a replay's garbage.
+    commits.push(
+      Object.assign(body, {
+        context: place.context,
+        kind: place.kind,
+        aggregate: place.id,
+        subject: message.subject,
+        seq: message.seq,
+        time: timeOf(message),
+      }),
+    );
+  }
+  return commits;
 }

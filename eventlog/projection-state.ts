@@ -5,7 +5,7 @@
  */
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Column, View } from "@millrace/domain/view.ts";
-import { foldCommit, type Loaded, nothing } from "./aggregate.ts";
+import { type Folded, fold, unborn } from "./aggregate.ts";
 import type { StoredCommit } from "./commit.ts";
 import type { Queryable } from "./postgres.ts";
 import {
@@ -112,7 +112,7 @@ function createIndexes(view: View, table: string): string[] {
 
 /** A row as it is known in memory. */
 interface Known {
-  readonly loaded: Loaded<any>;
+  readonly loaded: Folded<any>;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly gone: boolean;
@@ -134,9 +134,6 @@ interface StoredRow {
   readonly gone: boolean;
   readonly state: unknown;
 }
-
-/** Command ids are the writers' business; a row does without. */
-const NO_COMMANDS: Loaded<unknown>["commands"] = new Map();
 
 class StateFold implements Fold {
   readonly #view: View;
@@ -176,7 +173,7 @@ class StateFold implements Fold {
     );
     for (const { id, organisation, seq, version, created_at, updated_at, gone, state } of rows) {
       this.#known.set(id, {
-        loaded: { id, state, organisation, seq, version, commands: NO_COMMANDS },
+        loaded: { id, state, organisation, seq, version },
         createdAt: created_at.getTime(),
         updatedAt: updated_at.getTime(),
         gone,
@@ -195,11 +192,10 @@ class StateFold implements Fold {
 
   #next(before: Known | undefined, commit: StoredCommit): Known | undefined {
     if (before !== undefined && commit.seq <= before.loaded.seq) return before;
-    const folded = foldCommit(this.#kind, before?.loaded ?? nothing(this.#kind, commit.aggregate), commit);
-    if (folded.version !== commit.version) {
-      throw new Error(`the commit ends at version ${commit.version}, what was folded at ${folded.version}`);
+    const loaded = fold(this.#kind, before?.loaded ?? unborn(this.#kind, commit.aggregate), commit);
+    if (loaded.version !== commit.version) {
+      throw new Error(`the commit ends at version ${commit.version}, what was folded at ${loaded.version}`);
     }
-    const loaded = { ...folded, commands: NO_COMMANDS };
     const gone = !this.#kind.exists(loaded.state);
     const columns: unknown[] = this.#values.map((value) => value(loaded.state));
     if (this.#view.search !== undefined) {

@@ -1,5 +1,5 @@
 /** Loading an aggregate of 10 and of 100 commits among a million; and reading and folding the whole log. */
-import { foldCommit, type Loaded, nothing } from "@millrace/eventlog/aggregate.ts";
+import { type Folded, fold, unborn } from "@millrace/eventlog/aggregate.ts";
 import { follow } from "@millrace/eventlog/follow.ts";
 import { aggregateSubject, logStream } from "@millrace/eventlog/subjects.ts";
 import { type Counter, counter } from "../harness/counter.ts";
@@ -62,7 +62,7 @@ await bench(async ({ nats, log: openLog }) => {
   }
 
   const replay = async () => {
-    const states = new Map<string, Loaded<Counter>>();
+    const states = new Map<string, Folded<Counter>>();
     const stop = new AbortController();
     let seen = 0;
     const started = performance.now();
@@ -73,8 +73,8 @@ await bench(async ({ nats, log: openLog }) => {
       signal: stop.signal,
       onBatch: ({ commits, lastSeq }) => {
         for (const commit of commits) {
-          const loaded = states.get(commit.aggregate) ?? nothing(counter, commit.aggregate);
-          states.set(commit.aggregate, foldCommit(counter, loaded, commit));
+          const before = states.get(commit.aggregate) ?? unborn(counter, commit.aggregate);
+          states.set(commit.aggregate, fold(counter, before, commit));
           seen++;
         }
         if (lastSeq >= head) stop.abort();

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import type { ContextDeclaration, Kind } from "@millrace/domain/kind.ts";
 import type { View } from "@millrace/domain/view.ts";
-import { foldCommit, type Loaded, nothing } from "@millrace/eventlog/aggregate.ts";
+import { type Folded, fold, unborn } from "@millrace/eventlog/aggregate.ts";
 import { FeedEvent, placeText, toFeedMessage } from "@millrace/eventlog/cloudevents.ts";
 import { decodeCommitBody, type StoredCommit } from "@millrace/eventlog/commit.ts";
 import type { Nats } from "@millrace/eventlog/connection.ts";
@@ -129,8 +129,8 @@ export async function isProjected(
   return true;
 }
 
-interface Folded {
-  readonly loaded: Loaded<unknown>;
+interface FoldedRow {
+  readonly loaded: Folded<unknown>;
   readonly created: number;
   readonly updated: number;
 }
@@ -144,15 +144,12 @@ export async function auditView(
   log: AsyncIterable<ReadonlyArray<StoredCommit>>,
 ): Promise<string[]> {
   const { kind } = view;
-  const folded = new Map<string, Folded>();
+  const folded = new Map<string, FoldedRow>();
   for await (const commits of log) {
     for (const commit of commits) {
       if (commit.kind !== kind.kind) continue;
       const before = folded.get(commit.aggregate);
-      const loaded = {
-        ...foldCommit(kind, before?.loaded ?? nothing(kind, commit.aggregate), commit),
-        commands: new Map(),
-      };
+      const loaded = fold(kind, before?.loaded ?? unborn(kind, commit.aggregate), commit);
       folded.set(commit.aggregate, { loaded, created: before?.created ?? commit.time, updated: commit.time });
     }
   }
@@ -190,7 +187,7 @@ export async function auditView(
   return wrong;
 }
 
-function rowOf(view: View, folded: Folded | undefined): unknown {
+function rowOf(view: View, folded: FoldedRow | undefined): unknown {
   if (folded === undefined) return undefined;
   const { loaded, created, updated } = folded;
   const { organisation, id, seq, version, state } = loaded;
