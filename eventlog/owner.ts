@@ -1,0 +1,66 @@
+/**
+ * Who holds something, said so that another process on the same machine can see whether the holder still lives: a pid alone is used
+ * again, means another process in another container, and says nothing after a reboot.
+ */
+import { readFileSync, readlinkSync } from "node:fs";
+import { hostname } from "node:os";
+import { nuid } from "@nats-io/transport-node";
+
+export interface Owner {
+  /** `host:pid:<unique>`, unique for ever. */
+  readonly name: string;
+  readonly host: string;
+  readonly pid: number;
+  /** Boot of the machine and namespace of pids: only within the same one does a pid mean anything. Empty: not known. */
+  readonly place: string;
+  /** When the process began, in ticks of that boot; empty: not known. */
+  readonly began: string;
+}
+
+const read = (path: string): string => {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+};
+
+/** Fields of /proc/<pid>/stat behind the name, which may itself hold spaces and brackets: state, ppid, …; the 20th is the start. */
+const stat = (pid: number): ReadonlyArray<string> => {
+  const text = read(`/proc/${pid}/stat`);
+  return text === "" ? [] : text.slice(text.lastIndexOf(")") + 2).split(" ");
+};
+
+const placeOfThis = (): string => {
+  const boot = read("/proc/sys/kernel/random/boot_id");
+  try {
+    return boot === "" ? "" : `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return "";
+  }
+};
+
+/** This process. Each call is an owner of its own. */
+export const thisOwner = (): Owner => ({
+  name: `${hostname()}:${process.pid}:${nuid.next()}`,
+  host: hostname(),
+  pid: process.pid,
+  place: placeOfThis(),
+  began: stat(process.pid)[19] ?? "",
+});
+
+/**
+ * Whether the owner's process has surely ended. False whenever it cannot be known: on another machine, in another container, on a
+ * system without /proc.
+ */
+export function surelyDead(owner: Owner, here = placeOfThis()): boolean {
+  if (here === "" || owner.place !== here) return false;
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+  const [state, began] = [stat(owner.pid)[0], stat(owner.pid)[19]];
+  if (state === "Z" || state === "X") return true;
+  return began !== undefined && owner.began !== "" && began !== owner.began;
+}
