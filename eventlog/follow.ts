@@ -100,7 +100,7 @@ async function followOnce(
  * before JetStream answers): a new consumer is quicker.
  * @returns stops watching
  */
-function endOnReconnect(nats: Nats, end: () => void): () => void {
+export function endOnReconnect(nats: Nats, end: () => void): () => void {
   const status = nats.nc.status();
   void (async () => {
     for await (const { type } of status) if (type === "reconnect") end();

@@ -2,72 +2,147 @@
  * Leases: who may act on a unit of work, or be the only one of its kind, for a while. A key in the KV bucket `LEASES` with a time to
  * live; renewed while held, gone by itself when the holder is. A lease keeps two from working on the same thing most of the time;
  * what makes it *safe* is the expectation of the append and the name of the effect, never the lease.
+ *
+ * A holder on this same machine whose process has surely ended (owner.ts) is not waited for: its lease is taken, or taken away, at once.
  */
+
 import type { Nats } from "./connection.ts";
-import type { Owner } from "./owner.ts";
+import { LogUnavailable } from "./failures.ts";
+import { LeaseBucket } from "./lease-bucket.ts";
+import { HeldLease, type Lease, type Moment } from "./lease-held.ts";
+import { decodeHolder, type LeaseEnd, type LeaseHolder, type LeaseRecord } from "./lease-record.ts";
+import { LeaseWatch } from "./lease-watch.ts";
+import { type Owner, surelyDead, thisOwner } from "./owner.ts";
+import { gaugeFrom, metrics } from "./telemetry.ts";
 
-/** What stands under a lease's key. */
-export interface LeaseRecord {
-  readonly owner: Owner;
-  readonly node: string;
-  /** RFC 3339: since when this owner holds it. */
-  readonly since: string;
-  /** What it is held for, for people and for whoever takes it over, e.g. `deployment/dep_…`. */
-  readonly about: string;
-}
-
-export interface LeaseHolder extends LeaseRecord {
-  readonly key: string;
-  /** Greater with each new holder, as long as the server lives (leases are in its memory). */
-  readonly epoch: number;
-  /** RFC 3339: when it ends unless it is renewed. */
-  readonly expiresAt: string;
-}
-
-export interface Lease {
-  readonly key: string;
-  readonly epoch: number;
-  /** Aborted when the lease is lost (never by `release`). */
-  readonly signal: AbortSignal;
-  /** Whether it is surely still held, by this process's own clock: false after a long sleep before any message says so. */
-  held(): boolean;
-  /** Gives it up at once; another may take it in the same moment. Safe to call when it is lost. */
-  release(): Promise<void>;
-}
+export type { Lease } from "./lease-held.ts";
+export type { LeaseEnd, LeaseHolder, LeaseRecord } from "./lease-record.ts";
 
 export interface LeaseSettings {
+  readonly node: string;
   /** Time to live in milliseconds, whole seconds, from 1000. Default 10,000. */
   readonly ttlMs?: number;
-  readonly node: string;
   /** Default: this process. */
   readonly owner?: Owner;
+  /** Default `LEASES`. */
+  readonly bucket?: string;
 }
 
-export interface SingletonOptions {
-  readonly leases: Leases;
-  /** E.g. `sweep.orchestrator.home`. */
-  readonly name: string;
-  /** Ends it, and releases the lease. */
-  readonly signal: AbortSignal;
-  /** Runs while the lease is held; its signal is aborted when it is lost or all ends. When it returns or throws, it is begun again a second later. */
-  readonly work: (signal: AbortSignal, epoch: number) => Promise<void>;
-  readonly onError?: (error: unknown) => void;
-}
+const KEY = /^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*$/;
+const LOOK_MS = 500;
+const TRIES = 4;
 
-export declare class Leases {
+export class Leases {
   readonly ttlMs: number;
   readonly owner: Owner;
   readonly node: string;
-  static open(nats: Nats, settings: LeaseSettings): Promise<Leases>;
-  /** @returns the lease, or who holds it. @throws LogUnavailable */
-  acquire(key: string, about: string): Promise<Lease | { readonly heldBy: LeaseHolder }>;
+  readonly #bucket: LeaseBucket;
+  readonly #watch: LeaseWatch;
+  readonly #held = new Map<string, HeldLease>();
+  readonly #looking: NodeJS.Timeout;
+  readonly #forgetGauge: () => void;
+
+  private constructor(nats: Nats, settings: LeaseSettings) {
+    this.ttlMs = settings.ttlMs ?? 10_000;
+    if (this.ttlMs < 1_000 || this.ttlMs % 1_000 !== 0) throw new TypeError("a lease lasts whole seconds");
+    this.owner = settings.owner ?? thisOwner();
+    this.node = settings.node;
+    this.#bucket = new LeaseBucket(nats, settings.bucket ?? "LEASES");
+    this.#watch = new LeaseWatch(nats, this.#bucket);
+    this.#looking = setInterval(() => void this.#takeAwayFromDead(), LOOK_MS).unref();
+    this.#forgetGauge = gaugeFrom(metrics.leasesHeld, () => this.#held.size);
+  }
+
   /** @throws LogUnavailable */
-  holder(key: string): Promise<LeaseHolder | undefined>;
+  static async open(nats: Nats, settings: LeaseSettings): Promise<Leases> {
+    const leases = new Leases(nats, settings);
+    try {
+      await leases.#bucket.make();
+      await leases.#watch.ready(5_000);
+      return leases;
+    } catch (error) {
+      await leases.close();
+      throw error;
+    }
+  }
+
+  /**
+   * @param about what it is held for: shown to people, and told to those who see it end
+   * @returns the lease, or who holds it
+   * @throws LogUnavailable
+   */
+  async acquire(key: string, about: string): Promise<Lease | { readonly heldBy: LeaseHolder }> {
+    if (!KEY.test(key)) throw new TypeError(`not a lease's key: ${JSON.stringify(key.slice(0, 64))}`);
+    const mine = this.#held.get(key);
+    if (mine?.held()) return { heldBy: mine.holder() };
+    let expected = this.#watch.revision(key);
+    let cause: unknown = "no answer";
+    for (let attempt = 0; attempt < TRIES; attempt++) {
+      const record = { ...this.#record(about), epoch: 0 };
+      const sentAt = HeldLease.now();
+      const written = await this.#bucket.put(key, JSON.stringify(record), this.ttlMs, expected);
+      if ("revision" in written) {
+        metrics.leaseChanges.inc({ change: "acquired" });
+        return this.#hold(key, record, written.revision, sentAt);
+      }
+      cause = written.cause;
+      const standing = await this.#bucket.read(key);
+      if (standing?.data === undefined) {
+        expected = standing?.revision ?? 0;
+      } else {
+        const holder = decodeHolder(key, standing);
+        // Written by an earlier try of ours that was never answered, or by a process that is no more.
+        if (holder.owner.name !== this.owner.name && !surelyDead(holder.owner)) return { heldBy: holder };
+        expected = standing.revision;
+      }
+      if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, Math.random() * 20 * 2 ** attempt));
+    }
+    throw new LogUnavailable({ what: "NATS", cause });
+  }
+
+  /** Who holds it now, as the server says. @throws LogUnavailable */
+  async holder(key: string): Promise<LeaseHolder | undefined> {
+    const standing = await this.#bucket.read(key);
+    return standing?.data === undefined ? undefined : decodeHolder(key, standing);
+  }
+
   /** All that are held now, as last seen by this process. */
-  list(): ReadonlyArray<LeaseHolder>;
-  /** Called for each lease that has ended, however. @returns stops it */
-  onEnd(listener: (ended: LeaseHolder) => void): () => void;
-  close(): Promise<void>;
+  list(): ReadonlyArray<LeaseHolder> {
+    return this.#watch.holders();
+  }
+
+  /** Called for each lease that has ended. @returns stops it */
+  onEnd(listener: (ended: LeaseHolder, how: LeaseEnd) => void): () => void {
+    return this.#watch.onEnd(listener);
+  }
+
+  /** Releases everything. */
+  async close(): Promise<void> {
+    clearInterval(this.#looking);
+    this.#forgetGauge();
+    await Promise.all([...this.#held.values()].map((lease) => lease.release()));
+    await this.#watch.stop();
+  }
+
+  #record(about: string): Omit<LeaseRecord, "epoch"> {
+    return { owner: this.owner, node: this.node, since: new Date().toISOString(), about, ttlMs: this.ttlMs };
+  }
+
+  #hold(key: string, record: LeaseRecord, revision: number, sentAt: Moment): Lease {
+    const lease = new HeldLease(this.#bucket, key, { ...record, epoch: revision }, revision, sentAt, (change) => {
+      if (this.#held.get(key) === lease) this.#held.delete(key);
+      metrics.leaseChanges.inc({ change });
+    });
+    this.#held.set(key, lease);
+    return lease;
+  }
+
+  /** Every process looks at the holders on its own machine; of several that see one dead, one takes the lease away. */
+  async #takeAwayFromDead(): Promise<void> {
+    for (const holder of this.#watch.holders()) {
+      if (holder.owner.pid === process.pid || !surelyDead(holder.owner)) continue;
+      const written = await this.#bucket.remove(holder.key, holder.revision, "dead");
+      if ("revision" in written) metrics.leaseChanges.inc({ change: "taken-away" });
+    }
+  }
 }
-/** One at a time in the whole installation. Resolves when the signal is aborted and the lease is given up. */
-export declare function runSingleton(options: SingletonOptions): Promise<void>;

@@ -108,6 +108,51 @@ export const METRICS = {
     "How far a build that readers do not see yet has come: 0 to 1.",
     ["projection", "context"],
   ),
+  leasesHeld: gauge("millrace_leases_held", "Leases that this process holds."),
+  leaseChanges: counter(
+    "millrace_lease_changes_total",
+    "Leases: acquired, released, lost, taken-away (from a process of this machine that has ended).",
+    ["change"],
+  ),
+  workerSteps: counter(
+    "millrace_worker_steps_total",
+    "Steps by how they ended: again, retry, park, skip, overtaken, aborted, failed, unavailable.",
+    ["context", "kind", "outcome"],
+  ),
+  workerStepDuration: histogram(
+    "millrace_worker_step_duration_seconds",
+    "One step: the act and the recording of what came of it.",
+    [0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800],
+    ["context", "kind"],
+  ),
+  workerWakes: counter(
+    "millrace_worker_wakes_total",
+    "Aggregates looked at, by what woke the worker: event, timer, peer (another worker had the event), lease (its holder is gone), sweep, hand.",
+    ["context", "source"],
+  ),
+  workerUnderWay: gauge("millrace_worker_under_way", "Units at work at this moment.", ["context"]),
+  workerHeld: gauge("millrace_worker_held_messages", "Messages held and kept alive.", ["context"]),
+  workerStopped: gauge(
+    "millrace_worker_stopped_aggregates",
+    "Aggregates that a worker cannot go on with: an event that this release does not know.",
+    ["context"],
+  ),
+  workerSwept: counter(
+    "millrace_worker_swept_total",
+    "Aggregates with something to do that no wake-up had come for. More than now and then is worth a look.",
+    ["context"],
+  ),
+  timersArmed: counter("millrace_timers_armed_total", "Timers written.", ["context"]),
+  indexEntries: gauge("millrace_index_entries", "Aggregates in a live index.", ["context"]),
+  indexLag: gauge("millrace_index_lag_events", "Messages of the log that a live index has not folded yet.", [
+    "context",
+  ]),
+  asks: counter(
+    "millrace_asks_total",
+    "Questions to a worker, by outcome: answered, refused, no-holder, late, too-large, broken.",
+    ["context", "outcome"],
+  ),
+  askDuration: histogram("millrace_ask_duration_seconds", "From the question to its answer.", SECONDS, ["context"]),
   deadLetters: gauge("millrace_dead_letters", "Dead letters that wait for somebody.", ["consumer"]),
   relayEvents: counter("millrace_relay_events_total", "Events written to the public feed.", ["context"]),
   relayLag: gauge("millrace_relay_lag_events", "Messages of the log that have not been relayed yet.", ["context"]),
@@ -192,6 +237,8 @@ export const SPANS = {
   append: (context: string) => `append evt.${context}`,
   project: (projection: string) => `project ${projection}`,
   relay: (context: string) => `relay feed.${context}`,
+  step: (context: string, kind: string) => `work ${context}.${kind}`,
+  ask: (context: string) => `ask ${context}`,
 } as const;
 
 /** What each span is, for the reference. */
@@ -218,6 +265,12 @@ export const SPAN_TABLE = [
     help: "Fold and transaction of one batch. A trace of its own, linked to the commits' traces: a rebuild never reopens them.",
   },
   { name: SPANS.relay("{context}"), kind: "consumer", help: "One batch to the public feed, linked in the same way." },
+  {
+    name: SPANS.step("{context}", "{kind}"),
+    kind: "consumer",
+    help: "One step of a worker: the act and its recording. Linked to the commit that woke it.",
+  },
+  { name: SPANS.ask("{context}"), kind: "client", help: "One question to a worker and its answer." },
 ] as const;
 
 /** Names of span attributes and of log fields that mean the same. */
