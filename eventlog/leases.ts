@@ -39,6 +39,7 @@ export class Leases {
   readonly #bucket: LeaseBucket;
   readonly #watch: LeaseWatch;
   readonly #held = new Map<string, HeldLease>();
+  readonly #acquiring = new Map<string, Promise<unknown>>();
   readonly #looking: NodeJS.Timeout;
   readonly #forgetGauge: () => void;
 
@@ -73,8 +74,20 @@ export class Leases {
    */
   async acquire(key: string, about: string): Promise<Lease | { readonly heldBy: LeaseHolder }> {
     if (!KEY.test(key)) throw new TypeError(`not a lease's key: ${JSON.stringify(key.slice(0, 64))}`);
+    // One at a time in this process: what stands there under our name is then an earlier try, never a neighbour's.
+    for (let other = this.#acquiring.get(key); other !== undefined; other = this.#acquiring.get(key)) await other;
     const mine = this.#held.get(key);
     if (mine?.held()) return { heldBy: mine.holder() };
+    const asking = this.#acquire(key, about);
+    const asked = asking.then(
+      () => this.#acquiring.delete(key),
+      () => this.#acquiring.delete(key),
+    );
+    this.#acquiring.set(key, asked);
+    return asking;
+  }
+
+  async #acquire(key: string, about: string): Promise<Lease | { readonly heldBy: LeaseHolder }> {
     let expected = this.#watch.revision(key);
     let cause: unknown = "no answer";
     for (let attempt = 0; attempt < TRIES; attempt++) {
