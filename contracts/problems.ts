@@ -51,7 +51,7 @@ export class PreconditionFailed extends HttpApiError.Problem<PreconditionFailed>
 export class TooLarge extends HttpApiError.Problem<TooLarge>()(
   "TooLarge",
   { type: "/problems/too-large", status: 413, title: "The request is too large" },
-  { ...common, limitBytes: Schema.optionalKey(Schema.Number) },
+  { ...common, limitBytes: Schema.optionalKey(Schema.Int) },
 ) {}
 
 export class UnsupportedType extends HttpApiError.Problem<UnsupportedType>()(
@@ -76,13 +76,13 @@ export class PreconditionRequired extends HttpApiError.Problem<PreconditionRequi
 export class RateLimited extends HttpApiError.Problem<RateLimited>()(
   "RateLimited",
   { type: "/problems/rate-limited", status: 429, title: "Too many requests" },
-  { ...common, retryAfterSeconds: Schema.optionalKey(Schema.Number) },
+  { ...common, retryAfterSeconds: Schema.optionalKey(Schema.Int) },
 ) {}
 
 export class Unavailable extends HttpApiError.Problem<Unavailable>()(
   "Unavailable",
   { type: "/problems/unavailable", status: 503, title: "Something this needs is not there at the moment" },
-  { ...common, what: Schema.String, retryAfterSeconds: Schema.optionalKey(Schema.Number) },
+  { ...common, what: Schema.String, retryAfterSeconds: Schema.optionalKey(Schema.Int) },
 ) {}
 
 /** Every problem the API can answer with, in order of status. */

@@ -107,7 +107,7 @@ export const feedStreamConfig = (
   max_bytes: settings.feedMaxBytes ?? 10 * 1024 ** 3,
 });
 
-/** Creates what is missing and leaves what is there, so any process may call it at any time. */
+/** Creates what is missing, and gives the feed the limits that were set; any process may call it at any time. */
 export async function ensureStreams(
   nats: Nats,
   contexts: ReadonlyArray<string>,
@@ -116,12 +116,27 @@ export async function ensureStreams(
   for (const context of contexts) {
     for (const config of [logStreamConfig(context, settings), feedStreamConfig(context, settings)]) {
       try {
-        await nats.jsm.streams.info(config.name);
+        const { config: now } = await nats.jsm.streams.info(config.name);
+        if (config.name === feedStream(context)) await limitFeed(nats, now, settings);
       } catch (error) {
         if (!isNotFound(error)) throw error;
         await addStream(nats, config as StreamConfig);
       }
     }
+  }
+}
+
+/** Changes limits that were set to something else than they are. A disk too small for it leaves the bytes as they are. */
+async function limitFeed(nats: Nats, now: StreamConfig, { feedMaxAgeMs, feedMaxBytes }: StreamSettings): Promise<void> {
+  const age = feedMaxAgeMs === undefined ? now.max_age : nanos(feedMaxAgeMs);
+  const bytes = feedMaxBytes ?? now.max_bytes;
+  if (age === now.max_age && bytes === now.max_bytes) return;
+  const change = (max_bytes: number) => nats.jsm.streams.update(now.name, { ...now, max_age: age, max_bytes });
+  try {
+    await change(bytes);
+  } catch (error) {
+    if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE) throw error;
+    if (age !== now.max_age) await change(now.max_bytes);
   }
 }
 

@@ -12,6 +12,7 @@ import { type KV, Kvm } from "@nats-io/kv";
 import type { Nats } from "./connection.ts";
 import { readBatch } from "./direct.ts";
 import { LogUnavailable } from "./failures.ts";
+import { faultPoint } from "./faultpoint.ts";
 
 export const DEAD_LETTERS = "DEAD_LETTERS";
 
@@ -120,7 +121,9 @@ export class DeadLetters {
       const there = await read<DeadLetter>(bucket, `parked.${id}`);
       if (there !== undefined) return there.value;
       try {
+        faultPoint("deadletters.park.before");
         await bucket.create(`parked.${id}`, JSON.stringify(letter));
+        faultPoint("deadletters.park.after");
         return letter;
       } catch (error) {
         const other = await read<DeadLetter>(bucket, `parked.${id}`);

@@ -23,6 +23,8 @@ export interface CommandContext {
   readonly commandId: string;
   /** Of the command's input: a repeat with another input is refused. */
   readonly digest: string;
+  /** The same input's digests by keys of before, which a repeat may meet after the key was changed. */
+  readonly olderDigests?: ReadonlyArray<string>;
   readonly correlation: string;
   readonly causation: string;
   /** RFC 3339. */
@@ -184,7 +186,8 @@ async function decideAll(
 
   const earlier = before[0]!.commands.get(context.commandId);
   if (earlier !== undefined) {
-    if (earlier.digest !== context.digest) return { refusal: OTHER_INPUT };
+    const same = earlier.digest === context.digest || context.olderDigests?.includes(earlier.digest);
+    if (!same) return { refusal: OTHER_INPUT };
     const repeated = await Promise.all(
       changes.map(async ({ kind, id }, i) => {
         const then = before[i]!.commands.get(context.commandId);

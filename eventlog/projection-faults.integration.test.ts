@@ -154,4 +154,18 @@ test("at random moments, two at once, under load", async (t) => {
   await assertExact(of);
 });
 
+for (const place of ["deadletters.park.before", "deadletters.park.after"]) {
+  test(`at ${place}: the aggregate is set aside once, and its pointer stands`, async (t) => {
+    const of = await world(t);
+    await perform(of.log, "acc_bad", { type: "Open", owner: "ada" });
+    await perform(of.log, "acc_bad", { type: "Move", amount: 13 });
+    await died(start(t, of, { unfoldable: 13, dieAt: place }));
+    start(t, of, { unfoldable: 13 });
+    await caughtUp(of);
+    await eventually("its pointer stands", async () => (await of.deadLetters.list()).length === 1);
+    const rows = await of.postgres.query<{ aggregate: string }>("SELECT aggregate FROM millrace.parked");
+    assert.equal(rows, [{ aggregate: "acc_bad" }]);
+  });
+}
+
 test.run();

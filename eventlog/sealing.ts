@@ -27,7 +27,7 @@ import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import { metrics } from "./telemetry.ts";
 
-export { type MasterKeys, type Place, parseMasterKeys } from "./datakeys.ts";
+export { type MasterKey, type MasterKeys, type Place, parseMasterKeys } from "./datakeys.ts";
 
 /** What stands in an event. Opaque to the rules; all of it base64url or ids. */
 export interface SealedValue {

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
+import type { StreamSettings } from "./connection.ts";
 
 export interface Setting<A> {
   /** `MILLRACE_…` */
@@ -26,7 +27,9 @@ export interface Setting<A> {
 export type Settings = Readonly<Record<string, Setting<any>>>;
 
 export type ConfigOf<S extends Settings> = {
-  readonly [K in keyof S]: S[K]["schema"]["Type"] | (S[K] extends { readonly optional: true } ? undefined : never);
+  readonly [K in keyof S as S[K] extends { readonly optional: true } ? never : K]: S[K]["schema"]["Type"];
+} & {
+  readonly [K in keyof S as S[K] extends { readonly optional: true } ? K : never]?: S[K]["schema"]["Type"] | undefined;
 };
 
 /** Keeps the literal types of a table, so that `ConfigOf` knows what is optional. */
@@ -177,6 +180,27 @@ export const NATS_SETTINGS = defineSettings({
     example: "1",
     fallback: 1,
   },
+  feedDays: {
+    variable: "MILLRACE_FEED_DAYS",
+    schema: IntegerBetween(1, 3_650),
+    describe: "Days that the public feed of each context goes back; 30 unless set. The log itself is kept for ever.",
+    example: "30",
+    optional: true,
+  },
+  feedGib: {
+    variable: "MILLRACE_FEED_GIB",
+    schema: IntegerBetween(1, 100_000),
+    describe: "GiB that the public feed of each context takes at the most; 10 unless set, less on a small disk.",
+    example: "10",
+    optional: true,
+  },
+});
+
+/** What the settings say of the streams. */
+export const streamSettings = (config: ConfigOf<typeof NATS_SETTINGS>): StreamSettings => ({
+  replicas: config.replicas,
+  ...(config.feedDays === undefined ? {} : { feedMaxAgeMs: config.feedDays * 86_400_000 }),
+  ...(config.feedGib === undefined ? {} : { feedMaxBytes: config.feedGib * 1024 ** 3 }),
 });
 
 /** How to reach PostgreSQL. */

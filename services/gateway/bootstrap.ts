@@ -16,7 +16,7 @@ interface Owner {
   /** Name of the first organisation. */
   readonly organisation: string;
   /** The owner's token in clear; left out, nobody is made owner. */
-  readonly ownerToken: string | undefined;
+  readonly ownerToken?: string | undefined;
 }
 
 const derived = (prefix: string, of: string): string =>

@@ -30,6 +30,7 @@ import { Conflict, InvalidInput, PreconditionRequired, type Problem } from "@mil
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import { type Change, type CommandContext, execute, executeAll } from "@millrace/eventlog/execute.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import * as Effect from "effect/Effect";
 import type { HttpServerRequest } from "effect/http/HttpServerRequest";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
@@ -158,6 +159,7 @@ export function commands<S, C>(gateway: Gateway, kind: Kind<S, C>) {
 interface Identity {
   readonly commandId: string;
   readonly digest: string;
+  readonly olderDigests?: ReadonlyArray<string>;
   /** The client gave an Idempotency-Key. */
   readonly keyed: boolean;
   readonly time: number;
@@ -181,10 +183,13 @@ function identify(
   const scope = [asked.organisation?.id ?? "", asked.token!.id, request.request.method, target, key].join("\n");
   const entropy = createHash("sha256").update(scope).digest();
   const { "if-match": ifMatch } = request.headers as Record<string, string | undefined>;
-  const input = { payload: (options.input ?? same)(request.payload ?? null), ifMatch: ifMatch ?? null };
+  const input = canonical({ payload: (options.input ?? same)(request.payload ?? null), ifMatch: ifMatch ?? null });
+  const digestBy = (key: Uint8Array) => createHmac("sha256", key).update(input).digest("base64url").slice(0, 27);
+  const [digestKey, ...olderKeys] = gateway.digestKeys;
   return {
     commandId: `key_${entropy.toString("base64url")}`,
-    digest: createHmac("sha256", gateway.digestKey).update(canonical(input)).digest("base64url").slice(0, 27),
+    digest: digestBy(digestKey),
+    olderDigests: olderKeys.map(digestBy),
     keyed: true,
     // Nothing of the first try is known here, so the id of what it made does not tell its time.
     time: entropy.readUIntBE(24, 6),
@@ -241,7 +246,7 @@ export function generationSeen(request: Request, must: boolean): number | undefi
 }
 
 export const contextOf = (
-  identity: Pick<Identity, "commandId" | "digest">,
+  identity: Pick<Identity, "commandId" | "digest" | "olderDigests">,
   organisation: string,
   asked: Asked,
 ): CommandContext => ({
@@ -249,6 +254,7 @@ export const contextOf = (
   actor: { kind: "token", id: asked.token!.id, name: asked.token!.name },
   commandId: identity.commandId,
   digest: identity.digest,
+  ...(identity.olderDigests === undefined ? {} : { olderDigests: identity.olderDigests }),
   correlation: asked.requestId,
   causation: asked.requestId,
   now: new Date().toISOString(),
@@ -270,6 +276,7 @@ async function carryOut<S, C>(
   answering: Answering<S>,
 ): Promise<HttpServerResponse.HttpServerResponse> {
   const outcome = await execute(gateway.log, change, contextOf(identity, organisation, asked));
+  faultPoint("gateway.answer.before");
   if ("refusal" in outcome) return fail(problemOfRefusal(outcome.refusal, answering.createOnly));
   const { loaded, seq, repeated } = outcome.ok;
   // Authorisation goes by what is in memory: the next request shall find what this one did.
@@ -314,6 +321,7 @@ export async function carryOutAll(
   const identity = identify(gateway, request, asked, request.request.url, {});
   const context = contextOf(identity, asked.organisation!.id, asked);
   const outcome = await once(identity, () => executeAll(gateway.log, changes, context));
+  faultPoint("gateway.answer.before");
   if ("refusal" in outcome) return fail(problemOfRefusal(outcome.refusal));
   const seq = Math.max(...outcome.ok.map((one) => one.seq));
   const headers: Record<string, string> = { "millrace-position": positionOf(changes[0]!.kind.context, seq) };

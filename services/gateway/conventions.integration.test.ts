@@ -1,5 +1,5 @@
 /** The API's conventions, one test a row, on identity's endpoints; every later context is built of the same parts. */
-import { randomUUID } from "node:crypto";
+import { randomBytes, randomUUID } from "node:crypto";
 import { decodePosition } from "@millrace/contracts/position.ts";
 import * as assert from "uvu/assert";
 import {
@@ -162,6 +162,18 @@ test("Idempotency-Key: 422 with another input; another token has keys of its own
   assertProblem(other, 422, "refused");
   assert.is(other.body.rule, "idempotency-key-reused");
   assert.is((await make(fresh(), secret)).status, 201);
+});
+
+test("Idempotency-Key: a repeat is known after the master key was changed, and so is another input", async () => {
+  const headers = { "idempotency-key": randomUUID() };
+  const body = { name: fresh() };
+  const first = await call("POST", "/v1/organisations", { body, headers });
+  const masterKey = `${randomBytes(32).toString("base64")}\n${gateway.config.masterKey}`;
+  const { url: at } = await testGateway({ ...gateway.config, masterKey });
+  const again = await call("POST", "/v1/organisations", { body, headers, at });
+  assert.equal([again.status, again.text], [201, first.text]);
+  const other = await call("POST", "/v1/organisations", { body: { name: fresh() }, headers, at });
+  assert.is(other.body.rule, "idempotency-key-reused");
 });
 
 test("Idempotency-Key: at the same moment one does it, and the others meet it running or done", async () => {

@@ -2,6 +2,7 @@
  * Erased secrets lose their keys, whatever dies in between: the event is written first, and every gateway destroys the key of every
  * erased secret it reads of in the log. Doing it again changes nothing.
  */
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { Place, Sealing } from "@millrace/eventlog/sealing.ts";
 
@@ -36,6 +37,7 @@ export class Erasures {
     this.#running = true;
     try {
       for (let place = this.#due[0]; place !== undefined && !this.#stopped; place = this.#due[0]) {
+        faultPoint("gateway.erasure.before");
         await this.#sealing.erase(place);
         this.#due.shift();
       }

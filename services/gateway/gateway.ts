@@ -22,8 +22,8 @@ export interface Gateway {
   readonly identity: IdentityDirectory;
   readonly uses: TokenUses;
   readonly logger: Logger;
-  /** Keys the digests of what clients send, so that a digest in the log tells nothing of its input. */
-  readonly digestKey: Uint8Array;
+  /** Key the digests of what clients send, so that a digest in the log tells nothing of its input: today's, then those of before. */
+  readonly digestKeys: readonly [Uint8Array, ...Uint8Array[]];
 }
 
 /**

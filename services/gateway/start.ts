@@ -12,8 +12,9 @@ import type { Check } from "@millrace/eventlog/health.ts";
 import { Health } from "@millrace/eventlog/health.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
-import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
+import { type MasterKey, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
+import { streamSettings } from "@millrace/eventlog/settings.ts";
 import * as ByteSize from "effect/ByteSize";
 import * as Cause from "effect/Cause";
 import * as Effect from "effect/Effect";
@@ -106,8 +107,8 @@ async function close(server: Server): Promise<void> {
   clearTimeout(cut);
 }
 
-const digestKeyOf = (masterKey: string): Uint8Array =>
-  createHash("sha256").update("millrace digests of commands\n").update(masterKey).digest();
+const digestKeyOf = ({ bytes }: MasterKey): Uint8Array =>
+  createHash("sha256").update("millrace digests of commands\n").update(bytes).digest();
 
 export interface RunningGateway extends Running {
   readonly url: string;
@@ -122,7 +123,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
       ...(config.natsUser === undefined ? {} : { user: config.natsUser }),
       ...(config.natsPassword === undefined ? {} : { password: config.natsPassword }),
       name: "gateway",
-      replicas: config.replicas,
+      ...streamSettings(config),
     },
     Object.keys(CONTEXTS),
   );
@@ -134,9 +135,10 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   });
   const identity = new IdentityDirectory();
   const uses = new TokenUses(log, logger);
+  const [masterKey, ...olderKeys] = parseMasterKeys(config.masterKey);
   const sealing = await Sealing.open({
     nats: log.nats,
-    masterKeys: parseMasterKeys(config.masterKey),
+    masterKeys: [masterKey, ...olderKeys],
     replicas: config.replicas,
   });
   const erasures = new Erasures(sealing, logger);
@@ -148,7 +150,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     identity,
     uses,
     logger,
-    digestKey: digestKeyOf(config.masterKey),
+    digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],
   };
   await identity.start(log, (place) => erasures.add(place));
   await bootstrap(log, identity, logger, config);

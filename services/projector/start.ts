@@ -14,6 +14,7 @@ import { historyProjection } from "@millrace/eventlog/projection-history.ts";
 import { viewProjection } from "@millrace/eventlog/projection-state.ts";
 import { type Relay, startRelay } from "@millrace/eventlog/relay.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
+import { streamSettings } from "@millrace/eventlog/settings.ts";
 import { checkUpcasts } from "@millrace/eventlog/upcast.ts";
 import { PROJECTOR_SETTINGS, type ProjectorConfig } from "./config.ts";
 import { answerForRelay, parkForRelay } from "./unmappable.ts";
@@ -38,7 +39,7 @@ export async function startProjector(config: ProjectorConfig, log: Logger): Prom
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password }),
   });
-  await ensureStreams(nats, Object.keys(CONTEXTS), { replicas });
+  await ensureStreams(nats, Object.keys(CONTEXTS), streamSettings(config));
   // A connection per build under way and a few for what is asked beside.
   const postgres = new Postgres({ url: postgresUrl, name: "projector", most: Math.min(20, PROJECTIONS.length + 4) });
   const deadLetters = new DeadLetters(nats, replicas);
