@@ -14,6 +14,8 @@ export const PREFIXES = {
   "identity.secret": "sec",
   "work.item": "itm",
   "work.type": "wty",
+  "applications.application": "app",
+  "applications.deployment": "dep",
 } as const;
 
 /**

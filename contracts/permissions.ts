@@ -20,6 +20,11 @@ export const PERMISSIONS = {
   "work:waive": "Waive a gate, with a reason that stays",
   "work:delete": "Delete work items",
   "work:types": "Change the types of work: states, transitions, checklists, gates",
+  "applications:read": "See applications, their deployments and nodes",
+  "applications:edit": "Create applications and change them",
+  "applications:deploy": "Deploy applications, roll back, cancel deployments",
+  "applications:operate": "Start, stop, restart and scale applications",
+  "applications:delete": "Delete applications",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;
