@@ -7,22 +7,10 @@ import { decodeCommitBody, type StoredCommit } from "./commit.ts";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { type DirectMessage, readBatch } from "./direct.ts";
 import { loads } from "./meters.ts";
+import { RememberedCommands } from "./remembered.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { aggregateSubject, logStream } from "./subjects.ts";
 import { upcast } from "./upcast.ts";
-
-/** How long a command's id is remembered with its aggregate, and how many at the most. */
-export const REMEMBER_MS = 24 * 3_600_000;
-const REMEMBER_MOST = 1_000;
-
-/** What is remembered of a command that was carried out. */
-export interface Remembered {
-  readonly digest: string;
-  readonly seq: number;
-  readonly version: number;
-  /** Milliseconds since 1970. */
-  readonly time: number;
-}
 
 /** An aggregate as folded up to some commit, for readers. */
 export interface Folded<S> {
@@ -38,7 +26,7 @@ export interface Folded<S> {
 
 /** The same for writers, who must know which commands were carried out. */
 export interface Loaded<S> extends Folded<S> {
-  readonly commands: ReadonlyMap<string, Remembered>;
+  readonly commands: RememberedCommands;
 }
 
 /** Of which nothing has happened. */
@@ -50,7 +38,10 @@ export const unborn = <S>(kind: Kind<S>, id: string): Folded<S> => ({
   version: 0,
 });
 
-export const nothing = <S>(kind: Kind<S>, id: string): Loaded<S> => ({ ...unborn(kind, id), commands: new Map() });
+export const nothing = <S>(kind: Kind<S>, id: string): Loaded<S> => ({
+  ...unborn(kind, id),
+  commands: new RememberedCommands(),
+});
 
 /** When a load should stop. */
 export interface Until {
@@ -88,18 +79,9 @@ export function foldCommit<S>(
   upToVersion = Infinity,
 ): Loaded<S> {
   const { id, state, organisation, seq, version } = fold(kind, loaded, commit, upToVersion);
-  return { id, state, organisation, seq, version, commands: remember(loaded.commands, commit, version) };
-}
-
-/** Shared by all states of one aggregate and added to in place: that an older state knows of a later command does no harm. */
-function remember(known: ReadonlyMap<string, Remembered>, commit: StoredCommit, version: number) {
-  const commands = known as Map<string, Remembered>;
-  commands.set(commit.command, { digest: commit.digest, seq: commit.seq, version, time: commit.time });
-  for (const [id, { time }] of commands) {
-    if (commands.size <= REMEMBER_MOST && time > commit.time - REMEMBER_MS) break;
-    commands.delete(id);
-  }
-  return known;
+  const { commands } = loaded;
+  commands.add(commit.command, { digest: commit.digest, seq: commit.seq, version, time: commit.time });
+  return { id, state, organisation, seq, version, commands };
 }
 
 const PAGE = 1_000;

@@ -4,6 +4,7 @@ import type { Kind } from "@millrace/domain/kind.ts";
 import { type KV, Kvm } from "@nats-io/kv";
 import type { Loaded } from "./aggregate.ts";
 import type { Nats } from "./connection.ts";
+import { type Remembered, RememberedCommands } from "./remembered.ts";
 
 /** Events that must have been folded one by one before a snapshot is worth its write. */
 const WORTH_EVENTS = 200;
@@ -31,8 +32,11 @@ export class Snapshots {
     try {
       const entry = await this.#bucket.get(name(kind, id));
       if (entry === null || entry.operation !== "PUT") return undefined;
-      const { loaded, commands } = entry.json<{ loaded: Omit<Loaded<S>, "commands">; commands: [string, never][] }>();
-      return { ...loaded, commands: new Map(commands) };
+      const { loaded, commands } = entry.json<{
+        loaded: Omit<Loaded<S>, "commands">;
+        commands: [string, Remembered][];
+      }>();
+      return { ...loaded, commands: new RememberedCommands(commands) };
     } catch {
       return undefined; // A cache: whatever is wrong with it, the log has everything.
     }

@@ -31,6 +31,7 @@ import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import { type Change, type CommandContext, execute, executeAll } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { PASSING } from "@millrace/eventlog/remembered.ts";
 import * as Effect from "effect/Effect";
 import type { HttpServerRequest } from "effect/http/HttpServerRequest";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
@@ -177,7 +178,13 @@ function identify(
   const given = (request.headers as Record<string, string> | undefined)?.["idempotency-key"];
   if (given === undefined) {
     const entropy = randomBytes(24);
-    return { commandId: `cmd_${entropy.toString("base64url")}`, digest: "", keyed: false, time: Date.now(), entropy };
+    return {
+      commandId: `${PASSING}${entropy.toString("base64url")}`,
+      digest: "",
+      keyed: false,
+      time: Date.now(),
+      entropy,
+    };
   }
   const key = given.startsWith('"') ? given.slice(1, -1) : given;
   const scope = [asked.organisation?.id ?? "", asked.token!.id, request.request.method, target, key].join("\n");
