@@ -26,6 +26,8 @@ export type DockerFailureCode =
   | "BUILD_CONTEXT"
   | "IMAGE_MISSING"
   | "CONTAINER_MISSING"
+  /** The image has no such command or user, or the command may not be run. */
+  | "CONTAINER_UNSTARTABLE"
   /** It exited while it was waited for. */
   | "CONTAINER_EXITED"
   /** Something bears our name without our label: it is left alone. */
@@ -60,5 +62,70 @@ export function cancelledOr(signal: AbortSignal, failure: DockerFailed | undefin
     reason: "It was cancelled.",
     fix: "Nothing is left over; deploy again when you want to.",
     cause: signal.reason,
+  });
+}
+
+interface Raised {
+  readonly code?: string;
+  readonly statusCode?: number;
+  readonly message?: string;
+  readonly name?: string;
+}
+
+/** The HTTP status of an answer that dockerode threw, or undefined when there was no answer. */
+export function statusOf(error: unknown): number | undefined {
+  return (error as Raised).statusCode;
+}
+
+/** What the engine said, without what dockerode puts around it. */
+export function saidBy(error: unknown): string {
+  const text = (error as Raised).message ?? String(error);
+  return /^\(HTTP code \d+\) .*? - ([\s\S]*)$/.exec(text)?.[1]?.trim() ?? text;
+}
+
+const unstartable =
+  /executable file not found|exec format error|unable to find user|no such file or directory|permission denied|is a directory/i;
+
+/**
+ * A failure for what dockerode threw and the caller did not expect.
+ * @param doing such as "create container mill-…"
+ */
+export function refusedBy(error: unknown, doing: string): DockerFailed {
+  if (error instanceof DockerFailed) return error;
+  const status = statusOf(error);
+  const said = saidBy(error).slice(0, 1_000);
+  if (/no space left on device|disk quota exceeded/i.test(said)) {
+    return new DockerFailed({
+      class: "permanent",
+      code: "DISK_FULL",
+      reason: `Docker could not ${doing}: its disk is full.`,
+      fix: "Free space on the engine's disk (docker system df shows what takes it), then try again.",
+      cause: error,
+    });
+  }
+  if (status === undefined) {
+    return new DockerFailed({
+      class: "transient",
+      code: "DOCKER_UNREACHABLE",
+      reason: `Docker did not answer when asked to ${doing}: ${said}.`,
+      fix: "Start the engine again (systemctl start docker); the work goes on by itself.",
+      cause: error,
+    });
+  }
+  if (/^start container/.test(doing) && unstartable.test(said)) {
+    return new DockerFailed({
+      class: "permanent",
+      code: "CONTAINER_UNSTARTABLE",
+      reason: `The container cannot be started: ${said}`,
+      fix: "Check the image's command (CMD, ENTRYPOINT) and user.",
+      cause: error,
+    });
+  }
+  return new DockerFailed({
+    class: status >= 500 ? "transient" : "permanent",
+    code: "DOCKER_REFUSED",
+    reason: `Docker could not ${doing}: ${said}`,
+    fix: "The message is the engine's own; its log (journalctl -u docker) may say more.",
+    cause: error,
   });
 }
