@@ -6,11 +6,14 @@
  *       apps/<app>/src/<commit>/               a source, whole once .complete is in it
  *       apps/<app>/releases/<hash>/            manifest.json and files/
  *       apps/<app>/current                  -> releases/<hash>      the release that the latest deployment chose
- *       apps/<app>/routes/<generation>/        0 … 11, deployment, site -> ../../releases/<hash>/files
- *       apps/<app>/route                    -> routes/<generation>  what is served
+ *       apps/<app>/routes/<generation>-<hash>/ 0 … 11 or site -> ../../releases/<release>/files, deployment, …
+ *       apps/<app>/route                    -> routes/<generation>-<hash>   what is served
  *       apps/<app>/generation                  the highest that ever switched; lower ones are refused
  */
-import { join, resolve } from "node:path";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { type Failed, fail } from "./failure.ts";
 
 export interface NodeDisk {
   readonly root: string;
@@ -71,7 +74,7 @@ export const sourceFolder = (app: AppDisk, commit: string): string =>
 export const releaseFolder = (app: AppDisk, hash: string): string =>
   join(app.releases, checked(hash, /^[0-9a-f]{64}$/, "hash of a release"));
 
-/** The folder of a route. @throws RangeError for what is no generation. */
+/** What the name of each folder of a generation's route begins with, in `routes`. @throws RangeError for what is no generation. */
 export function routeFolder(app: AppDisk, generation: number): string {
   if (!Number.isSafeInteger(generation) || generation < 1) throw new RangeError(`${generation} is no generation`);
   return join(app.routes, `${generation}`);
@@ -83,4 +86,56 @@ export const deploymentId = (id: string): string => checked(id, /^dep_[0-9a-hjkm
 function checked(value: string, pattern: RegExp, what: string): string {
   if (!pattern.test(value)) throw new RangeError(`"${value.slice(0, 100)}" is no ${what}`);
   return value;
+}
+
+/** The name of the mirror of a URL, or of the path of a repository on this machine. */
+export const mirrorName = (url: string): string => `${createHash("sha256").update(url).digest("hex").slice(0, 40)}.git`;
+
+/** Made with its parents when absent, for this user alone. */
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+}
+
+/** Writes a file so that it is there whole, on the disk, or not at all. */
+export async function writeWhole(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  const fresh = join(dirname(path), `.new-${randomBytes(8).toString("hex")}`);
+  try {
+    const file = await open(fresh, "wx", mode);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(fresh, path);
+  } catch (error) {
+    await rm(fresh, { force: true }).catch(() => {});
+    throw error;
+  }
+}
+
+/** Makes the entries of a folder last over a power cut. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** What an error of the file system means; also of a program that says so in its output. */
+export function diskFailure(error: unknown, doing: string): Failed {
+  const { code = "", message = String(error) } = error as NodeJS.ErrnoException;
+  const is = (name: string, words: string) => code === name || message.includes(words);
+  if (is("ENOSPC", "No space left on device") || is("EDQUOT", "Disk quota exceeded")) {
+    const fix = "Free space on the disk of the data folder; what was there before is untouched.";
+    return fail("permanent", "DISK_FULL", `The disk is full: ${doing} failed.`, fix);
+  }
+  if (is("EACCES", "Permission denied") || is("EPERM", "Operation not permitted") || is("EROFS", "Read-only file")) {
+    const fix = "Give the user that Millrace runs as the right to write in the data folder.";
+    return fail("permanent", "DISK_DENIED", `The disk does not permit it: ${doing} failed (${code || message}).`, fix);
+  }
+  const said = code || message.slice(-300);
+  return fail("transient", "DISK_FAILED", `${doing} failed: ${said}.`, "Look at the disk of the data folder.");
 }
