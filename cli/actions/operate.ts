@@ -60,6 +60,23 @@ export async function dropDeadLetter(call: Call<Text<"why">, Arg<"id">>): Promis
   call.io.err(`Dropped ${args.id}\n`);
 }
 
+export async function rotateKeys(call: AnyCall): Promise<number> {
+  const { rewrapped, current, failed, failures } = await gatewayOf(call).call("rotateMasterKey", {});
+  call.io.err(`${rewrapped} wrapped anew, ${current} were so already, ${failures} failed\n`);
+  await printList(
+    call.io,
+    styleOf(call),
+    failed,
+    [
+      { title: "organisation", value: (row) => row.organisation },
+      { title: "subject", value: (row) => row.subject },
+      { title: "why", value: (row) => row.reason },
+    ],
+    (row) => row.subject,
+  );
+  return failures === 0 ? EXIT.ok : EXIT.failure;
+}
+
 export async function projections(call: AnyCall): Promise<void> {
   const { items } = await gatewayOf(call).call("listProjections", {});
   await printList(

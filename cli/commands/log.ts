@@ -145,6 +145,14 @@ export const logCommands = [
     run: async (call) => (await operate()).projections(call),
   }),
   command({
+    path: "keys rotate",
+    summary: "Wrap every data key by the current master key; when nothing failed, older master keys may go",
+    arguments: {},
+    examples: [{ line: "mill keys rotate", says: "After the new key was made the first line of the file" }],
+    impact: "write",
+    run: async (call) => (await operate()).rotateKeys(call),
+  }),
+  command({
     path: "projections rebuild",
     summary: "Build a projection anew beside the one that is shown; readers are switched when it has caught up",
     arguments: { name: { summary: "Name of the projection" } },

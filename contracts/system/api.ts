@@ -49,6 +49,15 @@ export const Hit = Schema.Struct({
 }).annotate({ identifier: "Hit" });
 export const Hits = Schema.Struct({ items: Schema.Array(Hit) }).annotate({ identifier: "Hits" });
 
+export const KeyRotation = Schema.Struct({
+  rewrapped: Schema.Int.annotate({ description: "Subjects whose data keys are under the current master key now" }),
+  current: Schema.Int.annotate({ description: "Subjects whose data keys were so already" }),
+  failed: Schema.Array(
+    Schema.Struct({ organisation: Schema.String, subject: Schema.String, reason: Schema.String }),
+  ).annotate({ description: "What could not be unwrapped, a hundred at the most: keep the older master keys" }),
+  failures: Schema.Int,
+}).annotate({ identifier: "KeyRotation" });
+
 export const DeadLetter = Schema.Struct({
   id: Schema.String,
   at: Time,
@@ -162,6 +171,15 @@ export const systemApi = ofOrganisation
         "system:operate",
         "Build it anew beside the one that is shown (the installation's owner)",
         "Readers go on with the shown one, and are switched when the new one has caught up.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation }).annotateMerge(
+      says(
+        "identity:install",
+        "Wrap every data key by the current master key (the installation's owner)",
+        "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
       ),
     ),
   )

@@ -107,6 +107,21 @@ export const systemRoutes = (gateway: Gateway) =>
         handle(gateway, async () => json({ items: await projections(gateway) })),
       )
       .handle(
+        "rotateMasterKey",
+        handle(gateway, async () => {
+          const { rewrapped, current, failed } = await gateway.sealing.rotateMasterKey();
+          const first = failed.slice(0, 100).map((failure) => ({
+            organisation: failure.organisation,
+            subject: failure.subject,
+            reason:
+              failure._tag === "MasterKeyUnknown"
+                ? "It is wrapped by a master key that this gateway does not have: add that one below the others."
+                : "Its record was changed or damaged: restore the bucket KEYS from a backup.",
+          }));
+          return json({ rewrapped, current, failed: first, failures: failed.length });
+        }),
+      )
+      .handle(
         "rebuildProjection",
         handle(gateway, async ({ params }) => {
           const builds = await ask(() => requestRebuild(gateway.postgres, params.name));
