@@ -37,10 +37,12 @@ export interface AppDisk {
 /**
  * @param data the data folder of the installation
  * @param node the node's name
- * @throws RangeError for a name that is none.
+ * @throws RangeError for a name that is none, or a folder whose path holds braces.
  */
 export function nodeDisk(data: string, node: string): NodeDisk {
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(node)) throw new RangeError(`"${node}" is no name of a node`);
+  // Caddy reads braces in a path as a placeholder.
+  if (/[{}]/.test(resolve(data))) throw new RangeError("the path of the data folder must not hold { or }");
   const root = join(resolve(data), "orchestrator", node);
   return {
     root,
