@@ -1,9 +1,9 @@
 /** Every event of work, as a person reads it. */
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
+import { excerpt, listed } from "../sentences.ts";
 import { sentenceOf } from "../testing.ts";
 import { work } from "./context.ts";
-import { excerpt, listed } from "./item-events.ts";
 
 const test = suite("sentences of work");
 

@@ -3,7 +3,7 @@ import type { Workflow } from "@millrace/contracts/work/entities.ts";
 import * as shape from "@millrace/contracts/work/events.ts";
 import type { Claim, Decider, Decision, Refusal } from "../decider.ts";
 import type { EventDeclaration, Kind } from "../kind.ts";
-import { first } from "./item-events.ts";
+import { first } from "../sentences.ts";
 import { checkWorkflow } from "./type-check.ts";
 
 export interface TypeState {
