@@ -81,7 +81,7 @@ async function historyPage(gateway: Gateway, request: Request, filters: Filters)
       : [filters.context].filter((name) => Object.hasOwn(CONTEXTS, name));
   const marks = cursor === undefined ? {} : decodeCursor<Marks>(cursor, isMarks);
   const views = Object.fromEntries(contexts.map((context) => [context, ["history"]]));
-  await waitForPosition(gateway.postgres, positionAsked(request), views);
+  await waitForPosition(gateway, positionAsked(request), views);
   const parts = await ask(() =>
     Promise.all(contexts.map((context) => rowsOf(gateway, context, filters, marks[context], limit + 1))),
   );
@@ -152,11 +152,7 @@ export const search = <R extends Request>(gateway: Gateway, readable: ReadonlyMa
       .filter(([, permission]) => allows(asked.token!.grants, permission, [organisation]))
       .map(([name]) => name.split(".") as [string, string])
       .filter((name) => (context === undefined || name[0] === context) && (kind === undefined || name[1] === kind));
-    await waitForPosition(
-      gateway.postgres,
-      positionAsked(request),
-      Object.fromEntries(kinds.map(([name]) => [name, []])),
-    );
+    await waitForPosition(gateway, positionAsked(request), Object.fromEntries(kinds.map(([name]) => [name, []])));
     const rows = await ask(() =>
       gateway.postgres.query<Found>(
         `SELECT s.context, s.kind, s.id, s.title, s.updated_at,

@@ -5,7 +5,7 @@
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { encodePosition, type Position, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import type { Column, View } from "@millrace/domain/view.ts";
-import { type Postgres, PostgresUnavailable, StatementRefused } from "@millrace/eventlog/postgres.ts";
+import { PostgresUnavailable, StatementRefused } from "@millrace/eventlog/postgres.ts";
 import { waitForProjected } from "@millrace/eventlog/projection-checkpoint.ts";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
 import { type Handle, handle, invalidInput, json, type Request } from "./command.ts";
@@ -31,9 +31,9 @@ export async function ask<A>(work: () => Promise<A>): Promise<A> {
 
 const BUILDING = unavailable("projections", "What this reads is being built for the first time.", 2);
 
-/** Waits until what the client has seen can be read here. @throws Failed (unavailable) */
+/** Waits until what the client has seen can be read here. @throws Failed (unavailable; invalid-input for a place that the log does not have) */
 export async function waitForPosition(
-  postgres: Postgres,
+  { postgres, log }: Gateway,
   position: Position | undefined,
   views: Readonly<Record<string, ReadonlyArray<string>>>,
 ): Promise<void> {
@@ -43,10 +43,17 @@ export async function waitForPosition(
     if (place === undefined || place.seq === 0) continue;
     const waited = await ask(() => waitForProjected(postgres, context, names, place.seq, LIMITS.waitMs));
     if (waited === "not-shown") fail(BUILDING);
+    if (waited === "behind" && place.seq > (await log.head(context))) fail(FOREIGN_POSITION);
     if (waited === "behind")
       fail(unavailable("projections", "What you have seen is not here yet: the projector is behind."));
   }
 }
+
+const FOREIGN_POSITION = invalidInput(
+  "/headers/millrace-position",
+  "is ahead of the log: it is another installation's, or this one was restored from a backup",
+  "Ask without it, and go on with the position of the answer.",
+);
 
 interface Sorting {
   /** As it was asked for, e.g. `-createdAt`. */
@@ -193,7 +200,7 @@ export const answerPage = ({ position, ...page }: Page): HttpServerResponse =>
 
 /** @throws Failed (invalid-input, unavailable) */
 export async function readPage(
-  { postgres }: Gateway,
+  gateway: Gateway,
   view: View,
   request: Request,
   organisation: string | undefined,
@@ -223,9 +230,9 @@ export async function readPage(
       ORDER BY ${sorting.by} ${direction}, r.id ${direction} LIMIT ${limit + 1}
     ) AS r ON true ORDER BY r.by ${direction}, r.id ${direction}`;
 
-  await waitForPosition(postgres, positionAsked(request), { [context]: [view.name] });
+  await waitForPosition(gateway, positionAsked(request), { [context]: [view.name] });
   const rows = await ask(() =>
-    postgres
+    gateway.postgres
       .query<{ position: number; id: string | null; state: unknown; mark: string }>(statement, values.list)
       .catch((error: unknown) => {
         // All else was read by its schema: only a cursor that was made up brings in what is no value of its column.

@@ -1,5 +1,5 @@
 /** What can be read, and how: lists, the past, differences, history, the search; one test a row. */
-import { decodePosition } from "@millrace/contracts/position.ts";
+import { decodePosition, encodePosition } from "@millrace/contracts/position.ts";
 import * as assert from "uvu/assert";
 import {
   type Answer,
@@ -55,6 +55,10 @@ test("a query with the position of a command shows what it did", async () => {
   }
   const path = `/v1/organisations/${org}/tokens`;
   assertProblem(await call("GET", path, { headers: { "millrace-position": "nonsense" } }), 400, "invalid-input");
+  const foreign = encodePosition({ identity: { seq: 1_000_000_000, index: 0 } });
+  const ahead = await call("GET", path, { headers: { "millrace-position": foreign } });
+  assertProblem(ahead, 400, "invalid-input");
+  assert.match(ahead.text, /ahead of the log/);
 });
 
 test("lists: pages by cursor without hole or double, in both directions, by any sortable field", async () => {
