@@ -25,6 +25,10 @@ export class LeaseWatch {
     this.#running = this.#run();
   }
 
+  holder(key: string): LeaseHolder | undefined {
+    return this.#holders.get(key);
+  }
+
   holders(): LeaseHolder[] {
     return [...this.#holders.values()];
   }

@@ -119,6 +119,11 @@ export class Leases {
     return standing?.data === undefined ? undefined : decodeHolder(key, standing);
   }
 
+  /** Who holds it, as last seen by this process. */
+  seen(key: string): LeaseHolder | undefined {
+    return this.#watch.holder(key);
+  }
+
   /** All that are held now, as last seen by this process. */
   list(): ReadonlyArray<LeaseHolder> {
     return this.#watch.holders();

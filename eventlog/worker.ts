@@ -13,6 +13,12 @@ import type { Change } from "./execute.ts";
 import type { Check } from "./health.ts";
 import type { Leases } from "./leases.ts";
 import type { Logger } from "./logging.ts";
+import { logStream } from "./subjects.ts";
+import { dueSubjects, ensureTimers, timerStream } from "./timers.ts";
+import { WorkerCore } from "./worker-core.ts";
+import { runInlet } from "./worker-inlet.ts";
+import { Sweeper } from "./worker-sweep.ts";
+import { runUnit } from "./worker-unit.ts";
 
 /** What is to be done now, or when to look again; undefined: nothing until the next event. */
 export type Next<P> = undefined | { readonly do: P } | { readonly waitUntil: number };
@@ -103,7 +109,7 @@ export interface WorkerStatus {
   readonly service: string;
   readonly node: string;
   readonly context: string;
-  readonly state: "starting" | "working" | "away" | "stopping" | "stopped";
+  readonly state: "working" | "away" | "stopping" | "stopped";
   readonly underWay: ReadonlyArray<UnderWay>;
   /** Aggregates that wait for a free place. */
   readonly queued: number;
@@ -111,8 +117,8 @@ export interface WorkerStatus {
   readonly held: number;
   /** Aggregates with an event that this release does not know. */
   readonly stopped: ReadonlyArray<Stopped>;
-  /** Aggregates that wait after a failure, and until when (RFC 3339). */
-  readonly waiting: ReadonlyArray<Stopped & { readonly until: string }>;
+  /** Aggregates that wait after a failure, and until when (RFC 3339; null: something new). */
+  readonly waiting: ReadonlyArray<Stopped & { readonly until: string | null }>;
   /** This process holds the node's lease for sweeping. */
   readonly sweeping: boolean;
 }
@@ -130,4 +136,117 @@ export interface Worker {
 
 export { Overtaken, RecordRefused, WorkAborted } from "./worker-failures.ts";
 
-export declare function startWorker(options: WorkerOptions): Promise<Worker>;
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/;
+
+/**
+ * Starts it inside this process. One durable consumer per service, node and context is shared by all its workers, wherever they run.
+ * @throws LogUnavailable, TypeError when a name cannot stand in a subject
+ */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { log, service, node, context, reactors } = options;
+  for (const name of [service, node, context]) {
+    if (!TOKEN.test(name))
+      throw new TypeError(`not a name for a worker, its node or its context: ${JSON.stringify(name)}`);
+  }
+  await ensureTimers(log.nats, context);
+  const core = new WorkerCore(options, runUnit);
+  const open = { events: false, timers: false };
+  const common = { nats: log.nats, durable: `${service}-${node}`, ackWaitMs: core.ackWaitMs };
+  const { signal } = core.stopping;
+  const running = [
+    runInlet(
+      {
+        ...common,
+        stream: logStream(context),
+        filters: reactors.map(({ kind }) => `evt.${context}.*.${kind.kind}.>`),
+        take: (message) => core.takeEvent(message),
+        onState: (is) => (open.events = is),
+      },
+      signal,
+    ),
+    runInlet(
+      {
+        ...common,
+        stream: timerStream(context),
+        filters: [dueSubjects(context, service, node)],
+        take: (message) => core.takeDue(message),
+        onState: (is) => (open.timers = is),
+      },
+      signal,
+    ),
+  ];
+  const sweeper = new Sweeper(core, options.sweepEveryMs ?? 60_000);
+  running.push(sweeper.run(signal));
+  let state: "running" | "stopping" | "stopped" = "running";
+  const status = (): WorkerStatus => statusOf(core, state, open, sweeper.sweeping);
+  let ending: Promise<void> | undefined;
+  const stop = async () => {
+    state = "stopping";
+    const inTime = await core.end(options.graceMs ?? GRACE_MS);
+    if (!inTime) options.logger.warn({ context }, "a step did not end in time; it was handed over all the same");
+    await Promise.race([Promise.all(running), new Promise((resolve) => setTimeout(resolve, 1_000).unref())]);
+    await log.nats.nc.flush().catch(() => {});
+    state = "stopped";
+  };
+  return {
+    name: core.name,
+    status,
+    checks: () => checksOf(status()),
+    wake: (kind, id) => core.wake(kind, id, { source: "hand" }),
+    stop: () => (ending ??= stop()),
+  };
+}
+
+const GRACE_MS = 8_000;
+
+function statusOf(
+  core: WorkerCore,
+  state: "running" | "stopping" | "stopped",
+  open: { readonly events: boolean; readonly timers: boolean },
+  sweeping: boolean,
+): WorkerStatus {
+  const { service, node, context, log } = core.options;
+  const entries = [...core.entries.values()];
+  const time = (ms: number) => new Date(ms).toISOString();
+  const away = log.nats.nc.isClosed() || !open.events || !open.timers;
+  return {
+    worker: core.name,
+    service,
+    node,
+    context,
+    state: state === "running" ? (away ? "away" : "working") : state,
+    underWay: entries.flatMap(({ reactor, id, now, unit }) =>
+      now === undefined ? [] : [{ kind: reactor.kind.kind, id, unit, step: now.step, since: time(now.since) }],
+    ),
+    queued: entries.filter(({ place }) => place === "queue").length,
+    held: core.held(),
+    stopped: [...core.stopped.values()],
+    waiting: [...core.rests.failed()].map(([key, { reason, until }]) => ({
+      kind: key.split("/")[0]!,
+      id: key.split("/")[1]!,
+      reason: reason!,
+      until: until === undefined ? null : time(until),
+    })),
+    sweeping,
+  };
+}
+
+function checksOf({ context, state, stopped }: WorkerStatus): Check[] {
+  const first = stopped[0];
+  return [
+    state === "working"
+      ? { name: `worker ${context}`, ok: true }
+      : {
+          name: `worker ${context}`,
+          ok: false,
+          detail: state === "away" ? "wake-ups cannot be taken: is NATS there?" : state,
+        },
+    first === undefined
+      ? { name: `worker ${context} aggregates`, ok: true }
+      : {
+          name: `worker ${context} aggregates`,
+          ok: false,
+          detail: `${stopped.length} cannot be gone on with, e.g. ${first.kind} ${first.id}: ${first.reason}. Upgrade this service.`,
+        },
+  ];
+}
