@@ -1,6 +1,6 @@
 /**
- * Brings a package from Debian's newest suite without touching the system: an own list of sources made from the
- * machine's mirror, own folders for apt's state, the signature checked by apt against Debian's keyring, the package
+ * Brings packages from a suite of Debian's without touching the system: an own list of sources made from the
+ * machine's mirror, own folders for apt's state, the signature checked by apt against Debian's keyring, the packages
  * unpacked (not installed) into a folder. Needs no root.
  */
 import { execFile } from "node:child_process";
@@ -8,22 +8,30 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { dirname, join } from "node:path";
 import { waitForLock } from "./lock.ts";
 
-const suite = "forky";
+const newest = "forky";
 const keyrings = ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
+interface Wanted {
+  readonly names: readonly string[];
+  readonly suite: string;
+}
+
 /**
- * Unpacks a package of the newest suite into `folder` (its files under `usr/…`); the folder appears whole or not at all.
+ * Unpacks packages into `folder` (their files under `usr/…`); the folder appears whole or not at all. What they depend
+ * on does not come along.
+ * @param packages one, of the newest suite, or several of a named one.
  * @param check answers what is wrong with what was unpacked, or undefined.
  * @param keyring whose keys apt trusts; default: the keyring of the system.
- * @returns what went wrong, in one sentence without a full stop, or undefined when the package is there.
+ * @returns what went wrong, in one sentence without a full stop, or undefined when they are there.
  */
 export async function bringFromDebian(
-  name: string,
+  packages: string | Wanted,
   folder: string,
   log: (line: string) => void,
   check: (unpacked: string) => Promise<string | undefined>,
   keyring = keyrings.find((path) => existsSync(path)),
 ): Promise<string | undefined> {
+  const wanted = typeof packages === "string" ? { names: [packages], suite: newest } : packages;
   if (
     process.platform !== "linux" ||
     !(await works("apt-get", ["--version"])) ||
@@ -38,12 +46,12 @@ export async function bringFromDebian(
       if ((await check(folder)) === undefined) return undefined; // somebody else brought it while this one waited
       rmSync(folder, { recursive: true, force: true });
     }
-    log(`bringing ${name} from Debian ${suite}`);
-    const work = join(dirname(folder), `.apt-${name}-${process.pid}`);
+    log(`bringing ${wanted.names.join(", ")} from Debian ${wanted.suite}`);
+    const work = join(dirname(folder), `.apt-${wanted.names[0]}-${process.pid}`);
     try {
       const problems: string[] = [];
       for (const mirror of mirrors) {
-        const problem = await fetchFrom(mirror, keyring, name, work);
+        const problem = await fetchFrom(mirror, keyring, wanted, work);
         if (problem) {
           problems.push(`${mirror}: ${problem}`);
           continue;
@@ -65,32 +73,33 @@ export async function bringFromDebian(
   }
 }
 
-async function fetchFrom(mirror: string, keyring: string, name: string, work: string): Promise<string | undefined> {
+async function fetchFrom(mirror: string, keyring: string, wanted: Wanted, work: string): Promise<string | undefined> {
+  const { names, suite } = wanted;
   let keys = keyring;
-  let problem = await download(mirror, suite, keys, name, work);
+  let problem = await download(mirror, suite, keys, names, work);
   if (problem && /NO_PUBKEY|no_pubkey|not signed|Missing key/i.test(problem)) {
     // The installed keyring is older than the newest suite's key. A newer keyring comes, signed, from a suite that the
     // installed one can still check; so the chain of trust holds.
     for (const older of ["trixie", "bookworm", "bullseye"]) {
-      if (await download(mirror, older, keyring, "debian-archive-keyring", work)) continue;
+      if (await download(mirror, older, keyring, ["debian-archive-keyring"], work)) continue;
       const newer = join(work, "keyring.gpg");
       const unpacked = keyrings.map((path) => join(work, "unpacked", path)).find((path) => existsSync(path));
       if (!unpacked) continue;
       writeFileSync(newer, readFileSync(unpacked), { mode: 0o644 });
       keys = newer;
-      problem = await download(mirror, suite, keys, name, work);
+      problem = await download(mirror, suite, keys, names, work);
       if (!problem) break;
     }
   }
   return problem;
 }
 
-/** One update and one download with state of their own; leaves the package's files in `<work>/unpacked`. */
+/** One update and one download with state of their own; leaves the packages' files in `<work>/unpacked`. */
 async function download(
   mirror: string,
   from: string,
   keyring: string,
-  name: string,
+  names: readonly string[],
   work: string,
 ): Promise<string | undefined> {
   const apt = join(work, "apt");
@@ -119,12 +128,15 @@ async function download(
   const updated = await run("apt-get", [...options, "-q", "update"], apt);
   // apt-get update ends with 0 although an index could not be fetched: then the download below says so.
   if (updated.failed || /^(E|Err):?/m.test(updated.output)) return lastError(updated.output);
-  const fetched = await run("apt-get", [...options, "-q", "download", name], join(apt, "package"));
+  const fetched = await run("apt-get", [...options, "-q", "download", ...names], join(apt, "package"));
   if (fetched.failed) return lastError(fetched.output);
-  const file = readdirSync(join(apt, "package")).find((entry) => entry.endsWith(".deb"));
-  if (!file) return `no package ${name}`;
-  const unpacked = await run("dpkg-deb", ["-x", join(apt, "package", file), join(work, "unpacked")], apt);
-  return unpacked.failed ? lastError(unpacked.output) : undefined;
+  const files = readdirSync(join(apt, "package")).filter((entry) => entry.endsWith(".deb"));
+  if (files.length < names.length) return `not all of ${names.join(", ")}`;
+  for (const file of files) {
+    const unpacked = await run("dpkg-deb", ["-x", join(apt, "package", file), join(work, "unpacked")], apt);
+    if (unpacked.failed) return lastError(unpacked.output);
+  }
+  return undefined;
 }
 
 /** All of apt's lists of sources: the one-line files and the deb822 ones. */

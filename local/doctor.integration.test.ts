@@ -36,7 +36,13 @@ test("what is there is named with its version, what is not with one command", as
   onlyPrograms(context, {
     git: "echo git version 2.39.5",
     ostree: "echo libostree:; echo \" Version: '2019.1'\"",
-    docker: 'case "$*" in --version) echo Docker version 20.10.24;; *) exit 1;; esac',
+    dockerd: "exit 1",
+  });
+  const { DOCKER_HOST } = process.env;
+  process.env.DOCKER_HOST = "unix:///nonexistent/docker.sock";
+  context.defer(() => {
+    if (DOCKER_HOST === undefined) delete process.env.DOCKER_HOST;
+    else process.env.DOCKER_HOST = DOCKER_HOST;
   });
   const findings = await examine(settings(await freePort()));
   const of = (need: string) => findings.find((finding) => finding.need === need)!;
@@ -46,7 +52,7 @@ test("what is there is named with its version, what is not with one command", as
   assert.match(of("ostree").missing!.why, "2020.8 or later is needed");
   assert.is(of("flatpak").found, null);
   assert.is(of("flatpak").missing!.install, "apt-get install -y flatpak");
-  assert.match(of("Docker engine").missing!.why, "no engine answers");
+  assert.match(of("Docker engine").missing!.why, "does not answer");
   assert.is(of("NATS server").found, null);
   assert.is(of("NATS server").missing!.install, "npm run mill -- setup");
   assert.match(of("PostgreSQL").found ?? "", /^18\./);

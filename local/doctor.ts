@@ -6,6 +6,7 @@ import { execFile } from "node:child_process";
 import { closeSync, existsSync, fsyncSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { atLeast, type Found, findCaddy, findNatsServer, type Missing, parseVersion } from "./binaries.ts";
+import { findDocker } from "./docker.ts";
 import { isPortFree } from "./ports.ts";
 import { postgresPrograms } from "./postgres-place.ts";
 import { findSetpriv } from "./process.ts";
@@ -174,16 +175,11 @@ async function program(one: Program): Promise<Finding> {
 
 async function dockerEngine(): Promise<Finding> {
   const what = { context: "applications", need: "Docker engine" } as const;
-  const server = await answerOf("docker", ["version", "--format", "{{.Server.Version}}"]);
-  const version = server === undefined ? undefined : parseVersion(server);
-  if (version) return { ...what, found: version };
-  const why = "applications run in its containers";
-  if ((await answerOf("docker", ["--version"])) !== undefined) {
-    const silent = `${why}; the docker command is there, but no engine answers this user`;
-    return { ...what, found: null, missing: { why: silent, install: "systemctl start docker" } };
-  }
-  const packages = ["docker.io"];
-  return { ...what, found: null, missing: { why, install: "apt-get install -y docker.io", packages } };
+  const engine = await findDocker();
+  if (engine.endpoint !== undefined) return { ...what, found: engine.version };
+  const { why, install, packages } = engine;
+  const missing = { why: `applications built from a Dockerfile run in it, static sites do without; ${why}`, install };
+  return { ...what, found: null, missing: packages ? { ...missing, packages } : missing };
 }
 
 async function postgresVersion(): Promise<Part> {

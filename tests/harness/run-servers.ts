@@ -1,12 +1,15 @@
 /**
  * The servers of a run: one NATS server (sync always) with an account per test file, so that streams and buckets bear
- * their real names in every file, and one PostgreSQL. Started when the first file needs them; unit files do not.
+ * their real names in every file, and one PostgreSQL. Started when the first file needs them; unit files do not. One
+ * Docker engine, started when the first file comes that speaks of `testDocker`.
  */
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type NatsAccount, type RunningNats, startNats } from "@millrace/local/nats.ts";
 import { type RunningPostgres, startPostgres } from "@millrace/local/postgres.ts";
 import type { TestFile } from "./discover.ts";
+import { type NoEngine, startTestEngine, type TestEngine } from "./docker-engine.ts";
 
 /** What of the caller's own settings reaches a test: where programs are, never which servers to use. */
 const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE"];
@@ -15,6 +18,7 @@ export class RunServers {
   private readonly folder: string;
   private readonly accounts: ReadonlyMap<string, NatsAccount>;
   private servers: Promise<[RunningNats, RunningPostgres]> | undefined;
+  private docker: Promise<TestEngine | NoEngine> | undefined;
 
   constructor(folder: string, files: readonly TestFile[]) {
     this.folder = folder;
@@ -31,7 +35,8 @@ export class RunServers {
     const environment: Record<string, string | undefined> = {};
     for (const [name, value] of Object.entries(process.env)) {
       const foreign = name.startsWith("MILLRACE_") && !kept.includes(name) && !name.startsWith("MILLRACE_TEST_");
-      if (!foreign) environment[name] = value;
+      // Nor an engine in which the caller's own containers run.
+      if (!foreign && name !== "DOCKER_HOST") environment[name] = value;
     }
     if (file.kind === "unit") return environment;
     this.servers ??= this.start();
@@ -39,6 +44,7 @@ export class RunServers {
     const account = this.accounts.get(file.path)!;
     return {
       ...environment,
+      ...(await this.dockerFor(file)),
       MILLRACE_TEST_NATS_URL: nats.url,
       MILLRACE_TEST_NATS_USER: account.user,
       MILLRACE_TEST_NATS_PASSWORD: account.password,
@@ -46,7 +52,17 @@ export class RunServers {
     };
   }
 
+  private async dockerFor(file: TestFile): Promise<Record<string, string>> {
+    if (!readFileSync(file.path, "utf8").includes("testDocker(")) return {};
+    this.docker ??= startTestEngine(join(this.folder, "docker"));
+    const engine = await this.docker;
+    if (engine.unavailable !== undefined) return { MILLRACE_TEST_NO_DOCKER: engine.unavailable };
+    return { MILLRACE_TEST_DOCKER: engine.endpoint };
+  }
+
   async stop(): Promise<void> {
+    const docker = await this.docker?.catch(() => undefined);
+    if (docker?.unavailable === undefined) await docker?.stop();
     if (!this.servers) return;
     // What they hold is thrown away, so they need not write it down first.
     const [nats, postgres] = await this.servers.catch(() => [undefined, undefined]);
