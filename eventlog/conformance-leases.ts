@@ -1,6 +1,6 @@
 /** What leases promise, as one suite for one server and for three. */
 import * as assert from "uvu/assert";
-import { eventually } from "../tests/harness/gateway.ts";
+import { eventually } from "../tests/harness/eventually.ts";
 import type { Suite } from "../tests/harness/suite.ts";
 import { connectNats, type Nats, type NatsSettings } from "./connection.ts";
 import { type Lease, type LeaseHolder, type LeaseSettings, Leases } from "./leases.ts";

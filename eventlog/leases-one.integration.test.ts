@@ -1,6 +1,6 @@
 /** Leases on one server, and through its restart: leases are in its memory. */
 import * as assert from "uvu/assert";
-import { eventually } from "../tests/harness/gateway.ts";
+import { eventually } from "../tests/harness/eventually.ts";
 import { startOwnNats, testNats } from "../tests/harness/servers.ts";
 import { suite } from "../tests/harness/suite.ts";
 import { leasePromises } from "./conformance-leases.ts";

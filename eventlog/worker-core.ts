@@ -17,6 +17,7 @@ import { parseDueSubject, Timers, type TimerTarget } from "./timers.ts";
 import type { Next, Reactor, Stopped, WorkerOptions } from "./worker.ts";
 import { Entry, entryKey, Rests, type Source } from "./worker-entry.ts";
 import { WorkAborted } from "./worker-failures.ts";
+import { type Unit, UnitQueue } from "./worker-queue.ts";
 
 /** Loads under way at the same moment. */
 const LOOKS = 16;
@@ -24,16 +25,9 @@ const LOOKS = 16;
 const EARLY_MS = 500;
 /** What this release cannot read is shown again this often: another worker may have been upgraded. */
 const STOPPED_MS = 30_000;
-/** Units in the queue for each place; what is beyond is left to other workers for a while. */
-const QUEUE_PER_PLACE = 4;
+/** What is beyond a full queue is left to other workers for so long. */
 const BEYOND_MS = 2_000;
 const TRY_AGAIN_MS = 1_000;
-
-export interface Unit {
-  readonly key: string;
-  readonly waiting: Entry[];
-  running: boolean;
-}
 
 export type Decided = { readonly do: unknown; readonly unit: string } | { readonly rest: number | undefined };
 
@@ -45,20 +39,16 @@ export class WorkerCore {
   /** Aborted when the worker ends. */
   readonly stopping = new AbortController();
   readonly entries = new Map<string, Entry>();
-  readonly units = new Map<string, Unit>();
+  readonly units: UnitQueue;
   readonly stopped = new Map<string, Stopped>();
   /** How often in a row a step of it has failed. */
   readonly failures = new Map<string, number>();
   readonly leasesHeld = new Set<Lease>();
   readonly #reactors: ReadonlyMap<string, Reactor>;
-  readonly #runUnit: (unit: Unit) => Promise<void>;
   readonly #looks: Entry[] = [];
-  /** Units with somebody waiting and nobody at work, first come first served. */
-  readonly #ready: Unit[] = [];
   /** What was given back because another holds the unit: looked at when that one has ended. */
   readonly #elsewhere = new Map<string, Set<string>>();
   #looking = 0;
-  #running = new Set<Promise<void>>();
   #keptAliveAt = Date.now();
   readonly #keepingAlive: NodeJS.Timeout;
   #pokes: Subscription | undefined;
@@ -69,7 +59,8 @@ export class WorkerCore {
     this.name = options.leases.owner.name;
     this.timers = new Timers(options.log.nats, options.context);
     this.#reactors = new Map(options.reactors.map((reactor) => [reactor.kind.kind, reactor]));
-    this.#runUnit = (unit) => runUnit(this, unit);
+    const { concurrency, context, logger } = options;
+    this.units = new UnitQueue({ places: concurrency, context, logger, run: (unit) => runUnit(this, unit) });
     this.#keepingAlive = setInterval(() => this.#keepAlive(), this.ackWaitMs / 4);
     this.#stopLeases = options.leases.onEnd((ended, how) => this.#leaseEnded(ended, how));
     this.#pokes = options.log.nats.nc.subscribe(`${pokePrefix(this.name, options.context)}.*.*`, {
@@ -257,44 +248,10 @@ export class WorkerCore {
     return true;
   }
 
-  #queue(entry: Entry, key: string): void {
-    let unit = this.units.get(key);
-    const places = this.options.concurrency;
-    if (unit === undefined && this.units.size >= places * (1 + QUEUE_PER_PLACE) + 4 && entry.messages.length > 0) {
-      this.giveBack(entry, BEYOND_MS * (0.75 + Math.random() / 2));
-      return;
-    }
-    if (unit === undefined) {
-      unit = { key, waiting: [], running: false };
-      this.units.set(key, unit);
-    }
+  #queue(entry: Entry, unit: string): void {
     entry.place = "queue";
-    entry.unit = key;
-    unit.waiting.push(entry);
-    if (!unit.running && unit.waiting.length === 1) this.#ready.push(unit);
-    this.#nextUnit();
-  }
-
-  #nextUnit(): void {
-    while (this.#running.size < this.options.concurrency && this.#ready.length > 0) {
-      if (this.stopping.signal.aborted) return;
-      const unit = this.#ready.shift()!;
-      unit.running = true;
-      const running: Promise<void> = this.#runUnit(unit)
-        .catch((error: unknown) =>
-          this.options.logger.error({ err: error, unit: unit.key }, "a unit of work broke off"),
-        )
-        .finally(() => {
-          unit.running = false;
-          this.#running.delete(running);
-          if (unit.waiting.length > 0) this.#ready.push(unit);
-          else this.units.delete(unit.key);
-          metrics.workerUnderWay.set({ context: this.options.context }, this.#running.size);
-          this.#nextUnit();
-        });
-      this.#running.add(running);
-      metrics.workerUnderWay.set({ context: this.options.context }, this.#running.size);
-    }
+    entry.unit = unit;
+    if (!this.units.add(unit, entry)) this.giveBack(entry, BEYOND_MS * (0.75 + Math.random() / 2));
   }
 
   /** Looked at from the beginning: its unit is another now. */
@@ -405,12 +362,12 @@ export class WorkerCore {
     this.#pokes = undefined;
     this.#stopLeases();
     for (const entry of [...this.entries.values()]) if (entry.place !== "work") this.giveBack(entry);
-    for (const unit of this.units.values()) unit.waiting.length = 0;
+    const ended = this.units.end();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<false>((resolve) => {
       timer = setTimeout(resolve, graceMs, false);
     });
-    const inTime = await Promise.race([Promise.all(this.#running).then(() => true), late]);
+    const inTime = await Promise.race([ended.then(() => true), late]);
     clearTimeout(timer);
     clearInterval(this.#keepingAlive);
     // A step that would not end: what it does from now on is fenced by the log, as that of a frozen worker.

@@ -12,9 +12,10 @@ import { logStream } from "./subjects.ts";
 import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
 import { linkTo, withSpan } from "./tracing.ts";
 import type { Verdict, Work } from "./worker.ts";
-import type { Unit, WorkerCore } from "./worker-core.ts";
+import type { WorkerCore } from "./worker-core.ts";
 import type { Entry } from "./worker-entry.ts";
 import { Overtaken, RecordRefused, WorkAborted } from "./worker-failures.ts";
+import type { Unit } from "./worker-queue.ts";
 
 /** One holder of a busy unit works off this many before others of the queue have their turn. */
 const IN_A_ROW = 100;

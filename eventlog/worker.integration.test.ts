@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { eventually } from "../tests/harness/gateway.ts";
+import { eventually } from "../tests/harness/eventually.ts";
 import { audit, command, marchReactor, sleep } from "../tests/harness/marching.ts";
 import { testFolder, testNats } from "../tests/harness/servers.ts";
 import { type March, march, STEPS } from "../tests/harness/steps.ts";
