@@ -160,8 +160,9 @@ function siteHandler(app: AppDisk): Json {
   return { ...subroute(routes), errors: { routes: errors } };
 }
 
-/** A name with a hash in it is never used for another content. */
-const fingerprinted = "[.-]([0-9a-f]{8,}|[A-Za-z0-9_]*[0-9][A-Za-z0-9_]*[A-Z][A-Za-z0-9_]*)\\.[a-z0-9]+$";
+/** Names that are never used for another content: with a hash in them, or in the folders of known builders. */
+const fingerprinted =
+  "(^/(_next/static|_app/immutable)/|[.-][0-9a-f]{8,}\\.(js|mjs|css|map|woff2?|png|jpe?g|gif|svg|webp|avif|ico|wasm)$)";
 const forGood = "public, max-age=31536000, immutable";
 
 const subroute = (routes: readonly Json[]): Json => ({ handler: "subroute", routes });

@@ -39,7 +39,7 @@ export async function collect(
     await clear(app.root, before, (name) => !name.startsWith("."));
     return {
       releases: await clear(app.releases, before, (name) => releases.has(name)),
-      sources: await clear(app.sources, before, (name) => sources.has(name)),
+      sources: await clear(app.sources, before, (name) => sources.has(name.replace(/\.complete$/, ""))),
       routes,
     };
   } catch (error) {
@@ -104,7 +104,7 @@ async function clear(folder: string, before: number, isKept: (name: string) => b
   let removed = 0;
   for (const name of await readdir(folder).catch(() => [])) {
     if (isKept(name) || !(await isOlder(join(folder, name), before))) continue;
-    if ((await remove(join(folder, name))) && !name.startsWith(".")) removed++;
+    if ((await remove(join(folder, name))) && !/^\.|\.complete$/.test(name)) removed++;
   }
   return removed;
 }

@@ -3,7 +3,7 @@
  *
  *     <data>/orchestrator/<node>/
  *       known_hosts  mirrors/<hash of url>.git  tmp/
- *       apps/<app>/src/<commit>/               a source, whole once .complete is in it
+ *       apps/<app>/src/<commit>/               a source, whole; <commit>.complete beside it has its facts
  *       apps/<app>/releases/<hash>/            manifest.json and files/
  *       apps/<app>/current                  -> releases/<hash>      the release that the latest deployment chose
  *       apps/<app>/routes/<generation>-<hash>/ 0 … 11 or site -> ../../releases/<release>/files, deployment, …
