@@ -98,7 +98,8 @@ function argumentsFor(by: "wget" | "curl" | "node" | "python3", port: number, he
   const seconds = Math.max(1, Math.ceil(health.timeoutMs / 1000));
   switch (by) {
     case "wget":
-      return ["-q", "-T", String(seconds), "-O", "/dev/null", url];
+      // No -T: Debian's static busybox dies of it. The engine ends a check that takes too long.
+      return ["-q", "-O", "/dev/null", url];
     case "curl":
       return ["-fsS", "-m", String(seconds), "-o", "/dev/null", url];
     case "node":
