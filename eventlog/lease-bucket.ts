@@ -54,6 +54,7 @@ export class LeaseBucket {
       markerTTL: MARKER_MS,
       max_bytes: BUCKET_BYTES,
       maxValueSize: 16_384,
+      allow_direct: true,
     };
     this.#made ??= new Kvm(this.#nats.js).create(this.name, options as never);
     try {
@@ -64,8 +65,8 @@ export class LeaseBucket {
     }
   }
 
-  /** Writes a value that goes by itself, if the key stands at the expected revision (0: has none). */
-  put(key: string, value: string, ttlMs: number, expected: number): Promise<Written> {
+  /** Writes a value that goes by itself, if the key stands at the expected revision (0: has none; undefined: whatever it has). */
+  put(key: string, value: string, ttlMs: number, expected: number | undefined): Promise<Written> {
     return this.#publish(key, value, { ttl: `${Math.ceil(ttlMs / 1_000)}s`, expected });
   }
 
@@ -77,7 +78,7 @@ export class LeaseBucket {
   async #publish(
     key: string,
     value: string,
-    { ttl, expected, why }: { readonly ttl: string; readonly expected: number; readonly why?: string },
+    { ttl, expected, why }: { readonly ttl: string; readonly expected: number | undefined; readonly why?: string },
   ): Promise<Written> {
     const h = headers();
     if (why !== undefined) {
@@ -85,7 +86,8 @@ export class LeaseBucket {
       h.set("Millrace-Why", why);
     }
     try {
-      const options = { headers: h, ttl, expect: { lastSubjectSequence: expected }, timeout: TIMEOUT_MS, retries: 1 };
+      const expect = expected === undefined ? {} : { lastSubjectSequence: expected };
+      const options = { headers: h, ttl, expect, timeout: TIMEOUT_MS, retries: 1 };
       return { revision: (await this.#nats.js.publish(this.subject(key), value, options as never)).seq };
     } catch (error) {
       const code = (error as JetStreamApiError).code;
