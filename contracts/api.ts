@@ -1,6 +1,7 @@
 /** The whole HTTP API. A context adds its group here and its routes in the gateway. */
 import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
+import { applicationsApi } from "./applications/api.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { secretsApi } from "./identity/secrets.ts";
@@ -12,6 +13,7 @@ export class Api extends HttpApi.make("millrace")
   .add(secretsApi)
   .add(systemApi)
   .add(workApi)
+  .add(applicationsApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

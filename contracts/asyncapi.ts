@@ -4,6 +4,7 @@
  */
 import * as JsonSchema from "effect/JsonSchema";
 import * as Schema from "effect/Schema";
+import { applicationEvents, deploymentEvents } from "./applications/events.ts";
 import type { PublicEvent, PublicEvents } from "./events.ts";
 import {
   CaughtUpFrame,
@@ -22,6 +23,7 @@ import { itemEvents, typeEvents } from "./work/events.ts";
 export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, PublicEvents>>>> = {
   identity: { organisation: organisationEvents, token: tokenEvents, secret: secretEvents },
   work: { item: itemEvents, type: typeEvents },
+  applications: { application: applicationEvents, deployment: deploymentEvents },
 };
 
 type Json = Record<string, unknown>;

@@ -77,7 +77,27 @@ export const At = Schema.String.check(
   description: "As it was then: a time (RFC 3339, the log's own), or `v` and the number of events",
   examples: ["v3", "2026-11-21T08:00:00.000Z"],
 });
-export const readQuery = { at: Schema.optionalKey(At) };
+/** Longest and usual time of `?wait=`, in milliseconds. */
+export const WAIT = { timeoutMs: 60_000, usualMs: 30_000 } as const;
+/** `?wait=`: what to wait for before the answer. */
+export const Wait = Schema.String.check(
+  Schema.isPattern(
+    /^(terminal|gone|state=[A-Za-z0-9-]{1,63}([|][A-Za-z0-9-]{1,63}){0,15}|(generation|version)>=[0-9]{1,9})$/u,
+  ),
+).annotate({
+  description:
+    "Answer when this holds, or time is up: `terminal` (its work has ended), `state=a|b` (of `status.state`), `generation>=n`, `version>=n` (number of events), `gone`. `Millrace-Wait` says which: `met` or `timeout`",
+  examples: ["terminal", "state=succeeded|failed"],
+});
+const Timeout = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: WAIT.timeoutMs })).annotate({
+  description: `How long to wait, in milliseconds; ${WAIT.usualMs} if left out`,
+  examples: [10_000],
+});
+export const readQuery = {
+  at: Schema.optionalKey(At),
+  wait: Schema.optionalKey(Wait),
+  timeout: Schema.optionalKey(Timeout),
+};
 
 const Limit = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: LIMITS.listMost })).annotate({
   description: `Items of one page, at most ${LIMITS.listMost}; ${LIMITS.listDefault} if left out`,

@@ -36,6 +36,10 @@ export interface Kind<S = any, C = any, E extends DomainEvent = any> {
   readonly represent: (state: S) => unknown;
   /** Where a unique name leads to its holder: the claim that a name of this kind makes. Left out: entities have no name. */
   readonly nameClaim?: (organisation: string, name: string) => { readonly what: string; readonly value: string };
+  /** Whether its work has come to an end, whichever: what `?wait=terminal` waits for. Left out: it never does. */
+  readonly over?: (state: S) => boolean;
+  /** Ids of what it belongs to, within the context: a grant for one of them holds for it, too. */
+  readonly parents?: (state: S) => ReadonlyArray<string>;
   /** Bump when the shape of the state changes: snapshots of another version are ignored. */
   readonly stateVersion: number;
 }

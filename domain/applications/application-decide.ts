@@ -12,20 +12,13 @@ import type {
   Deploy,
   PersonsApplicationCommand,
 } from "./application-command.ts";
-import { decideWorkers } from "./application-report.ts";
+import { decideWorkers, OVERTAKEN } from "./application-report.ts";
 import type { ApplicationEvent, ApplicationState } from "./application-state.ts";
 import { changedSpec, checkInstances, checkSpec, withDefaults } from "./spec.ts";
 
 type Answer = Decision<ApplicationEvent>;
 
 const notThere: Refusal = { refused: "not-found", reason: "There is no such application." };
-
-/** It was made from a state that is no more: the route makes it anew. */
-export const OVERTAKEN: Refusal = {
-  refused: "conflict",
-  reason: "The application, or what is under way with it, has changed in this very moment.",
-  fix: "Send it again.",
-};
 
 export function decide(command: ApplicationCommand, state: ApplicationState, circumstances: Circumstances): Answer {
   if (command.do === "create") return create(command, state, circumstances);

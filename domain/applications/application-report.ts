@@ -5,6 +5,17 @@ import { removal } from "./application-claims.ts";
 import type { WorkersApplicationCommand } from "./application-command.ts";
 import type { ApplicationEvent, ApplicationState } from "./application-state.ts";
 
+/** It was made from a state that is no more: whoever made it makes it anew. */
+export const OVERTAKEN: Refusal = {
+  refused: "conflict",
+  reason: "The application, or what is under way with it, has changed in this very moment.",
+  fix: "Send it again.",
+};
+
+/** Whether a refusal only says that somebody else has gone on meanwhile. */
+export const isOvertaken = (refusal: Refusal): boolean =>
+  refusal === OVERTAKEN || (refusal.refused === "rule" && refusal.rule === "overtaken");
+
 type Answer = Decision<ApplicationEvent>;
 
 /** Somebody else has gone on meanwhile: the worker drops its work. */

@@ -3,7 +3,7 @@ import { FAILURE_CLASSES, LIMITS, PATTERNS } from "@millrace/contracts/applicati
 import { type Circumstances, type Decision, invalid, type Refusal, rule } from "../decider.ts";
 import { excerptOf, overtaken } from "./application-report.ts";
 import type { DeploymentCommand, WorkersDeploymentCommand } from "./deployment-command.ts";
-import { type DeploymentEvent, type DeploymentState, isOver, mayHaveSwitched } from "./deployment-state.ts";
+import { type DeploymentEvent, type DeploymentState, failureOf, isOver, mayHaveSwitched } from "./deployment-state.ts";
 import { nextOfDeployment } from "./next.ts";
 
 type Answer = Decision<DeploymentEvent>;
@@ -281,8 +281,8 @@ function endOf(outcome: Of<"finish">["outcome"], state: DeploymentState): Deploy
     case "rolledBack":
       return { type: "DeploymentRolledBack", data: { to: state.from?.deployment ?? "" } };
     case "failed": {
-      const { phase, code, message, fix } = state.failure ?? NO_FAILURE;
-      return { type: "DeploymentFailed", data: { phase, code, message, fix } };
+      const { phase, code, message, fix } = failureOf(state) ?? NO_FAILURE;
+      return { type: "DeploymentFailed", data: { phase, code, message: excerptOf(message), fix: excerptOf(fix) } };
     }
   }
 }

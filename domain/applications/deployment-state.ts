@@ -57,6 +57,8 @@ export interface CompensationState {
   readonly retryAtMs?: number;
 }
 
+export type Failure = PhaseError & { readonly phase: Phase };
+
 export interface DeploymentState {
   readonly id: string;
   readonly exists: boolean;
@@ -83,7 +85,7 @@ export interface DeploymentState {
   readonly stopped: "cancellation" | "supersession" | "failure" | null;
   readonly cancellation: { readonly by: Actor; readonly at: string; readonly reason?: string } | null;
   readonly supersededBy: string | null;
-  readonly failure: (PhaseError & { readonly phase: Phase }) | null;
+  readonly failure: Failure | null;
   readonly waiting: { readonly reason: string; readonly since: string } | null;
   readonly rolledBackTo: string | null;
   readonly startedAt: string | null;
@@ -158,6 +160,26 @@ export function compensationsOf(state: DeploymentState): ReadonlyArray<Compensat
     REMOVE_RELEASE: phases.COPYING_FILES !== undefined,
   };
   return COMPENSATIONS.filter((step) => needed[step]);
+}
+
+/** The first step of undoing that was given up. */
+export const abandonedOf = ({ compensations }: DeploymentState): Compensation | undefined =>
+  COMPENSATIONS.find((step) => compensations[step]?.state === "abandoned");
+
+/** What went wrong: the phase that failed, or what could not be undone after it. */
+export function failureOf(state: DeploymentState): Failure | null {
+  const step = abandonedOf(state);
+  if (step === undefined) return state.failure;
+  const error = state.compensations[step]?.error;
+  const first =
+    state.failure === null ? "" : ` Before that ${state.failure.phase} had failed: ${state.failure.message}`;
+  return {
+    phase: state.failure?.phase ?? "UPDATING_ROUTES",
+    class: "permanent",
+    code: "COMPENSATION_ABANDONED",
+    message: `${step} could not be done: ${error?.message ?? "its workers ended while they were at it."}${first}`,
+    fix: "Look at the node and at the log of the deployment, then deploy again.",
+  };
 }
 
 export function evolve(before: DeploymentState, event: DeploymentEvent, meta: EventMeta): DeploymentState {
@@ -358,7 +380,7 @@ export function represent(state: DeploymentState): unknown {
       ...shown("cancellation", state.cancellation),
       ...shown("supersededBy", state.supersededBy),
       ...shown("waiting", state.waiting),
-      ...shown("error", state.failure),
+      ...shown("error", failureOf(state)),
       ...shown("rolledBackTo", state.rolledBackTo),
       ...shown("startedAt", state.startedAt),
       ...shown("finishedAt", state.finishedAt),

@@ -22,8 +22,11 @@ import type { ApplicationCommand } from "./application-command.ts";
 import { type ApplicationState, homeOf, instancesOf } from "./application-state.ts";
 import type { DeploymentCommand, ExpiryReason } from "./deployment-command.ts";
 import {
+  abandonedOf,
   compensationsOf,
   type DeploymentState,
+  type Failure,
+  failureOf,
   hasSwitched,
   type PhaseState,
   phaseOf,
@@ -158,6 +161,8 @@ function nextCompensation(state: DeploymentState, nowMs: number): Next<Deploymen
 /** What a stopped deployment ends as, when everything is undone. */
 export function outcomeOf(state: DeploymentState): Outcome {
   if (state.stopped === null) return "succeeded";
+  // What could not be undone is no clean end, whatever was asked for.
+  if (abandonedOf(state) !== undefined) return "failed";
   if (state.stopped === "supersession") return "superseded";
   // The new release had been answering, and the former one answers again.
   if (hasSwitched(state) && state.from !== null && !staysUnverified(state)) return "rolledBack";
@@ -230,18 +235,8 @@ export function finishing(
 ): { readonly deployment: Part<DeploymentCommand>; readonly application: Part<ApplicationCommand> } {
   const { outcome } = step;
   const goesLive = outcome === "succeeded" || staysUnverified(state);
-  const failure = state.failure;
-  const abandoned = Object.entries(state.compensations).find(([, one]) => one.state === "abandoned");
-  const problem =
-    abandoned !== undefined
-      ? {
-          code: "COMPENSATION_ABANDONED",
-          message: `${abandoned[0]} could not be done: ${abandoned[1].error?.message ?? "its workers crashed"}`,
-          fix: "Look at the node, then deploy again.",
-        }
-      : failure !== null
-        ? { code: failure.code, message: failure.message, fix: failure.fix, phase: failure.phase }
-        : undefined;
+  const failure = failureOf(state);
+  const { class: _, ...problem } = failure ?? { class: null };
   return {
     deployment: { id: state.id, command: { do: "finish", outcome } },
     application: {
@@ -251,7 +246,7 @@ export function finishing(
         deployment: state.id,
         outcome,
         ...(goesLive ? { live: liveOf(state, now) } : {}),
-        ...(problem === undefined ? {} : { problem }),
+        ...(failure === null ? {} : { problem: problem as Omit<Failure, "class"> }),
       },
     },
   };

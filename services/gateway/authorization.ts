@@ -133,15 +133,23 @@ function resourceFirst<E, R>(
   const { kind } = rule;
   const refuse = Effect.sync(() => answerProblem(forbidden(rule.permission), asked));
   if (reference === undefined || kind === undefined || asked.organisation === undefined) return refuse;
-  if (isId(kind.prefix, reference)) return permits(reference) ? inside : refuse;
+  if (isId(kind.prefix, reference) && (kind.parents === undefined || permits(reference))) {
+    return permits(reference) ? inside : refuse;
+  }
   const { id: organisation } = asked.organisation;
+  const permitted = async (): Promise<boolean> => {
+    const id = await resolve(gateway, kind, organisation, reference);
+    if (permits(id) || kind.parents === undefined) return permits(id);
+    const loaded = await gateway.log.aggregates.load(kind, id);
+    return loaded.organisation === organisation && kind.parents(loaded.state).some(permits);
+  };
   return Effect.matchEffect(
     Effect.tryPromise({
-      try: () => resolve(gateway, kind, organisation, reference),
+      try: permitted,
       catch: (error) => problemOf(error) ?? forbidden(rule.permission),
     }),
     {
-      onSuccess: (id) => (permits(id) ? inside : refuse),
+      onSuccess: (may) => (may ? inside : refuse),
       // A name that leads nowhere and one that leads to what is not allowed look alike.
       onFailure: (problem) => (problem.status === 404 ? refuse : Effect.succeed(answerProblem(problem, asked))),
     },

@@ -17,7 +17,7 @@
  *
  * - `create`: 201 and `Location`; a new id, derived from the Idempotency-Key where there is one
  * - `change`: 200; without `If-Match` 428; `seen` is the generation of `If-Match`, undefined for `*`
- * - `act`: 200 (or 202 by option); `If-Match` if the client likes
+ * - `act`: 200 (or 202 and `Location` by option); `If-Match` if the client likes
  * - `remove`: 204; without `If-Match` 428
  *
  * All of them answer with `ETag`, `Millrace-Position` and the entity, and a repeat with the first answer and
@@ -27,6 +27,7 @@ import { createHash, createHmac, randomBytes } from "node:crypto";
 import { makeId } from "@millrace/contracts/ids.ts";
 import { encodePosition, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import { Conflict, InvalidInput, PreconditionRequired, type Problem } from "@millrace/contracts/problems.ts";
+import type { Refusal } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import { type Change, type CommandContext, execute, executeAll } from "@millrace/eventlog/execute.ts";
@@ -303,7 +304,8 @@ function answerEntity<S>(
   if (!about.first) headers["idempotent-replayed"] = "true";
   if (answering.empty === true) return HttpServerResponse.empty({ status: 204, headers });
   headers.etag = `"${kind.generation(loaded.state)}"`;
-  if (answering.create === true) headers.location = pathOf(kind, loaded.organisation!, loaded.id);
+  if (answering.create === true || answering.status === 202)
+    headers.location = pathOf(kind, loaded.organisation!, loaded.id);
   const entity = kind.represent(loaded.state) as Readonly<Record<string, unknown>>;
   const body = answering.show === undefined ? entity : answering.show(entity, about);
   return json(body, { status: answering.create === true ? 201 : (answering.status ?? 200), headers });
@@ -314,6 +316,24 @@ export const pathOf = (kind: Kind, organisation: string, id: string): string =>
     ? `/v1/organisations/${id}`
     : `/v1/organisations/${organisation}/${kind.collection}/${id}`;
 
+/** How several aggregates are changed together. */
+export interface Together {
+  /** What tells the same command from another, beside the key: the route and the id it is about. */
+  readonly target: string;
+  /**
+   * Made from what is loaded now, and made anew when that has changed. The first change is the one that remembers the command: when
+   * `isRepeat` says so of its aggregate, the commands are not looked at, only which aggregates there are.
+   */
+  readonly plan: (first: {
+    readonly makeId: (prefix: string) => string;
+    readonly isRepeat: (loaded: Loaded<unknown>) => boolean;
+  }) => Promise<ReadonlyArray<Change>>;
+  /** Whether a refusal only says that the plan was made from what is no more. */
+  readonly isOvertaken: (refusal: Refusal) => boolean;
+}
+
+const PLANS_MOST = 8;
+
 /**
  * Several aggregates of one context, all or nothing, for routes that change more than one.
  * @returns what became of each, and the headers of the answer
@@ -323,18 +343,38 @@ export async function carryOutAll(
   gateway: Gateway,
   request: Request,
   asked: Asked,
-  changes: ReadonlyArray<Change>,
+  { target, plan, isOvertaken }: Together,
 ): Promise<{ readonly loaded: ReadonlyArray<Loaded<any>>; readonly headers: Record<string, string> }> {
-  const identity = identify(gateway, request, asked, request.request.url, {});
+  const identity = identify(gateway, request, asked, target, {});
   const context = contextOf(identity, asked.organisation!.id, asked);
-  const outcome = await once(identity, () => executeAll(gateway.log, changes, context));
-  faultPoint("gateway.answer.before");
-  if ("refusal" in outcome) return fail(problemOfRefusal(outcome.refusal));
-  const seq = Math.max(...outcome.ok.map((one) => one.seq));
-  const headers: Record<string, string> = { "millrace-position": positionOf(changes[0]!.kind.context, seq) };
-  if (outcome.ok[0]!.repeated) headers["idempotent-replayed"] = "true";
-  return { loaded: outcome.ok.map((one) => one.loaded), headers };
+  const first = {
+    makeId: (prefix: string) => makeId(prefix, identity.time, identity.entropy),
+    isRepeat: (loaded: Loaded<unknown>) => loaded.commands.get(identity.commandId) !== undefined,
+  };
+  return once(identity, async () => {
+    for (let attempt = 1; ; attempt++) {
+      const changes = await plan(first);
+      const outcome = await executeAll(gateway.log, changes, context);
+      if ("refusal" in outcome) {
+        if (!isOvertaken(outcome.refusal)) return fail(problemOfRefusal(outcome.refusal));
+        if (attempt === PLANS_MOST) return fail(problemOfRefusal(IN_MOTION));
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 4 * 2 ** attempt));
+        continue;
+      }
+      faultPoint("gateway.answer.before");
+      const seq = Math.max(...outcome.ok.map((one) => one.seq));
+      const headers: Record<string, string> = { "millrace-position": positionOf(changes[0]!.kind.context, seq) };
+      if (outcome.ok[0]!.repeated) headers["idempotent-replayed"] = "true";
+      return { loaded: outcome.ok.map((one) => one.loaded), headers };
+    }
+  });
 }
+
+const IN_MOTION: Refusal = {
+  refused: "conflict",
+  reason: "What this is about changes all the time.",
+  fix: "Send it again in a moment.",
+};
 
 /** For a place of the input that the schema could not refuse. @param pointer e.g. `/query/sort` */
 export const invalidInput = (pointer: string, detail: string, fix?: string): InvalidInput =>

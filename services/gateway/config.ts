@@ -1,4 +1,5 @@
 /** Configuration of the gateway, from the environment. */
+import { hostFault } from "@millrace/contracts/applications/git.ts";
 import { Name } from "@millrace/contracts/ids.ts";
 import {
   type ConfigOf,
@@ -8,6 +9,7 @@ import {
   Port,
   Text,
 } from "@millrace/eventlog/settings.ts";
+import * as Schema from "effect/Schema";
 
 export const GATEWAY_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
@@ -47,6 +49,14 @@ export const GATEWAY_SETTINGS = defineSettings({
     describe: "Name of the first organisation, created at start where there is none.",
     example: "home",
     fallback: "home",
+  },
+  appsDomain: {
+    variable: "MILLRACE_APPS_DOMAIN",
+    schema: Text.check(Schema.makeFilter((domain) => hostFault(domain) ?? true)),
+    describe:
+      "Domain below which every application has a host: `<application>.<organisation>.<domain>`; apps.localhost unless set.",
+    example: "apps.example.org",
+    optional: true,
   },
 });
 

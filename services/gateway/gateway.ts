@@ -12,6 +12,7 @@ import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import { fail } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
 import type { TokenUses } from "./uses.ts";
+import type { Waits } from "./waits.ts";
 
 export interface Gateway {
   readonly log: EventLog;
@@ -21,6 +22,9 @@ export interface Gateway {
   readonly sealing: Sealing;
   readonly identity: IdentityDirectory;
   readonly uses: TokenUses;
+  readonly waits: Waits;
+  /** Below it every application has a host of its own. */
+  readonly appsDomain: string;
   readonly logger: Logger;
   /** Key the digests of what clients send, so that a digest in the log tells nothing of its input: today's, then those of before. */
   readonly digestKeys: readonly [Uint8Array, ...Uint8Array[]];

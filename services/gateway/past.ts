@@ -2,6 +2,7 @@
  * An entity as it is, as it was, and what differs between two moments: from the log alone, so always current, and there when
  * PostgreSQL is not.
  */
+import { WAIT } from "@millrace/contracts/http.ts";
 import { decodePosition } from "@millrace/contracts/position.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -10,6 +11,7 @@ import type { Asked } from "./asked.ts";
 import { type Handle, handle, invalidInput, json, positionOf, type Request } from "./command.ts";
 import { fail } from "./failures.ts";
 import { type Gateway, resolve } from "./gateway.ts";
+import { conditionOf } from "./waits.ts";
 
 /** Handlers of `GET …/{id}` and `GET …/{id}/diff`. */
 export function past<S>(gateway: Gateway, kind: Kind<S>) {
@@ -25,17 +27,25 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
     get: <R extends Request>(): Handle<R> =>
       handle(gateway, async (request, asked) => {
         const id = await idOf(request, asked);
-        const { at } = (request.query ?? {}) as { at?: string };
+        const { at, wait, timeout = WAIT.usualMs } = (request.query ?? {}) as ReadQuery;
+        if (at !== undefined && wait !== undefined) {
+          fail(invalidInput("/query/wait", "cannot be asked of the past", "Leave out `at`, or `wait`."));
+        }
+        const waiting =
+          wait === undefined ? undefined : await waitFor(gateway, kind, id, { wait, timeout }, there, asked);
         const loaded = there(
-          at === undefined
-            ? await gateway.log.aggregates.load(kind, id)
-            : await gateway.log.aggregates.loadUntil(kind, id, momentOf(at, "/query/at")),
+          waiting !== undefined
+            ? waiting.loaded
+            : at === undefined
+              ? await gateway.log.aggregates.load(kind, id)
+              : await gateway.log.aggregates.loadUntil(kind, id, momentOf(at, "/query/at")),
           asked,
         );
         return json(kind.represent(loaded.state), {
           headers: {
             etag: `"${kind.generation(loaded.state)}"`,
             "millrace-position": positionOf(kind.context, loaded.seq),
+            ...(waiting === undefined ? {} : { "millrace-wait": waiting.met ? "met" : "timeout" }),
           },
         });
       }),
@@ -63,6 +73,26 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
         );
       }),
   };
+}
+
+interface ReadQuery {
+  readonly at?: string;
+  readonly wait?: string;
+  readonly timeout?: number;
+}
+
+/** Waits for an entity, which must be there, and the asker's, to begin with. */
+async function waitFor<S>(
+  { log, waits }: Gateway,
+  kind: Kind<S>,
+  id: string,
+  { wait, timeout }: { readonly wait: string; readonly timeout: number },
+  there: (loaded: Loaded<S>, asked: Asked) => Loaded<S>,
+  asked: Asked,
+): Promise<{ readonly loaded: Loaded<S>; readonly met: boolean }> {
+  const condition = conditionOf(kind, wait);
+  there(await log.aggregates.load(kind, id), asked);
+  return waits.until(kind, id, condition, timeout);
 }
 
 /** `v3` or a time. @throws Failed (invalid-input) for a day that no calendar has */

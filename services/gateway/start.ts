@@ -38,6 +38,7 @@ import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
+import { applicationRoutes } from "./routes/applications.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
@@ -45,12 +46,19 @@ import { systemRoutes } from "./routes/system.ts";
 import { workRoutes } from "./routes/work.ts";
 import { answerUnmatched } from "./unmatched.ts";
 import { TokenUses } from "./uses.ts";
+import { Waits } from "./waits.ts";
 
 type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** Every context's routes. */
 const routes = (gateway: Gateway) =>
-  [identityRoutes(gateway), secretsRoutes(gateway), systemRoutes(gateway), workRoutes(gateway)] as const;
+  [
+    identityRoutes(gateway),
+    secretsRoutes(gateway),
+    systemRoutes(gateway),
+    workRoutes(gateway),
+    applicationRoutes(gateway),
+  ] as const;
 
 /** The API as a function of Node's request and response. */
 async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandler> {
@@ -107,6 +115,9 @@ async function close(server: Server): Promise<void> {
   clearTimeout(cut);
 }
 
+/** Resolves to this machine wherever resolvers know RFC 6761. */
+const APPS_DOMAIN = "apps.localhost";
+
 const digestKeyOf = ({ bytes }: MasterKey): Uint8Array =>
   createHash("sha256").update("millrace digests of commands\n").update(bytes).digest();
 
@@ -135,6 +146,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   });
   const identity = new IdentityDirectory();
   const uses = new TokenUses(log, logger);
+  const waits = new Waits(log, logger);
   const [masterKey, ...olderKeys] = parseMasterKeys(config.masterKey);
   const sealing = await Sealing.open({
     nats: log.nats,
@@ -149,6 +161,8 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     deadLetters: new DeadLetters(log.nats, config.replicas),
     identity,
     uses,
+    waits,
+    appsDomain: config.appsDomain ?? APPS_DOMAIN,
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],
   };
@@ -185,6 +199,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   const stop = async (): Promise<void> => {
     // Subscribers come back elsewhere; their sockets would hold the server open.
     const subscriptions = hub.stop();
+    waits.stop();
     await close(server);
     await subscriptions;
     await uses.stop();

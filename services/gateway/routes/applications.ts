@@ -1,0 +1,296 @@
+/** Applications and their deployments. */
+import { Api } from "@millrace/contracts/api.ts";
+import { isId } from "@millrace/contracts/ids.ts";
+import { NotFound } from "@millrace/contracts/problems.ts";
+import { type ApplicationState, application } from "@millrace/domain/applications/application.ts";
+import type { ApplicationInput, ChangeApplication } from "@millrace/domain/applications/application-command.ts";
+import { isOvertaken } from "@millrace/domain/applications/application-report.ts";
+import { type DeploymentState, deployment } from "@millrace/domain/applications/deployment.ts";
+import {
+  cancelDeployment,
+  deleteApplication,
+  type Part,
+  refusalOf,
+  requestDeployment,
+  requestedSpec,
+  targetOf,
+} from "@millrace/domain/applications/request.ts";
+import { applicationsView, deploymentsView } from "@millrace/domain/applications/views.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import type { Loaded } from "@millrace/eventlog/aggregate.ts";
+import { listNodes } from "@millrace/eventlog/presence.ts";
+import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import type { Asked } from "../asked.ts";
+import {
+  carryOutAll,
+  commands,
+  generationSeen,
+  type Handle,
+  handle,
+  invalidInput,
+  json,
+  pathOf,
+  positionOf,
+  type Request,
+  type Together,
+} from "../command.ts";
+import { fail, problemOfRefusal } from "../failures.ts";
+import { type Gateway, resolve } from "../gateway.ts";
+import { history } from "../history.ts";
+import { differences, past } from "../past.ts";
+import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
+
+const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
+
+/** An entity of the organisation, by id or name. @throws Failed (not-found) */
+async function loadOwn<S>(gateway: Gateway, kind: Kind<S>, asked: Asked, reference: string): Promise<Loaded<S>> {
+  const organisation = asked.organisation!.id;
+  const loaded = await gateway.log.aggregates.load(kind, await resolve(gateway, kind, organisation, reference));
+  const there = loaded.organisation === organisation && kind.exists(loaded.state);
+  return there ? loaded : fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
+}
+
+const referenceOf = (request: Request): string => (request.params as { id: string }).id;
+
+/** Answer to what goes on after it. */
+const accepted = <S>(kind: Kind<S>, loaded: Loaded<S>, headers: Record<string, string>): HttpServerResponse =>
+  json(kind.represent(loaded.state), {
+    status: 202,
+    headers: {
+      ...headers,
+      etag: `"${kind.generation(loaded.state)}"`,
+      location: pathOf(kind, loaded.organisation!, loaded.id),
+    },
+  });
+
+/** The list's query in the view's words: `state` is a column of every view. */
+const inWords = ({ state, ...query }: ListQuery): ListQuery =>
+  state === undefined ? query : { ...query, stateName: state };
+
+/** As lists show it. */
+function listedDeployment({ spec, status, ...entity }: any): unknown {
+  const { requested: _, ...listedSpec } = spec;
+  const { phases: __, compensations: ___, ...listedStatus } = status;
+  return { ...entity, spec: listedSpec, status: listedStatus };
+}
+
+export const applicationRoutes = (gateway: Gateway) =>
+  HttpApiBuilder.group(Api, "applications", (handlers) => {
+    const applications = commands(gateway, application);
+    const pastApplications = past(gateway, application);
+    const pastDeployments = past(gateway, deployment);
+    return handlers
+      .handle(
+        "createApplication",
+        applications.create(({ payload }, asked) => ({
+          do: "create",
+          spec: reserved(gateway, payload as ApplicationInput, hostOf(gateway, asked, payload.name)),
+          host: hostOf(gateway, asked, payload.name),
+        })),
+      )
+      .handle("listApplications", list(gateway, applicationsView, { query: inWords }))
+      .handle("getApplication", pastApplications.get())
+      .handle(
+        "changeApplication",
+        applications.change(async ({ payload, params }, seen, asked) => {
+          const own = payload.domains === undefined ? "" : await ownHost(gateway, asked, params.id);
+          const change = reserved(gateway, payload as Omit<ChangeApplication, "do">, own);
+          return { do: "change", ...change, ...seenOf(seen) };
+        }),
+      )
+      .handle("deleteApplication", deleteHandler(gateway))
+      .handle("historyOfApplication", history(gateway, application))
+      .handle("diffApplication", pastApplications.diff())
+      .handle("deployApplication", deployHandler(gateway, "manual"))
+      .handle("planRollback", planHandler(gateway))
+      .handle("rollBackApplication", deployHandler(gateway, "rollback"))
+      .handle("restartApplication", deployHandler(gateway, "restart"))
+      .handle(
+        "startApplication",
+        applications.act((_, seen) => ({ do: "start", ...seenOf(seen) }), { status: 202 }),
+      )
+      .handle(
+        "stopApplication",
+        applications.act((_, seen) => ({ do: "stop", ...seenOf(seen) }), { status: 202 }),
+      )
+      .handle(
+        "scaleApplication",
+        applications.act(({ payload }, seen) => ({ do: "scale", ...payload, ...seenOf(seen) }), { status: 202 }),
+      )
+      .handle("listDeploymentsOfApplication", deploymentsOf(gateway))
+      .handle("listDeployments", list(gateway, deploymentsView, { query: inWords, show: listedDeployment }))
+      .handle("getDeployment", pastDeployments.get())
+      .handle("cancelDeployment", cancelHandler(gateway))
+      .handle("historyOfDeployment", history(gateway, deployment))
+      .handle("diffDeployment", pastDeployments.diff())
+      .handle("listNodes", nodes(gateway));
+  });
+
+const hostOf = ({ appsDomain }: Gateway, asked: Asked, name: string): string =>
+  `${name}.${asked.organisation!.name}.${appsDomain}`;
+
+async function ownHost(gateway: Gateway, asked: Asked, reference: string): Promise<string> {
+  return (await loadOwn(gateway, application, asked, reference)).state.host;
+}
+
+/** Hosts below the installation's own domain are given out by it, so that nobody takes what is to be another's. */
+function reserved<I extends { readonly domains?: ReadonlyArray<string> }>(
+  { appsDomain }: Gateway,
+  input: I,
+  own: string,
+): I {
+  const place = (input.domains ?? []).findIndex((host) => host !== own && `.${host}`.endsWith(`.${appsDomain}`));
+  if (place === -1) return input;
+  return fail(
+    invalidInput(
+      `/body/domains/${place}`,
+      `${appsDomain} is this installation's own: every application has one host below it`,
+      "Choose a host of another domain.",
+    ),
+  );
+}
+
+const deploymentNamed = async (
+  gateway: Gateway,
+  id: string | null | undefined,
+): Promise<DeploymentState | undefined> =>
+  id == null ? undefined : (await gateway.log.aggregates.load(deployment, id)).state;
+
+/** Only to be told apart from a repeat: the first try's own commands are in the log. */
+const sameAgain = (state: ApplicationState, made: string): ReadonlyArray<Part> => [
+  { kind: application, id: state.id, command: { do: "start" } },
+  { kind: deployment, id: made, command: { do: "cancel" } },
+];
+
+type Deploying = "manual" | "rollback" | "restart";
+
+/** The release that is gone back to: a deployment by id. @throws Failed */
+async function targetFor(gateway: Gateway, state: ApplicationState, trigger: Deploying, to: string | undefined) {
+  if (to !== undefined && !isId(deployment.prefix, to)) {
+    return fail(invalidInput("/body/to", "is no id of a deployment", "Give one of `status.releases`."));
+  }
+  const target = targetOf(state, trigger, to);
+  const refusal = refusalOf(state, trigger, target);
+  if (refusal !== undefined) return fail(problemOfRefusal(refusal));
+  return deploymentNamed(gateway, target);
+}
+
+const deployHandler = <R extends Request>(gateway: Gateway, trigger: Deploying): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const seen = generationSeen(request, false);
+    const { id } = await loadOwn(gateway, application, asked, referenceOf(request));
+    const { ref, to } = (request.payload ?? {}) as { ref?: string; to?: string };
+    const plan: Together["plan"] = async ({ makeId, isRepeat }) => {
+      const loaded = await loadOwn(gateway, application, asked, id);
+      const { state } = loaded;
+      const made = makeId(deployment.prefix);
+      if (isRepeat(loaded)) return sameAgain(state, made);
+      const target = await targetFor(gateway, state, trigger, to);
+      const active = await deploymentNamed(gateway, state.active);
+      const ask = { deployment: made, trigger, ...(ref === undefined ? {} : { ref }), ...seenOf(seen) };
+      return requestDeployment(state, active, target, ask);
+    };
+    const { loaded, headers } = await carryOutAll(gateway, request, asked, {
+      target: `${asked.route} ${id}`,
+      plan,
+      isOvertaken,
+    });
+    return accepted(deployment, loaded[1]!, headers);
+  });
+
+const cancelHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id } = await loadOwn(gateway, deployment, asked, referenceOf(request));
+    const { reason } = (request.payload ?? {}) as { reason?: string };
+    const seen = generationSeen(request, false);
+    const plan: Together["plan"] = async ({ isRepeat }) => {
+      const loaded = await loadOwn(gateway, deployment, asked, id);
+      if (seen !== undefined && seen !== loaded.state.generation) {
+        fail(problemOfRefusal({ refused: "precondition", expected: seen, actual: loaded.state.generation }));
+      }
+      const parts = cancelDeployment(loaded.state, reason);
+      // The deployment remembers the command, whether it waited then or ran.
+      return isRepeat(loaded) ? parts.slice(-1) : parts;
+    };
+    const { loaded, headers } = await carryOutAll(gateway, request, asked, {
+      target: `${asked.route} ${id}`,
+      plan,
+      isOvertaken,
+    });
+    return accepted(deployment, loaded[loaded.length - 1]!, headers);
+  });
+
+const deleteHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const seen = generationSeen(request, true);
+    const { id } = await ownOrRemoved(gateway, asked, referenceOf(request));
+    const plan: Together["plan"] = async ({ isRepeat }) => {
+      const loaded = await gateway.log.aggregates.load(application, id);
+      if (isRepeat(loaded)) return [{ kind: application, id, command: { do: "start" } }];
+      const active = await deploymentNamed(gateway, loaded.state.active);
+      return deleteApplication(loaded.state, active, seen);
+    };
+    const { loaded, headers } = await carryOutAll(gateway, request, asked, {
+      target: `${asked.route} ${id}`,
+      plan,
+      isOvertaken,
+    });
+    return accepted(application, loaded[0]!, headers);
+  });
+
+/** Also when it is gone: a repeat of its removal, by id, is answered like the first time. */
+async function ownOrRemoved(gateway: Gateway, asked: Asked, reference: string): Promise<Loaded<ApplicationState>> {
+  if (!isId(application.prefix, reference)) return loadOwn(gateway, application, asked, reference);
+  const loaded = await gateway.log.aggregates.load(application, reference);
+  if (loaded.organisation === asked.organisation!.id) return loaded;
+  return fail(new NotFound({ detail: "There is no such application." }));
+}
+
+const planHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { seq, state } = await loadOwn(gateway, application, asked, referenceOf(request));
+    const { to } = (request.query ?? {}) as { to?: string };
+    const target = await targetFor(gateway, state, "rollback", to);
+    const release = state.releases.find((one) => one.deployment === target?.id)!;
+    const now = await deploymentNamed(gateway, state.live?.deployment);
+    const { requested } = requestedSpec(state.spec!, state.generation, "rollback", target);
+    const body = {
+      to: release,
+      from: state.live,
+      commit: { from: state.live!.commit, to: release.commit },
+      changes: differences(now?.requested ?? {}, requested),
+    };
+    return json(body, { headers: { "millrace-position": positionOf(application.context, seq) } });
+  });
+
+const deploymentsOf = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id } = await ownOrRemoved(gateway, asked, referenceOf(request));
+    const query = (asks: ListQuery) => ({ ...inWords(asks), application: id });
+    const options = { query, show: listedDeployment };
+    return answerPage(await readPage(gateway, deploymentsView, request, asked.organisation!.id, options));
+  });
+
+/** Nodes by name, each with the workers that are there now. */
+const nodes = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async () => {
+    const workers = [...(await listNodes(gateway.log.nats))].sort((a, b) => (a.instance < b.instance ? -1 : 1));
+    const names = [...new Set(workers.map(({ node }) => node))].sort();
+    return json({
+      items: names.map((name) => ({
+        name,
+        workers: workers
+          .filter(({ node }) => node === name)
+          .map(({ instance, service, version, startedAt, capabilities, freeBytes, docker }) => ({
+            instance,
+            service,
+            version,
+            startedAt,
+            capabilities,
+            freeBytes,
+            docker: "missing" in docker ? { missing: docker.missing } : { version: docker.version },
+          })),
+      })),
+    });
+  });
