@@ -50,6 +50,15 @@ const programs: readonly Program[] = [
     why: "sources are fetched with it",
   },
   {
+    context: "applications",
+    need: "flock",
+    command: "flock",
+    args: ["--version"],
+    minimum: "2.30",
+    packages: ["util-linux"],
+    why: "sources are fetched and routes are switched under its locks",
+  },
+  {
     context: "publishing",
     need: "ostree",
     command: "ostree",
@@ -229,15 +238,9 @@ async function machine(settings: Settings): Promise<Finding[]> {
   };
   findings.push(now >= last - 60_000 ? clock : { ...clock, missing: behind });
 
-  const own = readRunState(folder)?.services.some(({ ports }) => ports.http === settings.port);
-  const free = settings.port === 0 || own || (await isPortFree(settings.port, settings.host));
-  const port: Finding = {
-    context,
-    need: `port ${settings.port}`,
-    found: own ? "held by Millrace" : free ? "free" : null,
-  };
-  const taken = { why: "another program listens on it", install: `ss -ltnp 'sport = :${settings.port}'` };
-  findings.push(free ? port : { ...port, missing: taken });
+  findings.push(await portFinding(context, settings, settings.port, settings.host));
+  const { publicPort, publicHost = settings.host } = settings;
+  if (publicPort) findings.push(await portFinding("applications", settings, publicPort, publicHost));
 
   if (process.platform === "linux") {
     const setpriv = findSetpriv();
@@ -249,6 +252,19 @@ async function machine(settings: Settings): Promise<Finding[]> {
     findings.push(need.found ? need : { ...need, missing });
   }
   return findings;
+}
+
+async function portFinding(
+  context: Finding["context"],
+  { data }: Settings,
+  port: number,
+  host: string,
+): Promise<Finding> {
+  const own = readRunState(data)?.services.some(({ ports }) => ports.http === port || ports.public === port);
+  const free = port === 0 || own || (await isPortFree(port, host));
+  const finding: Finding = { context, need: `port ${port}`, found: own ? "held by Millrace" : free ? "free" : null };
+  const taken = { why: "another program listens on it", install: `ss -ltnp 'sport = :${port}'` };
+  return free ? finding : { ...finding, missing: taken };
 }
 
 /** How long writing 4 KiB and syncing takes; undefined where nothing can be written. */

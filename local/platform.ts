@@ -1,10 +1,11 @@
 /**
- * The whole product on one machine: NATS server, PostgreSQL and the services as supervised processes, all state in one
- * folder. What `mill up` starts.
+ * The whole product on one machine: NATS server, PostgreSQL, Caddy (where it is there) and the services as supervised
+ * processes, all state in one folder. What `mill up` starts.
  */
 import { chmodSync, existsSync, mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { prepareCaddy } from "./caddy.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
@@ -42,6 +43,8 @@ export interface PlatformOptions {
 export interface Platform {
   /** The gateway: `http://127.0.0.1:7400`. */
   readonly url: string;
+  /** Where applications are reached (`http://127.0.0.1:7480`, by their host names); undefined without Caddy. */
+  readonly publicUrl: string | undefined;
   readonly dataDir: string;
   readonly ownerTokenFile: string;
   /** What runs now, in the order of the start. */
@@ -91,6 +94,10 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const postgres = await postgresService(dataDir, settings, before.get("postgres")?.postgres);
     log("starting NATS and PostgreSQL");
     await start(...[nats.spec, postgres.spec].filter((spec) => spec !== undefined));
+    const all = options.services ?? checkoutServices();
+    const proxy = all.some(({ name }) => name === "orchestrator")
+      ? await startProxy({ dataDir, settings, gatewayPort: port, before: before.get("caddy")?.public, start, log })
+      : undefined;
     const environment: Record<string, string | undefined> = {
       ...process.env,
       ...options.env,
@@ -103,9 +110,16 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_POSTGRES_URL: postgres.url,
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
+      MILLRACE_APPS_DOMAIN: settings.appsDomain,
+      MILLRACE_LOCAL_SOURCES: localSources(dataDir, settings).join(delimiter),
+      MILLRACE_TLS: settings.tls,
+      // Empty without Caddy.
+      MILLRACE_PUBLIC_ADDRESS: proxy?.address ?? "",
+      MILLRACE_PUBLIC_TLS_ADDRESS: proxy?.tlsAddress ?? "",
+      MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
+      MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
     };
     const timeoutMs = options.readyTimeoutMs ?? 60_000;
-    const all = options.services ?? checkoutServices();
     const specs = await Promise.all(
       all.map((entry) => serviceSpec(entry, environment, port, settings.host, timeoutMs)),
     );
@@ -117,9 +131,11 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await start(...gateway);
     options.signal?.throwIfAborted();
     const url = `http://${reachable(settings.host)}:${port}`;
-    supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile });
+    const publicUrl = proxy && `http://${reachable(proxy.host)}:${proxy.port}`;
+    supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile, ...(publicUrl ? { publicUrl } : {}) });
     return {
       url,
+      publicUrl,
       dataDir,
       ownerTokenFile: secrets.ownerTokenFile,
       services: () => supervisor.services(),
@@ -201,6 +217,79 @@ async function postgresService(dataDir: string, settings: Settings, before: numb
     ports: { postgres: prepared.port },
   };
   return { spec, url: prepared.url };
+}
+
+/** The folders below which repositories may be deployed by path: those of the settings, and one of the data folder. */
+function localSources(dataDir: string, settings: Settings): string[] {
+  const own = join(dataDir, "local-sources");
+  mkdirSync(own, { recursive: true, mode: 0o700 });
+  return [...settings.localSources, own];
+}
+
+interface Proxy {
+  readonly host: string;
+  readonly port: number;
+  readonly address: string;
+  readonly tlsAddress: string | undefined;
+  readonly admin: string;
+  readonly storage: string;
+}
+
+interface ProxyStart {
+  readonly dataDir: string;
+  readonly settings: Settings;
+  readonly gatewayPort: number;
+  /** The port of the last run. */
+  readonly before: number | undefined;
+  readonly start: (spec: ServiceSpec) => Promise<void>;
+  readonly log: (line: string) => void;
+}
+
+/** Starts Caddy. Without it all works but reaching applications, so that it is missing is told and no more. */
+async function startProxy({
+  dataDir,
+  settings,
+  gatewayPort,
+  before,
+  start,
+  log,
+}: ProxyStart): Promise<Proxy | undefined> {
+  const host = settings.publicHost ?? settings.host;
+  if (settings.publicPort && !(await isPortFree(settings.publicPort, host))) {
+    throw new Error(
+      `port ${settings.publicPort} for applications is taken by another program: end that one, or choose another (MILLRACE_PUBLIC_PORT)`,
+    );
+  }
+  const near = before ?? (settings.port === 0 ? undefined : gatewayPort + 80);
+  const port = settings.publicPort || (await freePort(near, host));
+  const prepared = await prepareCaddy({
+    dataDir: join(dataDir, "caddy"),
+    logFile: join(dataDir, "logs", "caddy.log"),
+    host,
+    port,
+    bring: settings.bring,
+    ...(settings.caddy ? { binary: settings.caddy } : {}),
+    log,
+  });
+  if (prepared === undefined) {
+    log("there is no Caddy: applications cannot be reached, all else works (mill doctor)");
+    return undefined;
+  }
+  log("starting Caddy");
+  const { admin, address, storage } = prepared;
+  try {
+    await start({
+      ...prepared.spec,
+      ready: prepared.ready,
+      beforeStart: prepared.beforeStart,
+      ports: { public: port },
+    });
+  } catch (error) {
+    log(`${(error as Error).message}\napplications cannot be reached, all else works`);
+    return undefined;
+  }
+  const tlsAddress = settings.publicTlsPort ? address.replace(/\d+$/, `${settings.publicTlsPort}`) : undefined;
+  return { host, port, address, tlsAddress, admin, storage };
 }
 
 async function serviceSpec(

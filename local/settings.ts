@@ -3,7 +3,7 @@
  * its default. What is wrong is an error that names every wrong value at once.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 
 /** How a setting is read from text; answers the value, or throws an Error that says what it should be. */
@@ -50,6 +50,18 @@ const oneOf =
     if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(", ")}`);
     return value as T;
   };
+const hostName: Reader<string> = (value) => {
+  const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
+  if (value.length > 200 || !new RegExp(`^${label}(\\.${label})*$`).test(value)) {
+    throw new Error("a name of hosts such as apps.example.org, in lower case");
+  }
+  return value;
+};
+const paths: Reader<readonly string[]> = (value, folder) =>
+  value
+    .split(delimiter)
+    .filter((one) => one !== "")
+    .map((one) => path(one, folder));
 const amount: Reader<string> = (value) => {
   if (!/^\d+(B|KiB|MiB|GiB)$/.test(value)) throw new Error("an amount of memory such as 512MiB");
   return value;
@@ -163,6 +175,49 @@ const declarations = {
     fallback: undefined,
     meaning: "the caddy program (2.8 or later); found or brought unless set",
   },
+  publicPort: {
+    env: "MILLRACE_PUBLIC_PORT",
+    key: "apps.port",
+    read: port,
+    fallback: undefined,
+    meaning: "where applications are reached; unless set, the gateway's port + 80 or another free one",
+  },
+  publicHost: {
+    env: "MILLRACE_PUBLIC_HOST",
+    key: "apps.host",
+    read: address,
+    fallback: undefined,
+    meaning: "the address on which applications are reached; unless set, the gateway's",
+  },
+  publicTlsPort: {
+    env: "MILLRACE_PUBLIC_TLS_PORT",
+    key: "apps.tls_port",
+    read: port,
+    fallback: undefined,
+    meaning: "where applications are reached over HTTPS; off unless set",
+  },
+  tls: {
+    env: "MILLRACE_TLS",
+    key: "apps.tls",
+    read: oneOf("off", "internal", "auto"),
+    fallback: "off",
+    meaning:
+      "whose certificates HTTPS uses: an authority of its own (internal), or public ones for public names (auto)",
+  },
+  appsDomain: {
+    env: "MILLRACE_APPS_DOMAIN",
+    key: "apps.domain",
+    read: hostName,
+    fallback: "localhost",
+    meaning: "applications are <name>.<organisation>.<this>, until they have domains of their own",
+  },
+  localSources: {
+    env: "MILLRACE_LOCAL_SOURCES",
+    key: "apps.local_sources",
+    read: paths,
+    fallback: "",
+    meaning: "folders whose Git repositories may be deployed by path, beside local-sources in the data folder",
+  },
   bring: {
     env: "MILLRACE_BRING",
     key: "bring",
@@ -272,7 +327,8 @@ export interface DescribedSetting {
 export function describeSettings(loaded: LoadedSettings): DescribedSetting[] {
   return (Object.entries(declarations) as [SettingName, Declaration<unknown>][]).map(([name, declaration]) => {
     const value = loaded.values[name];
-    const shown = value === undefined ? "" : declaration.secret ? "(set)" : String(value);
+    const text = Array.isArray(value) ? value.join(delimiter) : String(value);
+    const shown = value === undefined ? "" : declaration.secret ? "(set)" : text;
     const { env, key, meaning } = declaration;
     return { name, env, key, value: shown, origin: loaded.sources[name].origin, meaning };
   });
@@ -284,7 +340,7 @@ function readFile(file: string, problems: string[]): Map<string, string> {
     for (const [key, value] of Object.entries(table)) {
       const name = prefix + key;
       if (typeof value === "object" && value !== null && !Array.isArray(value)) collect(value, `${name}.`);
-      else found.set(name, String(value));
+      else found.set(name, Array.isArray(value) ? value.join(delimiter) : String(value));
     }
   };
   try {
