@@ -13,6 +13,17 @@
  * one is overtaken; and it carries the source's cursor, so that the next collector goes on behind the last line that is stored.
  */
 
+import type { Nats } from "./connection.ts";
+import { LogUnavailable } from "./failures.ts";
+import { readLogs } from "./logs-reader.ts";
+import { ensureLogs, filterSubject, LOGS, type LogLimits } from "./logs-stream.ts";
+import { tailLogs } from "./logs-tail.ts";
+import { openWriter } from "./logs-writer.ts";
+
+export { LogOvertaken, LogQueryRefused } from "./logs-failures.ts";
+export { StampCursor } from "./logs-resume.ts";
+export type { LogLimits } from "./logs-stream.ts";
+
 /** From the least to the gravest. */
 export const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
 export type Level = (typeof LEVELS)[number];
@@ -98,9 +109,9 @@ export interface LogLine {
 export interface LogMatch {
   /** From this level on. */
   readonly level?: Level;
-  /** Found in the line without regard to case, colours left out. */
+  /** Found in the line, colours left out; without capitals in it regardless of case. */
   readonly q?: string;
-  /** In the syntax of RE2, so that no pattern takes more than linear time. @throws LogPatternRefused */
+  /** In the syntax of RE2, so that no pattern takes more than linear time. @throws LogQueryRefused */
   readonly regex?: string;
 }
 
@@ -132,8 +143,12 @@ export interface LogPage {
 
 export interface TailQuery extends LogMatch {
   readonly of: ReadonlyArray<LogFilter>;
-  /** Position of the last line seen, `now` (default), or `beginning`. */
+  /** Position of the last line seen. Goes before `since` and `last`; with none of them only what comes from now on is told. */
   readonly after?: string;
+  /** Milliseconds since 1970: begins with what was stored from then on. */
+  readonly since?: number;
+  /** Begins with the newest so many lines, at most 10 000. */
+  readonly last?: number;
   readonly signal: AbortSignal;
 }
 
@@ -141,14 +156,14 @@ export interface TailQuery extends LogMatch {
 export type LogNews =
   | { readonly type: "lines"; readonly lines: ReadonlyArray<LogLine>; readonly position: string }
   /** Lines that came after the position asked for are no longer kept. */
-  | { readonly type: "gap"; readonly from: LogSource; readonly position: string }
+  | { readonly type: "gap"; readonly from: LogSource | undefined; readonly position: string }
   /** Everything that was there when the tail began has been told. */
   | { readonly type: "caught-up"; readonly position: string };
 
 export interface Logs {
   /** @throws LogUnavailable */
   writer(source: LogSource, options?: WriterOptions): Promise<LogWriter>;
-  /** @throws LogUnavailable, LogPatternRefused, LogPositionRefused */
+  /** @throws LogUnavailable, LogQueryRefused */
   read(query: LogQuery): Promise<LogPage>;
   /**
    * Lines as they are stored, in that order. Whoever is slow falls behind, and is told a gap when lines were dropped meanwhile.
@@ -157,4 +172,21 @@ export interface Logs {
   tail(query: TailQuery): AsyncGenerator<LogNews, void, undefined>;
   /** Removes the lines of an entity, or of some of its sources. @throws LogUnavailable */
   remove(of: LogFilter): Promise<void>;
+}
+
+/** Makes sure of the stream. @throws LogUnavailable */
+export async function openLogs(nats: Nats, limits: LogLimits = {}): Promise<Logs> {
+  await ensureLogs(nats, limits);
+  return {
+    writer: (source, options) => openWriter(nats, source, options),
+    read: (query) => readLogs(nats, query),
+    tail: (query) => tailLogs(nats, query),
+    async remove(of) {
+      try {
+        await nats.jsm.streams.purge(LOGS, { filter: filterSubject(of) });
+      } catch (error) {
+        throw new LogUnavailable({ what: "NATS", cause: error });
+      }
+    },
+  };
 }

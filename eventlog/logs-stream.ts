@@ -1,0 +1,114 @@
+/** The stream of log lines and its subjects. */
+import type { StreamConfig } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import { isNotFound, type Nats } from "./connection.ts";
+import { LogUnavailable } from "./failures.ts";
+import type { LogFilter, LogSource } from "./logs.ts";
+
+export const LOGS = "LOGS";
+
+export interface LogLimits {
+  /** Lines are kept so long at the most; default 30 days. */
+  readonly maxAgeMs?: number;
+  /** All lines together, compressed; default 10 GiB, less on a small disk. */
+  readonly maxBytes?: number;
+}
+
+const DAY_MS = 86_400_000;
+const LEAST_BYTES = 16 * 1024 ** 2;
+const INSUFFICIENT_STORAGE = 10047;
+
+const configOf = (nats: Nats, limits: LogLimits): Partial<StreamConfig> & { name: string } => ({
+  name: LOGS,
+  subjects: ["logs.>"],
+  storage: "file",
+  retention: "limits",
+  discard: "old",
+  num_replicas: nats.replicas,
+  allow_direct: true,
+  deny_delete: true,
+  max_age: nanos(limits.maxAgeMs ?? 30 * DAY_MS),
+  max_bytes: limits.maxBytes ?? 10 * 1024 ** 3,
+  duplicate_window: nanos(1_000),
+  // A chunk costs no sync of the disk: lines of the last moment may go with a power cut, which the log itself must not.
+  ...(nats.replicas === 1 ? { persist_mode: "async" as never } : {}),
+});
+
+/** Makes the stream, or gives it other limits; the server sets all of `max_bytes` aside, so a small disk gets less. @throws LogUnavailable */
+export async function ensureLogs(nats: Nats, limits: LogLimits): Promise<void> {
+  try {
+    const there = await nats.jsm.streams.info(LOGS).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    if (there !== undefined) {
+      const wanted = {
+        ...(limits.maxAgeMs === undefined ? {} : { max_age: nanos(limits.maxAgeMs) }),
+        ...(limits.maxBytes === undefined ? {} : { max_bytes: limits.maxBytes }),
+      };
+      const differs = Object.entries(wanted).some(([name, value]) => there.config[name as "max_age"] !== value);
+      if (differs) await nats.jsm.streams.update(LOGS, wanted);
+      return;
+    }
+    const config = configOf(nats, limits);
+    for (let bytes = config.max_bytes!; ; bytes = Math.floor(bytes / 2)) {
+      try {
+        await nats.jsm.streams.add({ ...config, max_bytes: bytes });
+        return;
+      } catch (error) {
+        if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE || bytes / 2 < LEAST_BYTES) throw error;
+      }
+    }
+  } catch (error) {
+    throw new LogUnavailable({ what: "NATS", cause: error });
+  }
+}
+
+const TOKEN = /^[A-Za-z0-9_-]{1,128}$/;
+
+function token(text: string): string {
+  if (!TOKEN.test(text)) throw new TypeError(`not a subject token: ${JSON.stringify(text.slice(0, 64))}`);
+  return text;
+}
+
+/** @throws TypeError for a part that is no subject token */
+export const sourceSubject = (of: LogSource): string =>
+  `logs.${[of.organisation, of.context, of.kind, of.id, of.source, of.group ?? "-", of.instance ?? "-"].map(token).join(".")}`;
+
+/** @throws TypeError for a part that is no subject token */
+export const filterSubject = (of: LogFilter): string => {
+  const entity = [of.organisation, of.context, of.kind, of.id].map(token);
+  const rest = [of.source, of.group, of.instance].map((part) => (part === undefined ? "*" : token(part)));
+  return `logs.${[...entity, ...rest].join(".")}`;
+};
+
+export function parseSource(subject: string): LogSource {
+  const [, organisation, context, kind, id, source, group, instance] = subject.split(".") as [string, ...string[]];
+  return {
+    organisation: organisation!,
+    context: context!,
+    kind: kind!,
+    id: id!,
+    source: source!,
+    ...(group === "-" ? {} : { group: group! }),
+    ...(instance === "-" ? {} : { instance: instance! }),
+  };
+}
+
+/** A place in the stream: `<sequence>.<index of a line>`; without an index all of that chunk is behind it. */
+export interface LogPlace {
+  readonly seq: number;
+  readonly index: number;
+}
+
+const WHOLE = 0xffff_ffff;
+const PLACE = /^(\d{1,15})(?:\.(\d{1,7}))?$/;
+
+export const placeOf = (seq: number, index?: number): string => (index === undefined ? `${seq}` : `${seq}.${index}`);
+
+export function readPlace(text: string): LogPlace | undefined {
+  const found = PLACE.exec(text);
+  return found === null
+    ? undefined
+    : { seq: Number(found[1]), index: found[2] === undefined ? WHOLE : Number(found[2]) };
+}
