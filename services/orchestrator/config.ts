@@ -1,0 +1,160 @@
+/** Configuration of the orchestrator, from the environment. */
+import { createHash } from "node:crypto";
+import { isAbsolute, resolve } from "node:path";
+import { type ConfigOf, defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
+import * as Schema from "effect/Schema";
+import * as SchemaGetter from "effect/SchemaGetter";
+
+/** Absolute paths with a colon between them. */
+const Paths: Schema.Codec<ReadonlyArray<string>, string> = Schema.String.pipe(
+  Schema.decodeTo(
+    Schema.Array(Schema.String.check(Schema.makeFilter((path) => isAbsolute(path) || "an absolute path"))),
+    {
+      decode: SchemaGetter.transform((text) => text.split(":").filter((path) => path !== "")),
+      encode: SchemaGetter.transform((paths) => paths.join(":")),
+    },
+  ),
+);
+
+export const ORCHESTRATOR_SETTINGS = defineSettings({
+  ...NATS_SETTINGS,
+  node: {
+    variable: "MILLRACE_NODE",
+    schema: Text.check(Schema.isPattern(/^[a-z0-9][a-z0-9-]{0,62}$/u)),
+    describe: "Name of the node: what lives on its disk and in its Docker engine is acted on only here.",
+    example: "local",
+    fallback: "local",
+  },
+  data: {
+    variable: "MILLRACE_DATA",
+    schema: Text,
+    describe: "The folder with all state; the node's own lies below orchestrator/<node>.",
+    example: ".millrace",
+    fallback: ".millrace",
+  },
+  masterKey: {
+    variable: "MILLRACE_MASTER_KEY",
+    schema: Text,
+    describe:
+      "The key that wraps all data keys: 32 bytes in base 64. Without it no secret of an application can be used.",
+    example: "…",
+    optional: true,
+    secret: true,
+  },
+  dockerHost: {
+    variable: "MILLRACE_DOCKER_HOST",
+    schema: Text,
+    describe: "The container engine; DOCKER_HOST or the usual socket unless set.",
+    example: "unix:///var/run/docker.sock",
+    optional: true,
+  },
+  dockerScope: {
+    variable: "MILLRACE_DOCKER_SCOPE",
+    schema: Text.check(Schema.isPattern(/^[a-z0-9][a-z0-9.-]{0,62}$/u)),
+    describe: "Label of everything that this node makes in the engine; made from node and data folder unless set.",
+    example: "local.3f2a9c01",
+    optional: true,
+  },
+  dockerPorts: {
+    variable: "MILLRACE_DOCKER_PORTS",
+    schema: Text.check(Schema.isPattern(/^[0-9]{1,5}-[0-9]{1,5}$/u)),
+    describe: "Host ports on 127.0.0.1 for containers, first and last; 20000-31999 unless set.",
+    example: "20000-31999",
+    optional: true,
+  },
+  publicListen: {
+    variable: "MILLRACE_PUBLIC_LISTEN",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u)),
+    describe: "Where Caddy serves applications.",
+    example: "127.0.0.1:7480",
+    fallback: "127.0.0.1:7480",
+  },
+  caddyAdmin: {
+    variable: "MILLRACE_CADDY_ADMIN",
+    schema: Text,
+    describe: "Caddy's admin endpoint. Without it applications are made, but nothing serves them.",
+    example: "unix//run/caddy.sock",
+    optional: true,
+  },
+  publicListenTls: {
+    variable: "MILLRACE_PUBLIC_LISTEN_TLS",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u)),
+    describe: "Where Caddy serves applications over HTTPS; nowhere unless set.",
+    example: "0.0.0.0:443",
+    optional: true,
+  },
+  caddyStorage: {
+    variable: "MILLRACE_CADDY_STORAGE",
+    schema: Text,
+    describe: "Folder for certificates; caddy in the data folder unless set.",
+    example: "/var/lib/caddy",
+    optional: true,
+  },
+  tls: {
+    variable: "MILLRACE_APPS_TLS",
+    schema: Schema.Literals(["off", "internal", "auto"]),
+    describe: "Certificates of applications: off, internal (Caddy's own authority) or auto (public ones).",
+    example: "off",
+    fallback: "off",
+  },
+  concurrency: {
+    variable: "MILLRACE_DEPLOYMENTS_AT_ONCE",
+    schema: IntegerBetween(1, 64),
+    describe: "Applications that this process works on at the same moment.",
+    example: "2",
+    fallback: 2,
+  },
+  localSources: {
+    variable: "MILLRACE_LOCAL_SOURCES",
+    schema: Paths,
+    describe:
+      "Folders below which repositories on this machine may be used, absolute, with colons between; none unless set.",
+    example: "/srv/git",
+    optional: true,
+  },
+  leaseSeconds: {
+    variable: "MILLRACE_LEASE_SECONDS",
+    schema: IntegerBetween(1, 300),
+    describe: "After how long the work of a process that gives no sign is taken over.",
+    example: "10",
+    fallback: 10,
+  },
+  reconcileSeconds: {
+    variable: "MILLRACE_RECONCILE_SECONDS",
+    schema: IntegerBetween(1, 3_600),
+    describe: "How often what is there is compared with what the log says.",
+    example: "15",
+    fallback: 15,
+  },
+  orphanSeconds: {
+    variable: "MILLRACE_ORPHAN_SECONDS",
+    schema: IntegerBetween(1, 86_400),
+    describe: "How old a container that belongs to nothing must be before it is removed.",
+    example: "600",
+    fallback: 600,
+  },
+});
+
+export type OrchestratorConfig = ConfigOf<typeof ORCHESTRATOR_SETTINGS>;
+
+/** The label of what is made in the engine: of this node of this installation. */
+export function scopeOf({
+  dockerScope,
+  node,
+  data,
+}: Pick<OrchestratorConfig, "dockerScope" | "node" | "data">): string {
+  if (dockerScope !== undefined) return dockerScope;
+  const place = createHash("sha256").update(resolve(data)).digest("hex").slice(0, 8);
+  return `${node.slice(0, 50)}.${place}`;
+}
+
+/** @throws Error when the range is none */
+export function portsOf({
+  dockerPorts,
+}: Pick<OrchestratorConfig, "dockerPorts">): { from: number; to: number } | undefined {
+  if (dockerPorts === undefined) return undefined;
+  const [from, to] = dockerPorts.split("-").map(Number) as [number, number];
+  if (from < 1 || to > 65_535 || from > to)
+    throw new Error(`MILLRACE_DOCKER_PORTS: ${dockerPorts} is no range of ports`);
+  return { from, to };
+}

@@ -1,0 +1,54 @@
+/** What every reactor of this process works with: the node's disk, engine, proxy and log. */
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import type { Logs } from "@millrace/eventlog/logs.ts";
+import type { NodeDisk } from "./adapters/disk.ts";
+import type { DockerEngine } from "./adapters/docker.ts";
+import { DockerFailed } from "./adapters/docker-failures.ts";
+import type { Failed, Outcome } from "./adapters/failure.ts";
+import type { Secrets } from "./secrets.ts";
+
+export interface OrchestratorNode {
+  readonly name: string;
+  readonly disk: NodeDisk;
+  /** Whether an engine answers is found out with each use. */
+  readonly docker: DockerEngine;
+  readonly log: EventLog;
+  readonly logs: Logs;
+  readonly secrets: Secrets;
+  /** Absolute. */
+  readonly localSources: ReadonlyArray<string>;
+  /** Where applications are reached from this machine: `http://127.0.0.1:7480`. */
+  readonly publicUrl: string;
+  /** Until what a container said is stored, as far as it is read here; at most a few seconds. */
+  readonly drained: (container: string) => Promise<void>;
+  readonly logger: Logger;
+}
+
+/** Failures of the engine are thrown; here they become values as all others. */
+export async function asOutcome<T extends object>(act: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof DockerFailed) return failedBy(error);
+    throw error;
+  }
+}
+
+export const failedBy = ({ class: kind, code, reason, fix }: DockerFailed): Failed => ({
+  failed: { class: kind, code, message: reason, fix },
+});
+
+/** Until a moment or the signal, whichever is first. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted || ms <= 0) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,250 @@
+/**
+ * The orchestrator as a service: deploys applications on its node, keeps what is there as the log says, and tells Caddy what to
+ * serve. Needs NATS; Docker and Caddy are used when they are there, and named when they are missing.
+ */
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { application } from "@millrace/domain/applications/application.ts";
+import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { nextOfDeployment } from "@millrace/domain/applications/next.ts";
+import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { Check } from "@millrace/eventlog/health.ts";
+import { Leases } from "@millrace/eventlog/leases.ts";
+import { type LiveIndex, startLiveIndex } from "@millrace/eventlog/live-index.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import { openLogs } from "@millrace/eventlog/logs.ts";
+import { announce } from "@millrace/eventlog/presence.ts";
+import { defineService, type Running } from "@millrace/eventlog/service.ts";
+import { streamSettings } from "@millrace/eventlog/settings.ts";
+import { runSingleton } from "@millrace/eventlog/singleton.ts";
+import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
+import type { CaddyNode } from "./adapters/caddy.ts";
+import { nodeDisk } from "./adapters/disk.ts";
+import { openDocker } from "./adapters/docker.ts";
+import { ORCHESTRATOR_SETTINGS, type OrchestratorConfig, portsOf, scopeOf } from "./config.ts";
+import { EngineWatch, nodeRecord } from "./engine-watch.ts";
+import type { OrchestratorNode } from "./node.ts";
+import { type ProxyTrouble, serveRoutes } from "./proxy.ts";
+import { applicationReactor } from "./reactors/application.ts";
+import { Collectors } from "./reactors/collectors.ts";
+import { deploymentReactor } from "./reactors/deployment.ts";
+import { Rounds } from "./rounds.ts";
+import { Secrets } from "./secrets.ts";
+import { watchWaiting } from "./waiting.ts";
+
+const SERVICE = "orchestrator";
+
+/** What tests and benchmarks look at beside what the shell needs. */
+export interface Orchestrator extends Running {
+  readonly worker: Worker;
+  readonly rounds: Rounds;
+  readonly index: LiveIndex;
+}
+
+/** Starts it inside this process. What is away is waited for. */
+export async function startOrchestrator(
+  config: OrchestratorConfig,
+  logger: Logger,
+  version: string,
+): Promise<Orchestrator> {
+  const data = resolve(config.data);
+  const disk = nodeDisk(data, config.node);
+  mkdirSync(disk.apps, { recursive: true, mode: 0o700 });
+  const log = await openLog(config);
+  const leases = await Leases.open(log.nats, { node: config.node, ttlMs: config.leaseSeconds * 1_000 });
+  const secrets = await Secrets.open(log, config.masterKey, logger);
+  const ports = portsOf(config);
+  const docker = openDocker({
+    scope: scopeOf(config),
+    ...(config.dockerHost === undefined ? {} : { endpoint: config.dockerHost }),
+    ...(ports === undefined ? {} : { ports }),
+  });
+  const collectors = new Collectors();
+  const node: OrchestratorNode = {
+    name: config.node,
+    disk,
+    docker,
+    log,
+    logs: await openLogs(log.nats),
+    secrets,
+    localSources: config.localSources ?? [],
+    publicUrl: publicUrlOf(config.publicListen),
+    drained: (id) => collectors.drained(id),
+    logger,
+  };
+  const index = await startLiveIndex({
+    log,
+    context: application.context,
+    kinds: [application, deployment],
+    snapshot: "orchestrator",
+    // Deployments that are over are only history here.
+    keep: (kind, state) =>
+      kind === application.kind || nextOfDeployment(state, 0) !== undefined || state.state === "queued",
+    onError: (err) => logger.warn({ err }, "the live index starts again"),
+  });
+  const drifted = new Set<string>();
+  const worker = await startWorker({
+    log,
+    service: SERVICE,
+    node: config.node,
+    context: application.context,
+    reactors: [applicationReactor(node, drifted), deploymentReactor(node)],
+    concurrency: config.concurrency,
+    logger,
+    deadLetters: new DeadLetters(log.nats, config.replicas),
+    leases,
+  });
+  const stopping = new AbortController();
+  const engine = new EngineWatch(docker, logger);
+  const rounds = new Rounds({
+    node,
+    index,
+    drifted,
+    wake: (id) => worker.wake(application.kind, id),
+    everyMs: config.reconcileSeconds * 1_000,
+    orphanMs: config.orphanSeconds * 1_000,
+    hasDocker: () => engine.present,
+  });
+  engine.onHint = () => {
+    rounds.hint();
+    collectors.hint();
+  };
+  const presence = await announce({
+    nats: log.nats,
+    describe: () => nodeRecord(config, { worker: worker.name, version, dataFolder: data, disk, engine }),
+    ttlMs: config.leaseSeconds * 1_000,
+    onError: (err) => logger.warn({ err }, "this node could not be announced"),
+  });
+  engine.onChange = () => void presence.refresh();
+  const trouble: ProxyTrouble = { last: undefined };
+  const singletons = startSingletons({
+    config,
+    node,
+    index,
+    leases,
+    rounds,
+    collectors,
+    engine,
+    trouble,
+    signal: stopping.signal,
+  });
+  const watching = engine.run(stopping.signal);
+  return {
+    worker,
+    rounds,
+    index,
+    ready: () => checksOf(worker, engine, config, trouble),
+    stop: async () => {
+      stopping.abort();
+      await worker.stop();
+      await Promise.all([presence.stop(), watching, ...singletons]);
+      await Promise.all([leases.close(), index.stop()]);
+      secrets.close();
+      docker.close();
+      await log.close();
+    },
+  };
+}
+
+const openLog = (config: OrchestratorConfig): Promise<EventLog> => {
+  const { natsUrl: url, natsUser: user, natsPassword: password, replicas } = config;
+  return EventLog.open(
+    {
+      url,
+      name: SERVICE,
+      replicas,
+      ...(user === undefined ? {} : { user }),
+      ...(password === undefined ? {} : { password }),
+      ...streamSettings(config),
+    },
+    [application.context, "identity"],
+  );
+};
+
+interface Singletons {
+  readonly config: OrchestratorConfig;
+  readonly node: OrchestratorNode;
+  readonly index: LiveIndex;
+  readonly leases: Leases;
+  readonly rounds: Rounds;
+  readonly collectors: Collectors;
+  readonly engine: EngineWatch;
+  readonly trouble: ProxyTrouble;
+  readonly signal: AbortSignal;
+}
+
+/** What only one process does: of the node, or of the whole installation. Who that is, the leases show. */
+function startSingletons(all: Singletons): Promise<void>[] {
+  const { config, node, index, leases, rounds, collectors, engine, trouble, signal } = all;
+  const only = (name: string, work: (signal: AbortSignal) => Promise<void>) =>
+    runSingleton({
+      leases,
+      name,
+      signal,
+      work: async (mine) => {
+        await index.caughtUp();
+        if (!mine.aborted) await work(mine);
+      },
+      onError: (err) => node.logger.error({ err, singleton: name }, "what only one does broke off"),
+    });
+  const { caddyAdmin } = config;
+  return [
+    only(`reconcile.${SERVICE}.${node.name}`, (mine) => rounds.run(mine)),
+    only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
+    only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
+    ...(caddyAdmin === undefined
+      ? []
+      : [
+          only(`proxy.${SERVICE}.${node.name}`, (mine) =>
+            serveRoutes(
+              {
+                node: node.name,
+                caddy: caddyNode(config, node, caddyAdmin),
+                index,
+                everyMs: config.reconcileSeconds * 1_000,
+                logger: node.logger,
+              },
+              trouble,
+              mine,
+            ),
+          ),
+        ]),
+  ];
+}
+
+const caddyNode = (config: OrchestratorConfig, { disk }: OrchestratorNode, admin: string): CaddyNode => ({
+  disk,
+  listen: config.publicListen,
+  admin,
+  storage: config.caddyStorage ?? join(resolve(config.data), "caddy"),
+  tls: config.tls,
+  ...(config.publicListenTls === undefined ? {} : { listenTls: config.publicListenTls }),
+});
+
+/** Where this machine reaches what listens there. */
+function publicUrlOf(listen: string): string {
+  const port = listen.slice(listen.lastIndexOf(":") + 1);
+  const host = listen.slice(0, listen.lastIndexOf(":"));
+  return `http://${host === "" || host === "0.0.0.0" || host === "[::]" ? "127.0.0.1" : host}:${port}`;
+}
+
+/** Only what nothing goes on without makes it unready; what else is missing is named. */
+function checksOf(worker: Worker, engine: EngineWatch, config: OrchestratorConfig, trouble: ProxyTrouble): Check[] {
+  const checks: Check[] = [...worker.checks()];
+  checks.push(
+    engine.missing === undefined
+      ? { name: "docker", ok: true }
+      : { name: "docker", ok: true, detail: `missing: ${engine.missing}` },
+  );
+  const proxy =
+    config.caddyAdmin === undefined ? "missing: set MILLRACE_CADDY_ADMIN, or start by mill up" : trouble.last?.message;
+  checks.push({ name: "caddy", ok: true, ...(proxy === undefined ? {} : { detail: proxy }) });
+  return checks;
+}
+
+export const orchestratorService = defineService({
+  name: SERVICE,
+  settings: ORCHESTRATOR_SETTINGS,
+  start: (config, shell) => startOrchestrator(config, shell.log, shell.version),
+});
