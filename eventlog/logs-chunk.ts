@@ -11,7 +11,7 @@
 import { promisify } from "node:util";
 import { constants, zstdCompress, zstdDecompress } from "node:zlib";
 import { headers, type MsgHdrs } from "@nats-io/transport-node";
-import { LEVELS, type Level } from "./logs.ts";
+import { LEVELS, type Level } from "./logs-level.ts";
 
 export interface PackedLine {
   /** Milliseconds since 1970, not before that of the line before. */

@@ -2,7 +2,9 @@
  * The level of a line: what its JSON or logfmt says in `level`, `severity` or `lvl`, else a level's name where loggers
  * write it, in capitals or in brackets or before a colon. That it came by stderr says nothing: many programs write all there.
  */
-import type { Level } from "./logs.ts";
+/** From the least to the gravest. */
+export const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
+export type Level = (typeof LEVELS)[number];
 
 const NAMES: Readonly<Record<string, Level>> = {
   trace: "trace",

@@ -1,8 +1,9 @@
 /** Which lines of a chunk are wanted. Patterns are RE2's: no input makes them take more than linear time. */
 import { RE2JS } from "re2js";
-import { LEVELS, type LogMatch } from "./logs.ts";
+import type { LogMatch } from "./logs.ts";
 import { hasLevel, type Lines } from "./logs-chunk.ts";
 import { LogQueryRefused } from "./logs-failures.ts";
+import { LEVELS } from "./logs-level.ts";
 import { withoutAnsi } from "./logs-text.ts";
 
 const PATTERN_CHARACTERS = 512;

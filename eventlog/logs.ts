@@ -15,18 +15,16 @@
 
 import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
+import type { Level } from "./logs-level.ts";
 import { readLogs } from "./logs-reader.ts";
 import { ensureLogs, filterSubject, LOGS, type LogLimits } from "./logs-stream.ts";
 import { tailLogs } from "./logs-tail.ts";
 import { openWriter } from "./logs-writer.ts";
 
 export { LogOvertaken, LogQueryRefused } from "./logs-failures.ts";
+export { LEVELS, type Level } from "./logs-level.ts";
 export { StampCursor } from "./logs-resume.ts";
 export type { LogLimits } from "./logs-stream.ts";
-
-/** From the least to the gravest. */
-export const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal"] as const;
-export type Level = (typeof LEVELS)[number];
 
 /** Where lines come from. Every part is a subject token: letters, digits, `_`, `-`, at most 128. */
 export interface LogSource {
