@@ -7,7 +7,7 @@ import { withDefaults } from "./spec.ts";
 
 const deployment = "dep_01kajzq4v0e8r9t2m5x7c3d6fg";
 const earlier = "dep_01kajzq4v0e8r9t2m5x7c3d6ff";
-const TRIGGERED = { manual: "asked for", rollback: "rolled back to", restart: "restarted as", reconcile: "healed by" };
+const TRIGGERED = { manual: "", rollback: ", a rollback", restart: ", a restart", reconcile: ", to heal it" };
 
 const spec = withDefaults({
   name: "shop",
@@ -58,8 +58,8 @@ export const applicationEventDeclarations: Readonly<Record<ApplicationEventType,
   ),
   BuildChanged: first(shape.BuildChanged, { build: spec.build }, ({ build }) =>
     build.kind === "static"
-      ? `serves the folder ${build.folder}`
-      : `builds it from ${build.dockerfile} in ${build.context}`,
+      ? `has the folder ${build.folder} served`
+      : `has it built from ${build.dockerfile} in ${build.context}`,
   ),
   RuntimeChanged: first(shape.RuntimeChanged, { runtime: spec.runtime! }, ({ runtime }) => {
     const count = Object.keys(runtime.env).length;
@@ -100,7 +100,7 @@ export const applicationEventDeclarations: Readonly<Record<ApplicationEventType,
     shape.DeploymentQueued,
     { deployment, seq: 4, trigger: "manual", ref: "main", superseded: [earlier] },
     ({ seq, trigger, ref, superseded }) =>
-      `${TRIGGERED[trigger]} deployment ${seq} of ${ref}${superseded.length === 0 ? "" : ", in place of the one that waited"}`,
+      `asked for deployment ${seq} of ${ref}${TRIGGERED[trigger]}${superseded.length === 0 ? "" : ", in place of the one that waited"}`,
   ),
   DeploymentDequeued: first(shape.DeploymentDequeued, { deployment }, () => "cancelled the deployment that waited"),
   DeploymentActivated: first(shape.DeploymentActivated, { deployment }, () => "began the deployment that waited"),

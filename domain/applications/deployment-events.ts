@@ -26,11 +26,11 @@ const PHASE_WORDS = {
 } as const;
 
 const STEP_WORDS = {
-  RESTORE_ROUTES: "the former routes",
-  RESTORE_SYMLINKS: "the former symlinks",
-  REMOVE_CONTAINERS: "the new containers' removal",
-  REMOVE_IMAGE: "the new image's removal",
-  REMOVE_RELEASE: "the new files' removal",
+  RESTORE_ROUTES: "putting the former routes back",
+  RESTORE_SYMLINKS: "putting the former symlinks back",
+  REMOVE_CONTAINERS: "removing the new containers",
+  REMOVE_IMAGE: "removing the new image",
+  REMOVE_RELEASE: "removing the new files",
 } as const;
 
 export const deploymentEventDeclarations: Readonly<Record<DeploymentEventType, EventDeclaration>> = {
@@ -103,12 +103,12 @@ export const deploymentEventDeclarations: Readonly<Record<DeploymentEventType, E
   CompensationStarted: first(
     shape.CompensationStarted,
     { step: "RESTORE_ROUTES", attempt: 1, worker },
-    ({ step, attempt }) => `began to undo it: ${STEP_WORDS[step as Compensation]}${nth(attempt)}`,
+    ({ step, attempt }) => `began ${STEP_WORDS[step as Compensation]}${nth(attempt)}`,
   ),
   CompensationCompleted: first(
     shape.CompensationCompleted,
     { step: "RESTORE_ROUTES", attempt: 1, worker },
-    ({ step }) => `undid it: ${STEP_WORDS[step as Compensation]}`,
+    ({ step }) => `finished ${STEP_WORDS[step as Compensation]}`,
   ),
   CompensationFailed: first(
     shape.CompensationFailed,
@@ -121,7 +121,7 @@ export const deploymentEventDeclarations: Readonly<Record<DeploymentEventType, E
       retryAt: "2026-11-21T08:00:01.000Z",
     },
     ({ step, message, retryAt }) =>
-      `could not undo it: ${STEP_WORDS[step as Compensation]} (${excerpt(message)})${retryAt === undefined ? ", and gave it up" : ""}`,
+      `failed at ${STEP_WORDS[step as Compensation]} (${excerpt(message)})${retryAt === undefined ? ", and gave it up" : ""}`,
   ),
   DeploymentSucceeded: first(
     shape.DeploymentSucceeded,
