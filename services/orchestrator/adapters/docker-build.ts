@@ -21,6 +21,8 @@ interface Message {
   readonly errorDetail?: { readonly code?: number; readonly message?: string };
 }
 
+const longestLine = 64 << 10;
+
 export async function build(connection: Connection, request: BuildRequest): Promise<Image> {
   readDockerfile(request.folder, request.dockerfile);
   const context = packContext(request.folder, request.dockerfile, request.limits.contextBytes);
@@ -43,13 +45,14 @@ async function follow(
 ): Promise<string | undefined> {
   let id: string | undefined;
   let failed: Message | undefined;
+  const output = new Output(onLine);
   try {
     const stream = await connection.streams.buildImage(context, buildOptions(connection, request, signal));
     for await (const value of jsonLines(stream as Readable)) {
       const message = value as Message;
       if (message.error !== undefined) failed = message;
       if (message.aux?.ID) id = message.aux.ID;
-      if (message.stream !== undefined) for (const line of linesOf(message.stream)) onLine(line);
+      if (message.stream !== undefined) output.take(message.stream);
       else if (message.status !== undefined && !message.progressDetail) onLine(message.status);
     }
   } catch (error) {
@@ -61,6 +64,8 @@ async function follow(
       throw cutShort(error);
     if (statusOf(error) !== undefined) throw refusedBy(error, `build ${request.tag}`);
     // Cut after the image was there: whether it is tagged, the engine knows.
+  } finally {
+    output.end();
   }
   if (failed) throw stepFailed(failed);
   return id;
@@ -185,13 +190,37 @@ function bounded(onLine: OnLine, limitBytes: number): OnLine {
   };
 }
 
-/** A message holds part of a line, a line, or several; Docker sends whole lines save at the end of a step. */
-function linesOf(text: string): string[] {
-  // A progress bar writes its line again and again after a carriage return: the last state is what a reader sees.
-  return text
-    .split("\n")
-    .map((line) => line.replace(/\r+$/, "").split("\r").at(-1)!)
-    .filter((line) => line !== "");
+/**
+ * Puts lines together from messages, which hold part of a line, a line, or several. (A character that the engine itself
+ * cut in two, at the end of what it had read of a step's output, arrives as two replacement characters.)
+ */
+class Output {
+  private readonly onLine: OnLine;
+  private rest = "";
+
+  constructor(onLine: OnLine) {
+    this.onLine = onLine;
+  }
+
+  take(message: string): void {
+    // What a step writes to its standard error, the engine colours red.
+    const red = message.startsWith("\x1b[91m") && message.endsWith("\x1b[0m");
+    const text = red ? message.slice(5, -4) : message;
+    const lines = (this.rest + text).split("\n");
+    this.rest = lines.pop()!.slice(-longestLine);
+    for (const line of lines) this.give(line);
+  }
+
+  end(): void {
+    this.give(this.rest);
+    this.rest = "";
+  }
+
+  private give(line: string): void {
+    // A progress bar writes its line again and again after a carriage return: the last state is what a reader sees.
+    const seen = line.replace(/\r+$/, "").split("\r").at(-1)!;
+    if (seen !== "") this.onLine(seen.slice(0, longestLine));
+  }
 }
 
 function stepFailed({ error = "", errorDetail }: Message): DockerFailed {

@@ -65,7 +65,8 @@ function hostConfig(spec: ContainerSpec, port: string, hostPort: number): Docker
   return {
     NetworkMode: networkName(spec.application),
     PortBindings: { [port]: [{ HostIp: "127.0.0.1", HostPort: String(hostPort) }] },
-    RestartPolicy: { Name: "unless-stopped" },
+    // Not "unless-stopped": an engine that was killed counts those that outlived it as stopped by hand when it is back.
+    RestartPolicy: { Name: "always" },
     Memory: spec.memoryBytes,
     MemorySwap: spec.memoryBytes, // the sum of both: no swap
     NanoCpus: Math.round(spec.cpus * 1e9),

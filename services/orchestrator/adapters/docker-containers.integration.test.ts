@@ -1,12 +1,11 @@
 /** Containers, networks and probes on a real engine. */
 import { createServer } from "node:net";
-import { setTimeout as pause } from "node:timers/promises";
 import * as assert from "uvu/assert";
 import { leftIn, type TestDocker, testDocker } from "../../../tests/harness/docker.ts";
 import { suite, type TestContext } from "../../../tests/harness/suite.ts";
 import { type ContainerSpec, containerName, type DockerEngine, networkName, openDocker } from "./docker.ts";
-import { contextOf, failureOf, freshId, requestFor, specFor } from "./docker-fixture.ts";
 import { DockerFailed } from "./docker-failures.ts";
+import { contextOf, failureOf, freshId, requestFor, specFor, until } from "./docker-fixture.ts";
 import { probeReady } from "./probe.ts";
 
 const test = suite("docker containers", { timeoutMs: 60_000 });
@@ -51,14 +50,6 @@ function ready(engine: DockerEngine, container: { id: string; address: string },
       return new DockerFailed({ class: "permanent", code: "CONTAINER_EXITED", reason: "it exited", fix: "-" });
     },
   });
-}
-
-async function until(what: string, done: () => Promise<boolean>, ms = 20_000): Promise<void> {
-  const deadline = Date.now() + ms;
-  while (!(await done())) {
-    if (Date.now() > deadline) throw new Error(`never: ${what}`);
-    await pause(50);
-  }
 }
 
 const text = async (address: string, path: string) => (await fetch(`http://${address}${path}`)).text();

@@ -1,7 +1,10 @@
 /** For the tests of this adapter: specs, contexts, requests. */
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { testFolder } from "../../../tests/harness/servers.ts";
+import { deferToEndOfFile } from "../../../tests/harness/suite.ts";
 import { type BuildRequest, type ContainerSpec, type DockerFailed, imageTag } from "./docker.ts";
 
 let number = 0;
@@ -67,4 +70,65 @@ export async function failureOf(promise: Promise<unknown>): Promise<DockerFailed
     throw error;
   }
   throw new Error("it did not fail");
+}
+
+export interface CuttingProxy {
+  /** `unix:///…` */
+  readonly endpoint: string;
+  /** Cuts what is open. */
+  cut(): void;
+  /** From now on, each connection is cut after so many bytes of answers. */
+  cutAfter(bytes: number): void;
+}
+
+/** Stands before an engine and cuts connections, as a restart or a network does. */
+export async function cuttingProxy(endpoint: string): Promise<CuttingProxy> {
+  const path = join(testFolder("proxy"), "sock");
+  const open = new Set<Socket>();
+  let limit = Number.POSITIVE_INFINITY;
+  const server = createServer((client) => {
+    const engine = connect(new URL(endpoint).pathname);
+    let bytes = 0;
+    open.add(client);
+    client.pipe(engine);
+    engine.on("data", (data) => {
+      bytes += data.length;
+      if (bytes <= limit) client.write(data);
+      else client.destroy();
+    });
+    engine.once("end", () => client.end());
+    for (const [one, other] of [
+      [client, engine],
+      [engine, client],
+    ] as const) {
+      one.on("error", () => {});
+      one.once("close", () => {
+        open.delete(one);
+        other.destroy();
+      });
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  deferToEndOfFile(() => {
+    for (const socket of open) socket.destroy();
+    server.close();
+  });
+  return {
+    endpoint: `unix://${path}`,
+    cut: () => {
+      for (const socket of open) socket.destroy();
+    },
+    cutAfter: (value) => {
+      limit = value;
+    },
+  };
+}
+
+/** Polls until it is so. @throws Error after the deadline. */
+export async function until(what: string, done: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
+  const deadline = Date.now() + ms;
+  while (!(await done())) {
+    if (Date.now() > deadline) throw new Error(`never: ${what}`);
+    await pause(50);
+  }
 }
