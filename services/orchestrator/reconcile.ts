@@ -133,6 +133,8 @@ function routeFault(desired: Desired, { routes, containers }: Actual, moved: boo
   if (desired.kind === "static") return route.release === desired.release ? undefined : `release ${route.release}`;
   if (containers === undefined) return undefined;
   const addresses = addressesOf(desired, containers);
+  // One that the engine restarts has no address at this moment: judged when it has.
+  if (addresses.length < desired.instances && !moved) return undefined;
   const same = addresses.length === route.addresses.length && addresses.every((one) => route.addresses.includes(one));
   return same && !moved ? undefined : `addresses ${route.addresses.join(" ") || "none"}`;
 }

@@ -7,7 +7,7 @@ import { DockerFailed } from "../adapters/docker-failures.ts";
 import { fail, type Outcome } from "../adapters/failure.ts";
 import { probeReady } from "../adapters/probe.ts";
 import { findRelease } from "../adapters/releases.ts";
-import { chooseRelease, readRoutes, setStopped, switchRoute } from "../adapters/routes.ts";
+import { chooseRelease, readRoutes, SLOTS, setStopped, switchRoute } from "../adapters/routes.ts";
 import { asOutcome, type OrchestratorNode, pause } from "../node.ts";
 import { type Action, type Actual, addressesOf, type Desired } from "../reconcile.ts";
 import { build, containerSpecs, diskOf, fenceOfRepair, type Making, materialise } from "./making.ts";
@@ -123,6 +123,13 @@ async function serve(healing: Healing): Promise<Outcome<object>> {
     return switchRoute(diskOf(healing), { ...route, target }, { signal });
   }
   const containers: Container[] = await node.docker.listContainers({ application });
-  const addresses = addressesOf(desired, containers);
+  const all = addressesOf(desired, containers);
+  // Those that run share the slots evenly; the others come when they run.
+  const share = all.length - [...all.keys()].findIndex((less) => SLOTS % (all.length - less) === 0);
+  const addresses = all.slice(0, share);
+  if (addresses.length === 0) {
+    const fix = "Look at the application's log: none of its containers runs.";
+    return fail("transient", "NOTHING_RUNS", "No container runs that could be served.", fix);
+  }
   return switchRoute(diskOf(healing), { ...route, target: { addresses } }, { signal });
 }
