@@ -223,7 +223,6 @@ const world = fc.record({
   }),
   containers: fc.uniqueArray(
     fc.record({
-      id: fc.string({ minLength: 8, maxLength: 8 }),
       deployment: fc.constantFrom("dep_live", "dep_old"),
       slot: fc.nat(11),
       imageId: fc.constantFrom("sha256:one", "sha256:two"),
@@ -240,7 +239,8 @@ test("done as planned, and planned again, there is nothing left to do", () => {
     fc.property(world, ({ stopped, isSite, instances, release, routes, containers }) => {
       const kind = isSite ? ("static" as const) : ("dockerfile" as const);
       const desired: Desired = { ...app, kind, stopped, instances: isSite || stopped ? 0 : instances };
-      let actual = { release, routes, containers: isSite ? [] : containers } as Actual;
+      const known = containers.map((one) => ({ ...one, id: `${one.deployment}-${one.slot}` }));
+      let actual = { release, routes, containers: isSite ? [] : known } as Actual;
       for (const action of plan(desired, actual)) actual = done(desired, actual, action);
       assert.equal(plan(desired, actual), []);
     }),
