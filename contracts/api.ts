@@ -2,6 +2,7 @@
 import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { applicationsApi } from "./applications/api.ts";
+import { logsApi } from "./applications/logs.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { secretsApi } from "./identity/secrets.ts";
@@ -14,6 +15,7 @@ export class Api extends HttpApi.make("millrace")
   .add(systemApi)
   .add(workApi)
   .add(applicationsApi)
+  .add(logsApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -24,6 +24,7 @@ export const PERMISSIONS = {
   "applications:edit": "Create applications and change them",
   "applications:deploy": "Deploy applications, roll back, cancel deployments",
   "applications:operate": "Start, stop, restart and scale applications",
+  "applications:logs": "Read what applications and builds have written",
   "applications:delete": "Delete applications",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",

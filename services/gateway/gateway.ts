@@ -7,6 +7,7 @@ import type { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import type { Logs } from "@millrace/eventlog/logs.ts";
 import type { Postgres } from "@millrace/eventlog/postgres.ts";
 import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import { fail } from "./failures.ts";
@@ -23,6 +24,8 @@ export interface Gateway {
   readonly identity: IdentityDirectory;
   readonly uses: TokenUses;
   readonly waits: Waits;
+  /** Log lines of what runs. */
+  readonly logs: Logs;
   /** Below it every application has a host of its own. */
   readonly appsDomain: string;
   readonly logger: Logger;

@@ -11,6 +11,7 @@ import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
 import { Health } from "@millrace/eventlog/health.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
+import { openLogs } from "@millrace/eventlog/logs.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
 import { type MasterKey, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
@@ -41,6 +42,7 @@ import { IdentityDirectory } from "./identity.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
+import { logRoutes } from "./routes/logs.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { workRoutes } from "./routes/work.ts";
@@ -58,6 +60,7 @@ const routes = (gateway: Gateway) =>
     systemRoutes(gateway),
     workRoutes(gateway),
     applicationRoutes(gateway),
+    logRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */
@@ -162,6 +165,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     identity,
     uses,
     waits,
+    logs: await openLogs(log.nats),
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],

@@ -205,7 +205,7 @@ function readable(
 }
 
 /** Why a subscription must end now: asked before every event, of what identity has in memory. */
-function endOf({ identity }: Pick<Gateway, "identity">, id: string, grants: ReadonlyArray<string>) {
+export function endOf({ identity }: Pick<Gateway, "identity">, id: string, grants: ReadonlyArray<string>) {
   const token = identity.token(id);
   if (token === undefined || token.revokedAt !== null)
     return { code: CLOSE.unauthenticated, reason: "the token was revoked" };
