@@ -44,7 +44,7 @@ export const deploymentsView: View<DeploymentState> = {
       value: (state) => state.phases.PULLING_SOURCE?.output?.commit ?? null,
       filter: true,
     },
-    seq: { type: "bigint", value: (state) => state.seq, sort: true },
+    number: { type: "bigint", value: (state) => state.seq, sort: true },
   },
 };
 
