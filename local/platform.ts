@@ -112,10 +112,10 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       MILLRACE_APPS_DOMAIN: settings.appsDomain,
       MILLRACE_LOCAL_SOURCES: localSources(dataDir, settings).join(delimiter),
-      MILLRACE_TLS: settings.tls,
+      MILLRACE_APPS_TLS: settings.tls,
       // Empty without Caddy.
-      MILLRACE_PUBLIC_ADDRESS: proxy?.address ?? "",
-      MILLRACE_PUBLIC_TLS_ADDRESS: proxy?.tlsAddress ?? "",
+      MILLRACE_PUBLIC_LISTEN: proxy?.address ?? "",
+      MILLRACE_PUBLIC_LISTEN_TLS: proxy?.tlsAddress ?? "",
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
     };
