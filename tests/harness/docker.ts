@@ -102,10 +102,13 @@ export async function emptyScope(endpoint: string, scope: string): Promise<void>
 
 /** What carries a scope's label, as paths of the engine's API: containers, networks, images. Empty when all is gone. */
 export async function leftIn(endpoint: string, scope: string): Promise<string[]> {
-  const filters = encodeURIComponent(JSON.stringify({ label: [`millrace.scope=${scope}`] }));
   const list = async (path: string, kind: string) => {
+    const label = kind === "images" ? "millrace.image" : `millrace.scope=${scope}`;
+    const filters = encodeURIComponent(JSON.stringify({ label: [label] }));
     const { text } = await askDocker(endpoint, "GET", `${path}filters=${filters}`);
-    return (JSON.parse(text) as { Id: string }[]).map(({ Id }) => `/${kind}/${Id}`);
+    return (JSON.parse(text) as { Id: string; Labels: Record<string, string> }[])
+      .filter(({ Labels }) => kind !== "images" || Labels["millrace.image"]?.startsWith(`${scope}/`))
+      .map(({ Id }) => `/${kind}/${Id}`);
   };
   return [
     ...(await list("/containers/json?all=1&", "containers")),

@@ -188,12 +188,16 @@ test("output is bounded, and its lines come whole", async (context) => {
   const lines: string[] = [];
   const limits = { timeoutMs: 60_000, contextBytes: 1 << 20, outputBytes: 10_000 };
   await engine.build(requestFor(folder, { limits, lines }));
-  const said = lines.filter((line) => !/^(Step| --->|Removing|Successfully|…)/.test(line));
+  const said = lines.filter((line) => !/^(Step| --->|Removing|Successfully|…|yes:)/.test(line));
   assert.ok(
-    said.length > 500 && said.every((line) => line === "äöü€"),
-    said.find((line) => line !== "äöü€"),
+    said.length > 500 && said.every((line) => line === "0123456"),
+    JSON.stringify(said.filter((line) => line !== "0123456")),
   );
   assert.match(lines.at(-1)!, "left out");
+  const odd = contextOf({ Dockerfile: `FROM ${base}\nRUN printf 'no newline'; sleep 0.2; printf red >&2\n` });
+  const few: string[] = [];
+  await engine.build(requestFor(odd, { lines: few }));
+  assert.ok(few.includes("no newlinered"), few.join("\n"));
 });
 
 test("a client killed at any moment leaves nothing that is taken for whole", {

@@ -6,7 +6,7 @@ import type { BaseImage, BuildRequest, Image, OnLine } from "./docker.ts";
 import type { Connection } from "./docker-engine.ts";
 import { cancelledOr, DockerFailed, refusedBy, saidBy, statusOf } from "./docker-failures.ts";
 import { findImage } from "./docker-images.ts";
-import { label } from "./docker-labels.ts";
+import { imageLabel, label } from "./docker-labels.ts";
 import { baseNames } from "./dockerfile.ts";
 import { jsonLines } from "./json-lines.ts";
 
@@ -79,12 +79,10 @@ function isCut(error: unknown): boolean {
 
 function buildOptions(connection: Connection, request: BuildRequest, signal: AbortSignal): Dockerode.ImageBuildOptions {
   const { limits } = request;
-  const application = request.application;
   return {
     t: request.tag,
     dockerfile: request.dockerfile,
-    // Each becomes a layer of its own, in the order of their names, before the tag. Content only (see BuildRequest).
-    labels: { [label.scope]: connection.scope, [label.application]: application, [label.input]: request.inputHash },
+    labels: { [label.image]: imageLabel(connection, request.application, request.inputHash) },
     buildargs: request.args ?? {},
     rm: true,
     forcerm: true,
@@ -206,6 +204,8 @@ class Output {
     // What a step writes to its standard error, the engine colours red.
     const red = message.startsWith("\x1b[91m") && message.endsWith("\x1b[0m");
     const text = red ? message.slice(5, -4) : message;
+    // The engine's own words begin a line, also after a step that ended without a newline.
+    if (this.rest !== "" && /^( ---> |Removing intermediate|Step \d)/.test(text)) this.end();
     const lines = (this.rest + text).split("\n");
     this.rest = lines.pop()!.slice(-longestLine);
     for (const line of lines) this.give(line);

@@ -3,12 +3,11 @@ import type Dockerode from "dockerode";
 import type { Image } from "./docker.ts";
 import type { Connection } from "./docker-engine.ts";
 import { statusOf } from "./docker-failures.ts";
-import { filterOf, isOurs, label } from "./docker-labels.ts";
+import { imagePrefix, inputOf, label } from "./docker-labels.ts";
 
 export async function findImage(connection: Connection, tag: string, inputHash: string): Promise<Image | undefined> {
   const there = await inspect(connection, tag);
-  const labels = there?.Config.Labels;
-  if (!there || !isOurs(connection, labels) || labels?.[label.input] !== inputHash) return undefined;
+  if (!there || inputOf(connection, there.Config.Labels) !== inputHash) return undefined;
   return { id: there.Id, tag, inputHash };
 }
 
@@ -20,7 +19,7 @@ export async function retagImage(
 ): Promise<Image | undefined> {
   // Only one with a tag is whole: a killed build may leave an image with the labels and without the rest.
   const whole = (await ours(connection, application)).find(
-    (image) => image.Labels[label.input] === inputHash && tagsOf(image).length > 0,
+    (image) => inputOf(connection, image.Labels) === inputHash && tagsOf(image).length > 0,
   );
   if (!whole) return undefined;
   await connection.call(`tag image ${whole.Id}`, async (docker) => {
@@ -36,7 +35,7 @@ export async function retagImage(
 
 export async function removeImage(connection: Connection, tag: string): Promise<boolean> {
   const there = await inspect(connection, tag);
-  if (!there || !isOurs(connection, there.Config.Labels)) return false;
+  if (!there || inputOf(connection, there.Config.Labels) === undefined) return false;
   return (await drop(connection, tag)) === "removed";
 }
 
@@ -56,9 +55,10 @@ export async function pruneImages(
 }
 
 async function ours(connection: Connection, application: string): Promise<Dockerode.ImageInfo[]> {
-  return connection.call("list images", (docker) =>
-    docker.listImages({ filters: { label: filterOf(connection, { application }) } }),
+  const all = await connection.call("list images", (docker) =>
+    docker.listImages({ filters: { label: [label.image] } }),
   );
+  return all.filter(({ Labels }) => Labels?.[label.image]?.startsWith(imagePrefix(connection, application)));
 }
 
 function tagsOf(image: Dockerode.ImageInfo): string[] {

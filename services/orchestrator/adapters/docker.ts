@@ -41,7 +41,7 @@ export interface BuildRequest {
   readonly application: string;
   /** `millrace/<appId>:<depId>` in lower case: `imageTag(application, deployment)`. */
   readonly tag: string;
-  /** From `inputHash`; kept as label `millrace.input`. Content only, so that equal inputs give the same image. */
+  /** From `inputHash`; kept in the image's label. Content only, so that equal inputs give the same image. */
   readonly inputHash: string;
   /** Absolute: the build's context. Symbolic links are kept as links, never followed. */
   readonly folder: string;
