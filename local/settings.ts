@@ -66,6 +66,14 @@ const amount: Reader<string> = (value) => {
   if (!/^\d+(B|KiB|MiB|GiB)$/.test(value)) throw new Error("an amount of memory such as 512MiB");
   return value;
 };
+const whole =
+  (least: number, most: number): Reader<number> =>
+  (value) => {
+    if (!/^\d{1,9}$/.test(value) || Number(value) < least || Number(value) > most) {
+      throw new Error(`a whole number from ${least} to ${most}`);
+    }
+    return Number(value);
+  };
 const sync: Reader<string> = (value) => {
   if (!/^(always|default|\d+(ms|s|m))$/.test(value)) throw new Error("always, default, or a duration such as 100ms");
   return value;
@@ -152,6 +160,20 @@ const declarations = {
     read: path,
     fallback: undefined,
     meaning: "the nats-server program (2.12 or later); found or brought unless set",
+  },
+  feedDays: {
+    env: "MILLRACE_FEED_DAYS",
+    key: "feed.days",
+    read: whole(1, 3_650),
+    fallback: undefined,
+    meaning: "days that the public feed of each context goes back; 30 unless set",
+  },
+  feedGib: {
+    env: "MILLRACE_FEED_GIB",
+    key: "feed.gib",
+    read: whole(1, 100_000),
+    fallback: undefined,
+    meaning: "GiB that the public feed of each context takes at the most; 10 unless set",
   },
   postgresUrl: {
     env: "MILLRACE_POSTGRES_URL",
