@@ -78,7 +78,7 @@ export const At = Schema.String.check(
   examples: ["v3", "2026-11-21T08:00:00.000Z"],
 });
 /** Longest and usual time of `?wait=`, in milliseconds. */
-export const WAIT = { timeoutMs: 60_000, usualMs: 30_000 } as const;
+export const WAIT = { timeoutMs: 60_000, usualMs: 10_000 } as const;
 /** `?wait=`: what to wait for before the answer. */
 export const Wait = Schema.String.check(
   Schema.isPattern(

@@ -56,6 +56,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
     transitions: [{ from: "open", to: "done" }],
   },
   "work.changeType": { title: "Taken over" },
+  "applications.createApplication": {
+    name: "intruder",
+    source: { kind: "git", url: "https://git.example.org/site.git" },
+    build: { kind: "static" },
+  },
+  "applications.changeApplication": { title: "Taken over" },
+  "applications.deployApplication": {},
+  "applications.rollBackApplication": {},
+  "applications.scaleApplication": { instances: 2 },
+  "applications.cancelDeployment": {},
 };
 const QUERY: Readonly<Record<string, string>> = {
   "system.search": "?q=canary",
@@ -102,13 +112,24 @@ test.before(async () => {
   inner.line = changed.body.checklist.at(-1).id;
   const told = await call("POST", `${at}/work-items/${item.id}/comments`, { body: { text: "Canary comment" } });
   inner.comment = told.body.comments.at(-1).id;
+  await make(
+    "applications",
+    { ...(BODIES["applications.createApplication"] as object), name: "canary-app", title: "Canary" },
+    "canary-app",
+  );
+  const deployed = await call("POST", `${at}/applications/canary-app/deploy`, { body: {} });
+  things.set("deployments", [deployed.body.id]);
   things.set("dead-letters", ["dlt_00000000000000000000000000"]);
   await projected(told.headers.get("millrace-position")!);
+  await projected(deployed.headers.get("millrace-position")!);
 });
 
 /** Waits until every list shows all of it. */
 async function projected(position: string): Promise<void> {
-  const lists = ["tokens", "secrets", "work-items", "work-types", "history", "search?q=canary"];
+  const lists = [
+    ...["tokens", "secrets", "work-items", "work-types", "applications", "deployments"],
+    ...["history", "search?q=canary"],
+  ];
   for (const deadline = Date.now() + 45_000; ; ) {
     const headers = { "millrace-position": position };
     const answers = await Promise.all(

@@ -64,7 +64,16 @@ async function fill(name: string): Promise<Things> {
   const token = await make("tokens", { name: `token-${name}`, grants: ["work:read"] });
   const secret = await make("secrets", { name: `secret-${name}`, value: "value" });
   const all = await make("tokens", { name: `all-${name}`, grants: ["*"] });
+  const app = await make("applications", {
+    name: `app-${name}`,
+    title: `Marked ${name}`,
+    source: { kind: "git", url: "https://git.example.org/site.git" },
+    build: { kind: "static" },
+  });
+  const deployed = await expect(202, owner, "POST", `${under}/applications/${app.id}/deploy`, { body: {} });
   const byCollection = {
+    applications: app.id,
+    deployments: deployed.body.id,
     "work-items": item.id,
     "work-types": type.id,
     tokens: token.id,
@@ -155,7 +164,8 @@ for (const context of new Set(everything.map((permission) => permission.split(":
 }
 while ((await call(expired, "GET", "/v1/whoami")).status === 200)
   await new Promise((resolve) => setTimeout(resolve, 50));
-for (const path of ["work-items", "tokens", "secrets", "work-types", "history", "search?q=x"]) {
+const lists = ["work-items", "tokens", "secrets", "work-types", "applications", "deployments", "history", "search?q=x"];
+for (const path of lists) {
   for (const { org } of [ours, theirs]) await settled(`/v1/organisations/${org}/${path}`);
 }
 await settled("/v1/organisations");
@@ -307,6 +317,8 @@ test("another organisation's ids and names answer as such that never were", asyn
     tokens: "token-home",
     secrets: "secret-home",
     "work-items": "home",
+    applications: "app-home",
+    deployments: "home",
     "dead-letters": "home",
   };
   const never = Object.fromEntries(
@@ -324,7 +336,7 @@ test("another organisation's ids and names answer as such that never were", asyn
       const same = (value: unknown) =>
         JSON.stringify(value)
           .replaceAll("never-made", "NAME")
-          .replaceAll(/(type|token|secret)-home|"home"/g, "NAME");
+          .replaceAll(/(type|token|secret|app)-home|"home"/g, "NAME");
       assert.equal(same(foreign), same(other), operation.id);
       assert.ok(
         foreign.status === 404 || (foreign.rest as { items?: unknown[] }).items?.length === 0,
@@ -345,6 +357,7 @@ test("nothing of another organisation stands in any list, history, search or err
     "token-home",
     "secret-home",
     "label-home",
+    "app-home",
   ];
   const mine = `/v1/organisations/${theirs.org}`;
   const paths = OPERATIONS.filter(
@@ -365,7 +378,7 @@ test("nothing of another organisation stands in any list, history, search or err
   }
   // The same questions of one's own do find something: this test can see.
   const own = await expect(200, theirs.all, "GET", `${mine}/search?q=Marked`);
-  assert.equal(own.body.items.length, 1);
+  assert.equal(own.body.items.length, 2);
 });
 
 test("cursors of another organisation lead to nothing of it", async () => {

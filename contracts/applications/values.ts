@@ -126,9 +126,11 @@ export const PATTERNS = {
   code: /^[A-Z][A-Z0-9_]{0,63}$/u,
 } as const;
 
-/** A text that a function finds nothing wrong with. */
-const sound = (fault: (text: string) => string | undefined, maxLength: number) =>
-  Schema.makeFilter((text: string) => fault(text) ?? true, { toJsonSchema: () => ({ minLength: 1, maxLength }) });
+/** A text that a function finds nothing wrong with; `pattern` is as much of it as a pattern can say. */
+const sound = (fault: (text: string) => string | undefined, maxLength: number, pattern: string) =>
+  Schema.makeFilter((text: string) => fault(text) ?? true, {
+    toJsonSchema: () => ({ minLength: 1, maxLength, pattern }),
+  });
 
 const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }));
 
@@ -140,24 +142,30 @@ export const Title = Schema.String.check(Schema.isPattern(PATTERNS.title)).annot
   description: `One line, at most ${LIMITS.title} characters`,
   examples: ["The shop"],
 });
-export const RepositoryUrl = Schema.String.check(sound(repositoryFault, LIMITS.urlLength)).annotate({
+export const RepositoryUrl = Schema.String.check(sound(repositoryFault, LIMITS.urlLength, "^[!-~]+$")).annotate({
   description:
     "What `git clone` takes: `https://…`, `http://…`, `ssh://…`, `git://…` or `user@host:path`, without credentials",
   examples: ["https://git.example.org/shop.git", "git@git.example.org:shop.git"],
 });
-export const ServerPath = Schema.String.check(sound(serverPathFault, LIMITS.pathLength)).annotate({
+export const ServerPath = Schema.String.check(
+  sound(serverPathFault, LIMITS.pathLength, "^\\/[^\\u0000-\\u001f\\u007f]+$"),
+).annotate({
   description: "Absolute path of a Git repository on the node's own disk",
   examples: ["/srv/git/shop.git"],
 });
-export const Ref = Schema.String.check(sound(refFault, LIMITS.refLength)).annotate({
+export const Ref = Schema.String.check(
+  sound(refFault, LIMITS.refLength, "^[^\\u0000-\\u0020\\u007f~^:?*\\[\\\\]+$"),
+).annotate({
   description: "A branch, a tag or a commit",
   examples: ["main", "v1.4.0"],
 });
-export const RepositoryPath = Schema.String.check(sound(repositoryPathFault, LIMITS.pathLength)).annotate({
+export const RepositoryPath = Schema.String.check(
+  sound(repositoryPathFault, LIMITS.pathLength, "^[^\\u0000-\\u001f\\u007f\\\\]+$"),
+).annotate({
   description: "Path inside the repository, relative, without `..`; `.` is its root",
   examples: [".", "site/public"],
 });
-export const Host = Schema.String.check(sound(hostFault, 253)).annotate({
+export const Host = Schema.String.check(sound(hostFault, 253, "^[a-z0-9.\\-]+$")).annotate({
   description: "A host name in lower case",
   examples: ["shop.example.org"],
 });

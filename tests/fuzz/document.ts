@@ -14,6 +14,7 @@ export interface Schema {
   readonly maxItems?: number;
   readonly items?: Schema;
   readonly properties?: Readonly<Record<string, Schema>>;
+  readonly patternProperties?: Readonly<Record<string, Schema>>;
   readonly required?: ReadonlyArray<string>;
   readonly additionalProperties?: boolean;
   readonly anyOf?: ReadonlyArray<Schema>;
@@ -80,7 +81,7 @@ export const OPERATIONS: ReadonlyArray<Operation> = Object.entries<Json>(documen
 /** What a schema may say; one that says more cannot be judged, and must not pass for want of looking. */
 const KNOWN = new Set([
   ...["$ref", "type", "pattern", "enum", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"],
-  ...["items", "properties", "required", "additionalProperties", "anyOf", "allOf", "not"],
+  ...["items", "properties", "patternProperties", "required", "additionalProperties", "anyOf", "allOf", "not"],
   ...["title", "description", "examples", "format", "default"],
 ]);
 
@@ -171,7 +172,9 @@ function ofObject(value: unknown, schema: Schema, at: string, sparse: boolean): 
     if (!Object.hasOwn(value, name)) return `${at}/${name}: is missing`;
   for (const [name, inner] of Object.entries(value)) {
     const of =
-      schema.properties !== undefined && Object.hasOwn(schema.properties, name) ? schema.properties[name] : undefined;
+      schema.properties !== undefined && Object.hasOwn(schema.properties, name)
+        ? schema.properties[name]
+        : Object.entries(schema.patternProperties ?? {}).find(([pattern]) => patternOf(pattern).test(name))?.[1];
     if (of === undefined && schema.additionalProperties === false) return `${at}/${name}: is unknown`;
     const why = of === undefined ? undefined : whyNot(inner, of, `${at}/${name}`, sparse);
     if (why !== undefined) return why;

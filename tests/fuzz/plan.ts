@@ -102,6 +102,18 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
     { notesTemplate: "What for?" },
   ),
   "work.transitionItem": fc.constantFrom({ to: "in-progress" }, { to: "todo" }),
+  "applications.createApplication": fc.tuple(newName, fc.boolean()).map(([name, box]) => ({
+    name,
+    source: { kind: "git", url: "https://git.example.org/site.git" },
+    ...(box ? { build: { kind: "dockerfile" }, runtime: { port: 80 } } : { build: { kind: "static" } }),
+  })),
+  "applications.changeApplication": fc.constantFrom(
+    { title: "Other" },
+    { source: { kind: "path", path: "/srv/git/site.git", ref: "next" }, policy: { keepReleases: 3 } },
+    { domains: [] },
+  ),
+  "applications.scaleApplication": fc.constantFrom({ instances: 1 }, { instances: 3 }),
+  "applications.deployApplication": fc.constantFrom({}, { ref: "next" }),
   "identity.createOrganisation": newName.map((name) => ({ name })),
   "identity.createToken": newName.map((name) => ({ name, grants: ["work:read"] })),
 };
@@ -126,9 +138,11 @@ function planOf(operation: Operation): fc.Arbitrary<Plan> {
       .map(([query, chance]) => {
         // A few of them at a time: with all of them hardly anything would be found.
         const needed = new Set(operation.parameters.filter(({ required }) => required).map(({ name }) => name));
-        return Object.fromEntries(
+        const asked = Object.fromEntries(
           Object.entries(query).filter(([name]) => needed.has(name) || chance.next().value === 0),
         );
+        // Nobody is there to bring about what is waited for.
+        return "wait" in asked ? { ...asked, timeout: Number(query.timeout ?? 0) % 10 } : asked;
       }),
     headers: of("header", (name) =>
       name === "idempotency-key"

@@ -270,7 +270,9 @@ export function validOf(given: Schema): fc.Arbitrary<unknown> {
         minLength: schema.minItems ?? 0,
         maxLength: Math.min(schema.maxItems ?? 4, (schema.minItems ?? 0) + 4),
       });
-    case "object":
+    case "object": {
+      const [named] = Object.entries(schema.patternProperties ?? {});
+      if (named !== undefined) return fc.dictionary(matching(named[0]), validOf(named[1]), { maxKeys: 4 });
       return orExample(
         schema,
         fc.record(
@@ -278,6 +280,7 @@ export function validOf(given: Schema): fc.Arbitrary<unknown> {
           { requiredKeys: [...(schema.required ?? [])], noNullPrototype: true },
         ),
       );
+    }
     default:
       return fc.jsonValue({ maxDepth: 2 });
   }

@@ -28,6 +28,8 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "work-types": "wty",
   tokens: "tok",
   secrets: "sec",
+  applications: "app",
+  deployments: "dep",
   "dead-letters": "dlq",
 };
 
@@ -63,7 +65,7 @@ export class FuzzedWorld implements World {
   learn(body: unknown, position: string | undefined): void {
     if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
     const id = (body as { id?: unknown } | undefined)?.id;
-    if (typeof id === "string" && /^(itm|wty|tok|sec)_/.test(id)) this.#pool(id.slice(0, 3)).learn(id);
+    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep)_/.test(id)) this.#pool(id.slice(0, 3)).learn(id);
   }
 
   /** @param url of the gateway. @param owner the owner's token */
@@ -118,6 +120,14 @@ export class FuzzedWorld implements World {
     for (const name of ["own", "task"])
       this.#pool("wty").keep((await post(`${under}/work-types`, { name, ...type })).id);
     this.#pool("wty").keep("incident");
+    const source = { kind: "git", url: "https://git.example.org/site.git" };
+    for (let i = 0; i < 8; i++) {
+      const build =
+        i % 2 === 0 ? { build: { kind: "static" } } : { build: { kind: "dockerfile" }, runtime: { port: 80 } };
+      const app = await post(`${under}/applications`, { name: `app-${i}`, source, ...build });
+      this.#pool("app").keep(app.id);
+      if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
+    }
     for (let i = 0; i < 4; i++) {
       this.#pool("tok").keep((await post(`${under}/tokens`, { name: `t-${i}`, grants: ["work:read"] })).id);
       this.#pool("sec").keep((await post(`${under}/secrets`, { name: `s-${i}`, value: `value ${i}` })).id);
@@ -148,9 +158,8 @@ export class FuzzedWorld implements World {
   async #settled(url: string, owner: string, home: string): Promise<void> {
     const deadline = Date.now() + 60_000;
     const under = `/v1/organisations/${home}`;
-    for (const path of ["work-items", "work-types", "tokens", "secrets", "history", "search?q=item"].map(
-      (name) => `${under}/${name}`,
-    )) {
+    const lists = ["work-items", "work-types", "tokens", "secrets", "applications", "deployments"];
+    for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {
       for (;;) {
         const { status, text } = await ask(url, "GET", path, {
           token: owner,
