@@ -62,11 +62,13 @@ export async function askDocker(
   method: "GET" | "POST" | "DELETE",
   path: string,
   body?: Readable,
+  type = "application/x-tar",
 ): Promise<{ readonly status: number; readonly text: string }> {
   const url = new URL(endpoint);
   const to = url.protocol === "unix:" ? { socketPath: url.pathname } : { host: url.hostname, port: url.port || 2375 };
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const asked = request({ ...to, method, path, agent: false, timeout: body ? 120_000 : 20_000 }, resolve);
+    if (body) asked.setHeader("content-type", type);
     asked.once("error", reject);
     asked.once("timeout", () => asked.destroy(new Error("no answer in time")));
     if (body) body.once("error", (error) => asked.destroy(error)).pipe(asked);

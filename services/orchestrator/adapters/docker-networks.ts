@@ -3,13 +3,14 @@
  * thirty networks. A /27 holds the twelve instances of a release beside those of the one that it replaces.
  */
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import type Dockerode from "dockerode";
 import { networkName } from "./docker.ts";
 import type { Connection } from "./docker-engine.ts";
 import { DockerFailed, refusedBy, saidBy, statusOf } from "./docker-failures.ts";
 import { isOurs, label } from "./docker-labels.ts";
-import { overlaps, subnetAt } from "./subnets.ts";
+import { overlaps, parseRoutes, subnetAt } from "./subnets.ts";
 
 export async function ensureNetwork(connection: Connection, application: string): Promise<string> {
   const name = networkName(application);
@@ -80,14 +81,28 @@ async function named(connection: Connection, name: string): Promise<Dockerode.Ne
     .sort((one, other) => (one.Created + one.Id < other.Created + other.Id ? -1 : 1));
 }
 
-/** The engine does not look at the machine's own addresses: a subnet that covers one of them would cut the machine off. */
+/**
+ * The engine does not look at the machine's own addresses and routes: a subnet that covers one of them would cut the
+ * machine off from what lies there.
+ */
 async function takenSubnets(connection: Connection): Promise<string[]> {
   const networks = await connection.call("list networks", (docker) => docker.listNetworks());
   const theirs = networks.flatMap((network) => network.IPAM?.Config?.map(({ Subnet }) => Subnet) ?? []);
   const machine = Object.values(networkInterfaces()).flatMap((addresses) =>
     (addresses ?? []).filter(({ family }) => family === "IPv4").map(({ cidr }) => cidr),
   );
-  return [...theirs, ...machine].filter((subnet) => subnet != null && /^[\d.]+\/\d+$/.test(subnet)) as string[];
+  return [...theirs, ...machine, ...routed()].filter(
+    (subnet) => subnet != null && /^[\d.]+\/\d+$/.test(subnet),
+  ) as string[];
+}
+
+/** Where Linux says so, what is routed, also over an interface that is down (another engine's empty network). */
+function routed(): string[] {
+  try {
+    return parseRoutes(readFileSync("/proc/net/route", "latin1"));
+  } catch {
+    return [];
+  }
 }
 
 async function create(

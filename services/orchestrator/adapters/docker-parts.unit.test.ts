@@ -15,7 +15,7 @@ import { jsonLines } from "./json-lines.ts";
 import { frames } from "./log-frames.ts";
 import { cursorOf, parseCursor, sinceOf } from "./log-places.ts";
 import { probeReady, probeThrough } from "./probe.ts";
-import { overlaps, parseRange, subnetAt } from "./subnets.ts";
+import { overlaps, parseRange, parseRoutes, subnetAt } from "./subnets.ts";
 
 const test = suite("docker parts");
 
@@ -107,6 +107,12 @@ test("subnets: cut, told apart, refused", () => {
   for (const wrong of ["10.0.0/8", "10.0.0.256/8", "fd00::/8", "10.0.0.0/33"])
     assert.throws(() => parseRange({ range: wrong, prefix: 28 }), /no range/, wrong);
   assert.throws(() => parseRange({ range: "10.0.0.0/28", prefix: 27 }), /does not fit/);
+  const table = [
+    "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT",
+    "eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0",
+    "br-0\t2000D50A\t00000000\t0001\t0\t0\t0\tE0FFFFFF\t0\t0\t0",
+  ];
+  assert.equal(parseRoutes(table.join("\n")), ["10.213.0.32/27"]);
 });
 
 const dockerfiles: [what: string, text: string, names: string[]][] = [

@@ -28,6 +28,18 @@ export function overlaps(one: string, other: string): boolean {
   return a.first < b.first + 2 ** (32 - b.prefix) && b.first < a.first + 2 ** (32 - a.prefix);
 }
 
+/** The destinations in Linux's table of routes (`/proc/net/route`) in CIDR, but for the default route. */
+export function parseRoutes(table: string): string[] {
+  const routes: string[] = [];
+  for (const line of table.split("\n").slice(1)) {
+    const [, destination, , , , , , mask] = line.trim().split(/\s+/);
+    if (!destination || !mask || mask === "00000000") continue;
+    const bits = Number.parseInt(mask, 16).toString(2).replaceAll("0", "").length;
+    routes.push(`${format(Buffer.from(destination, "hex").readUInt32LE())}/${bits}`);
+  }
+  return routes;
+}
+
 function parseSubnet(text: string): { first: number; prefix: number } {
   const parts = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\/(\d+)$/.exec(text)?.slice(1).map(Number);
   if (!parts || parts.slice(0, 4).some((part) => part > 255) || parts[4]! > 32)
