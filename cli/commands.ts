@@ -1,6 +1,7 @@
 /** Every command there is, in the order of the help. */
 import { accessCommands } from "./commands/access.ts";
 import { logCommands } from "./commands/log.ts";
+import { logsCommands } from "./commands/logs.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { workCommands } from "./commands/work.ts";
@@ -9,6 +10,7 @@ import type { Command, Group } from "./table.ts";
 export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Work", commands: workCommands },
+  { title: "Applications", commands: logsCommands },
   { title: "The log", commands: logCommands },
   { title: "Access", commands: accessCommands },
   { title: "mill itself", commands: shellCommands },

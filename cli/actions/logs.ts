@@ -1,0 +1,187 @@
+/** `mill logs`: a stretch of the past, then what comes, taken up again where it was when the connection is lost. */
+import { Failure, interrupted, usage } from "../failure.ts";
+import { bodyOf, type Gateway, gatewayOf, sleep } from "../gateway.ts";
+import { plain } from "../io.ts";
+import { styleOf } from "../run.ts";
+import { type AnyCall, type Call, EXIT } from "../table.ts";
+import type { Answer } from "../typed.ts";
+import { serverSentEvents } from "./events.ts";
+
+type Line = Answer<"logsOfApplications">["items"][number];
+
+type Of<T extends "string" | "integer" | "boolean", K extends string> = {
+  readonly [P in K]: { readonly type: T; readonly summary: string };
+};
+type LogsCall = Call<
+  Of<"string", "since" | "until" | "level" | "grep" | "regex" | "deployment" | "instance"> &
+    Of<"boolean", "follow" | "build"> &
+    Of<"integer", "limit">,
+  { readonly apps: { readonly summary: string; readonly many: true } }
+>;
+
+const LIMIT = 200;
+const PAGE = 1_000;
+/** Without a byte for so long the connection is given up; the gateway sends something every 15 s. */
+const SILENCE_MS = 40_000;
+const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** RFC 3339, or how long ago. */
+function timeOf(flag: string, text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const ago = /^(\d{1,6})([smhd])$/.exec(text);
+  if (ago !== null) return new Date(Date.now() - Number(ago[1]) * UNITS[ago[2]!]!).toISOString();
+  const time = Date.parse(text);
+  if (Number.isNaN(time)) throw usage(`--${flag} ${text} is no time`, "Write 15m, 2h, or 2026-11-21T08:00:00Z");
+  return new Date(time).toISOString();
+}
+
+type Query = Record<string, string>;
+
+interface Asked {
+  readonly path: (org: string) => string;
+  readonly query: Query;
+}
+
+function asked({ args, flags }: LogsCall): Asked {
+  const { apps } = args;
+  if (apps.length === 0) throw usage("which applications?", "mill logs <application> …");
+  if (apps.length > 1 && flags.deployment !== undefined) throw usage("--deployment takes one application");
+  const query: Query = {};
+  const named = {
+    since: timeOf("since", flags.since),
+    until: timeOf("until", flags.until),
+    level: flags.level,
+    q: flags.grep,
+    regex: flags.regex,
+    deployment: flags.deployment,
+    instance: flags.instance,
+    source: flags.build ? "build" : undefined,
+    applications: apps.length > 1 ? apps.join(",") : undefined,
+  };
+  for (const [name, value] of Object.entries(named)) if (value !== undefined) query[name] = value;
+  const rest = apps.length > 1 ? "logs" : `applications/${encodeURIComponent(apps[0]!)}/logs`;
+  return { path: (org) => `/v1/organisations/${encodeURIComponent(org)}/${rest}`, query };
+}
+
+export async function logs(call: LogsCall): Promise<number> {
+  const { flags } = call;
+  if (flags.follow && flags.until !== undefined) throw usage("--follow and --until exclude each other");
+  const wanted = asked(call);
+  const gateway = gatewayOf(call);
+  if (!flags.follow) {
+    await past(gateway, call, wanted, flags.limit ?? (flags.since === undefined ? LIMIT : 1_000_000));
+    return EXIT.ok;
+  }
+  // What was there at that moment comes first; of a stretch of time all of it.
+  const begin: Query = flags.since === undefined ? { limit: `${Math.min(PAGE, flags.limit ?? LIMIT)}` } : {};
+  await follow(gateway, call, { ...wanted, query: { ...wanted.query, ...begin } });
+  return EXIT.ok;
+}
+
+/** Of a stretch of time from its beginning; else the last so many lines. */
+async function past(gateway: Gateway, call: AnyCall, wanted: Asked, limit: number): Promise<void> {
+  const { path, query } = wanted;
+  const forwards = query.since !== undefined;
+  const base = path(await gateway.org());
+  const held: Line[] = [];
+  let cursor: string | undefined;
+  for (let left = limit; left > 0; ) {
+    const page: Query = { ...query, order: forwards ? "oldest" : "newest", limit: `${Math.min(PAGE, left)}` };
+    if (cursor !== undefined) page.cursor = cursor;
+    const answer = await gateway.raw({ method: "GET", path: `${base}?${new URLSearchParams(page)}` });
+    const { items, nextCursor } = bodyOf(answer) as Answer<"logsOfApplications">;
+    if (forwards) await print(call, wanted, items);
+    else held.push(...items);
+    left -= items.length;
+    cursor = nextCursor;
+    if (cursor === undefined) break;
+  }
+  await print(call, wanted, held.reverse());
+}
+
+/** Without end. @throws Failure when the gateway refuses, or when interrupted */
+async function follow(gateway: Gateway, call: AnyCall, wanted: Asked): Promise<never> {
+  let position: string | undefined;
+  for (let failures = 0; ; ) {
+    try {
+      for await (const { event, id, data } of connection(gateway, call, wanted, position)) {
+        failures = 0;
+        const body = JSON.parse(data) as { items?: Line[]; detail?: string; reason?: string; code?: number };
+        if (event === "lines") await print(call, wanted, body.items ?? []);
+        if (event === "gap") call.io.err(`${plain(body.detail ?? "lines are missing here")}\n`);
+        if (event === "closing") throw closing(body);
+        position = id ?? position;
+      }
+    } catch (error) {
+      if (call.io.interrupted.aborted) throw interrupted();
+      if (error instanceof Failure) throw error;
+      if (failures === 0) call.io.err(`connection lost (${plain((error as Error).message)}), coming back\n`);
+    }
+    if (call.io.interrupted.aborted) throw interrupted();
+    await sleep(Math.min(5_000, 100 * 2 ** failures++) * (0.5 + Math.random() / 2), call.io.interrupted);
+  }
+}
+
+function closing({ code, reason }: { readonly code?: number; readonly reason?: string }): Error {
+  if (code !== 4401 && code !== 4403) return new Error(reason ?? "closed by the gateway");
+  return new Failure("unauthenticated", EXIT.auth, "The token may no longer read this", {
+    why: reason,
+    fix: "`mill login` with another",
+  });
+}
+
+async function* connection(gateway: Gateway, { io }: AnyCall, { path, query }: Asked, position: string | undefined) {
+  const { url, token } = gateway.target;
+  const silence = new AbortController();
+  let watchdog = setTimeout(() => silence.abort(), SILENCE_MS);
+  try {
+    const search = new URLSearchParams({ ...query, follow: "true" });
+    const response = await fetch(`${url}${path(await gateway.org())}?${search}`, {
+      headers: {
+        accept: "text/event-stream, application/problem+json",
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(position === undefined ? {} : { "last-event-id": position }),
+      },
+      signal: AbortSignal.any([io.interrupted, silence.signal]),
+      redirect: "manual",
+    });
+    if (response.status !== 200 || response.body === null) {
+      const text = await response.text();
+      // Not now, but later: as a lost connection.
+      if (response.status === 503 || response.status === 429) throw new Error(`${response.status}`);
+      bodyOf({ status: response.status, headers: response.headers, text });
+      throw new Failure("no-gateway", EXIT.failure, "The answer is no stream of lines", { fix: "Look at the address" });
+    }
+    for await (const frame of serverSentEvents(response.body)) {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => silence.abort(), SILENCE_MS);
+      yield frame;
+    }
+  } finally {
+    clearTimeout(watchdog);
+    silence.abort();
+  }
+}
+
+const COLOURS: Readonly<Record<string, number>> = { warn: 33, error: 31, fatal: 31, debug: 2, trace: 2 };
+const PRINTED_AT_ONCE = 500;
+
+async function print(call: AnyCall, { query }: Asked, lines: ReadonlyArray<Line>): Promise<void> {
+  const { format, colour } = styleOf(call);
+  const several = query.applications !== undefined;
+  const one = (line: Line): string => {
+    if (format === "json" || format === "jsonl") return JSON.stringify(line);
+    if (format === "name") return line.position;
+    const from = [several ? line.application : undefined, line.source, line.instance]
+      .filter((part) => part !== undefined)
+      .join("/");
+    // Whatever a program has written must not steer the terminal it is read in.
+    const text = plain(line.text);
+    const code = colour && line.level !== null ? COLOURS[line.level] : undefined;
+    return `${line.time}  ${from}  ${code === undefined ? text : `\u001b[${code}m${text}\u001b[0m`}`;
+  };
+  for (let i = 0; i < lines.length; i += PRINTED_AT_ONCE) {
+    const some = lines.slice(i, i + PRINTED_AT_ONCE);
+    await call.io.out(`${some.map(one).join("\n")}\n`);
+  }
+}
