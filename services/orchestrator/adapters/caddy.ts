@@ -39,7 +39,6 @@ export function renderCaddy(apps: readonly AppRoute[], node: CaddyNode): Json {
     .sort((a, b) => (a.id < b.id ? -1 : 1));
   const routes = [
     ...sorted.map(({ id, hosts }) => ({
-      "@id": `app-${id}`,
       match: [{ host: hosts }],
       terminal: true,
       handle: [appHandler(appDisk(node.disk, id))],

@@ -113,7 +113,7 @@ const signs: readonly Sign[] = [
     "Deploy a branch, a tag, or another commit.",
   ],
   [
-    /returned error: 5\d\d|early EOF|disconnect|RPC failed|hung up|Connection reset|closed by|gnutls|SSL_ERROR|OpenSSL/i,
+    /returned error: 5\d\d|Empty reply|early EOF|disconnect|RPC failed|hung up|Connection reset|closed by|gnutls|SSL_ERROR|OpenSSL/i,
     "transient",
     "REMOTE_BROKE",
     "The connection to the repository broke.",
@@ -152,7 +152,7 @@ export function gitFailure(ended: Ended): Failed {
   }
   if (ended.notStarted === "ENOENT")
     return fail("permanent", "GIT_MISSING", "There is no git on this machine.", "apt-get install -y git");
-  if (/No space left on device|Disk quota exceeded/.test(ended.stderr))
+  if (/No space left on device|Disk quota exceeded|unable to (write|create) file/.test(ended.stderr))
     return diskFailure(new Error(ended.stderr), "fetching the source");
   const lines = ended.stderr.split(/[\r\n]+/).filter((line) => line.trim() !== "" && !/\d% \(/.test(line));
   const said = (

@@ -3,7 +3,7 @@
  * share, and written out as a plain folder. Nothing here knows of deployments; each act may be repeated after any crash.
  */
 import { randomBytes } from "node:crypto";
-import { readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { readFile, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { runCommand } from "./command.ts";
 import { type AppDisk, diskFailure, makeFolder, sourceFolder, writeWhole } from "./disk.ts";
@@ -72,8 +72,8 @@ export async function resolveRef(source: Source, ref: string, work: GitWork): Pr
     return fail(
       "permanent",
       "REPOSITORY_EMPTY",
-      "The repository has no commits yet.",
-      "Push a first commit, then deploy.",
+      "There are no commits at this address yet.",
+      "Push a first commit, or correct the URL.",
     );
   }
   const fix =
@@ -243,6 +243,10 @@ async function writeCommit(
   }
   const outside = checkLinks(writing.links);
   if (outside) return outside;
+  // Git does not say why a file cannot be written.
+  const { bavail, bsize } = await statfs(call.disk.root);
+  const needed = tree.entries.reduce((sum, entry) => sum + entry.size, 0);
+  if (needed > bavail * bsize) return diskFailure({ code: "ENOSPC" }, `writing the ${needed} bytes of the source`);
   const failed = await checkOut(fetched.mirror, commit, join(writing.root, prefix), call);
   if (failed) return failed;
   const listed = await listSubmodules(fetched.mirror, commit, tree, source, forRemote(call));

@@ -4,16 +4,16 @@
  * process under flock(1) and is refused when its asker does not know of the latest generation, so that a worker which
  * was stopped for a while neither holds the lock nor undoes what came after it.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { mkdir, readdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { runCommand } from "./command.ts";
 import { type AppDisk, deploymentId, diskFailure, makeFolder, releaseFolder, routeFolder, writeWhole } from "./disk.ts";
 import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { isSitePath } from "./releases.ts";
+import { digest, isFolder, type RouteFiles, SLOTS, textOf } from "./route-state.ts";
 
-/** How many addresses Caddy knows of each application: 1, 2, 3, 4, 6 and 12 instances share them evenly. */
-export const SLOTS = 12;
+export { type RouteState, readRoutes, SLOTS } from "./route-state.ts";
 
 export interface Chosen {
   readonly from: string | null;
@@ -142,70 +142,7 @@ export async function setStopped(app: AppDisk, stopped: boolean): Promise<Outcom
   }
 }
 
-export interface RouteState {
-  /** The highest that ever switched; 0: none. */
-  readonly generation: number;
-  /** The release that `current` names. */
-  readonly current: string | null;
-  readonly stopped: boolean;
-  readonly route: {
-    readonly generation: number;
-    readonly deployment: string;
-    readonly release: string | null;
-    /** As given to `switchRoute`; empty for a static site. */
-    readonly addresses: readonly string[];
-  } | null;
-  /** What is there but is not as it was written: one sentence each. */
-  readonly problems: readonly string[];
-}
-
-/** Reads back what stands on the disk. Never fails: what cannot be read is a problem. */
-export async function readRoutes(app: AppDisk): Promise<RouteState> {
-  const problems: string[] = [];
-  const generation = Number((await textOf(app.generation)) || 0);
-  const current = await linkOf(app.current, problems);
-  const chosen = current === undefined ? null : /^releases\/([0-9a-f]{64})$/.exec(current)?.[1];
-  if (chosen === undefined) problems.push(`current names ${current}, which is no release.`);
-  else if (chosen !== null && !(await isFolder(releaseFolder(app, chosen)))) {
-    problems.push(`current names the release ${chosen}, which is not there.`);
-  }
-  const stopped = (await textOf(join(app.root, "stopped"))) !== undefined;
-  const served = await linkOf(app.route, problems);
-  const route = served === undefined ? null : await readServed(app, served, problems);
-  return {
-    generation: Number.isSafeInteger(generation) ? generation : 0,
-    current: chosen ?? null,
-    stopped,
-    route,
-    problems,
-  };
-}
-
-async function readServed(app: AppDisk, served: string, problems: string[]): Promise<RouteState["route"]> {
-  const name = /^routes\/(\d+)-([0-9a-f]{16})$/.exec(served);
-  if (!name) {
-    problems.push(`route names ${served}, which is no route.`);
-    return null;
-  }
-  const folder = join(app.root, served);
-  const files: Record<string, string> = {};
-  for (const entry of await readdir(folder).catch(() => [])) {
-    const content =
-      entry === "site" ? await readlink(join(folder, entry)).catch(() => undefined) : await textOf(join(folder, entry));
-    if (content !== undefined) files[entry] = content;
-  }
-  if (digest(files) !== name[2]) problems.push(`${served} does not hold what was written into it.`);
-  const release = /^\.\.\/\.\.\/releases\/([0-9a-f]{64})\/files$/.exec(files.site ?? "")?.[1] ?? null;
-  if (release !== null && !(await isFolder(join(releaseFolder(app, release), "files")))) {
-    problems.push(`The release ${release} is served and is not there.`);
-  }
-  const slots = Array.from({ length: SLOTS }, (_, slot) => files[`${slot}`]).filter((slot) => slot !== undefined);
-  return { generation: Number(name[1]), deployment: files.deployment ?? "", release, addresses: [...new Set(slots)] };
-}
-
-/** The files of a route's folder by name; `site` is a symbolic link. */
-type RouteFiles = Readonly<Record<string, string>>;
-
+/** What stands in the folder of the target's route, or why it cannot be one. */
 function routeFiles(target: RouteTarget, deployment: string): Outcome<{ readonly files: RouteFiles }> {
   if ("addresses" in target) {
     const { addresses } = target;
@@ -239,12 +176,6 @@ function routeFiles(target: RouteTarget, deployment: string): Outcome<{ readonly
   return { files: { deployment, index, fallback: target.spa ? `/${index}` : "", missing: notFound, site } };
 }
 
-const digest = (files: RouteFiles): string =>
-  createHash("sha256")
-    .update(JSON.stringify(Object.entries(files).sort(([a], [b]) => (a < b ? -1 : 1))))
-    .digest("hex")
-    .slice(0, 16);
-
 /** Makes the folder, whole or not at all; one that is there gets back what it lacks. */
 async function writeRoute(app: AppDisk, name: string, files: RouteFiles): Promise<void> {
   await makeFolder(app.routes);
@@ -253,7 +184,8 @@ async function writeRoute(app: AppDisk, name: string, files: RouteFiles): Promis
     const fresh = join(app.routes, `.new-${randomBytes(8).toString("hex")}`);
     try {
       await mkdir(fresh);
-      for (const [entry, content] of Object.entries(files)) await putEntry(fresh, entry, content);
+      // Together: their syncs become one or two of the disk's.
+      await Promise.all(Object.entries(files).map(([entry, content]) => putEntry(fresh, entry, content)));
       await rename(fresh, folder);
       return;
     } catch (error) {
@@ -277,14 +209,16 @@ async function putEntry(folder: string, entry: string, content: string): Promise
   await rename(fresh, path);
 }
 
-/** The route of that generation that was served last: switching touches it. */
+/** The route of that generation that was served last; undefined when none ever was. */
 async function lastServed(app: AppDisk, generation: number): Promise<string | undefined> {
   const prefix = `${basename(routeFolder(app, generation))}-`;
-  const names = (await readdir(app.routes).catch(() => [])).filter((name) => name.startsWith(prefix));
-  const dated = await Promise.all(
-    names.map(async (name) => ({ name, at: (await stat(join(app.routes, name))).mtimeMs })),
-  );
-  return dated.sort((a, b) => b.at - a.at)[0]?.name;
+  let last: { readonly name: string; readonly at: number } | undefined;
+  for (const name of await readdir(app.routes).catch(() => [])) {
+    if (!name.startsWith(prefix)) continue;
+    const at = (await stat(join(app.routes, name, ".served")).catch(() => undefined))?.mtimeMs;
+    if (at !== undefined && at >= (last?.at ?? 0)) last = { name, at };
+  }
+  return last?.name;
 }
 
 // Exit codes of the script and of flock.
@@ -311,7 +245,7 @@ echo "$(readlink "$3")"
 if [ -d "$3" ] && [ ! -L "$3" ]; then mv "$3" ".blocked.$3.$$" || exit 1; fi
 if [ -z "$4" ]; then rm -f "$3" || exit 1
 else
-  touch -c "$4"
+  touch "$4/.served" 2>/dev/null
   if [ "$(readlink "$3")" != "$4" ]; then ln -sfn "$4" ".$3.$$" && mv -T -f ".$3.$$" "$3" || exit 1; fi
 fi
 sync . 2>/dev/null || true
@@ -377,24 +311,6 @@ const generationOf = (served: string): number | null => {
   const digits = /^routes\/(\d+)-/.exec(served)?.[1];
   return digits === undefined ? null : Number(digits);
 };
-
-const isFolder = (path: string): Promise<boolean> =>
-  stat(path).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-
-/** The content of a small file; undefined when it cannot be read. */
-const textOf = (path: string): Promise<string | undefined> => readFile(path, "utf8").catch(() => undefined);
-
-async function linkOf(path: string, problems: string[]): Promise<string | undefined> {
-  try {
-    return await readlink(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") problems.push(`${basename(path)} is no symbolic link.`);
-    return undefined;
-  }
-}
 
 function releaseMissing(release: string): Failed {
   const fix = "Deploy again: the release is made anew from its source.";
