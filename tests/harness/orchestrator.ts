@@ -24,6 +24,7 @@ import type { Kind } from "@millrace/domain/kind.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type Change, type CommandContext, executeAll } from "@millrace/eventlog/execute.ts";
+import { cacheFolder } from "@millrace/local/binaries.ts";
 import { type RunningCaddy, startCaddy } from "@millrace/local/caddy.ts";
 import { freePort } from "@millrace/local/ports.ts";
 import { type BoundProcess, startBound } from "@millrace/local/process.ts";
@@ -101,6 +102,8 @@ export class Grounds {
       MILLRACE_LEASE_SECONDS: "2",
       MILLRACE_RECONCILE_SECONDS: "2",
       MILLRACE_LOG_LEVEL: "info",
+      // Started again and again: what is compiled is kept.
+      NODE_COMPILE_CACHE: join(cacheFolder(), "compiled"),
       // No engine, unless a test gives one: never the machine's own.
       MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock",
       ...(caddy === undefined ? {} : { MILLRACE_CADDY_ADMIN: caddy.admin, MILLRACE_PUBLIC_LISTEN: caddy.address }),
@@ -148,7 +151,7 @@ export class Grounds {
           return answer?.status === 200 ? true : undefined;
         }, `${name} is ready`);
       },
-      died: async (ms = 30_000) => {
+      died: async (ms = 60_000) => {
         const exit = await eventually(async () => started.exit(), `${name} dies at ${dieAt}`, ms);
         if (exit.signal !== "SIGKILL") throw new Error(`${name} ended with ${exit.code}:\n${this.said()}`);
         return exit.signal;
@@ -195,7 +198,8 @@ export class Grounds {
   async create(spec: ApplicationInput): Promise<{ readonly id: string; readonly host: string }> {
     const id = makeId("app", Date.now(), randomBytes(10));
     const host = `${spec.name}.test.localhost`;
-    const command: ApplicationCommand = { do: "create", spec, host };
+    // Orchestrators of other nodes may be about.
+    const command: ApplicationCommand = { do: "create", spec: { node: this.node, ...spec }, host };
     await this.execute([{ kind: application, id, command }]);
     return { id, host };
   }
@@ -207,7 +211,7 @@ export class Grounds {
       source: { kind: "path", path },
       build: { kind: "static" },
       health: { successes: 1, intervalMs: 100 },
-      policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 20_000, progressDeadlineMs: 60_000 },
+      policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 60_000, progressDeadlineMs: 600_000 },
       ...more,
     });
   }
