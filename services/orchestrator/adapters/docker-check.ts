@@ -5,11 +5,12 @@
  * does not check, and only the orchestrator's own probe knows.
  */
 import type Dockerode from "dockerode";
-import { type ContainerSpec, containerName } from "./docker.ts";
+import type { ContainerSpec } from "./docker.ts";
 import type { Check } from "./docker-config.ts";
 import type { Connection } from "./docker-engine.ts";
 import { DockerFailed, statusOf } from "./docker-failures.ts";
 import { label } from "./docker-labels.ts";
+import { containerName } from "./docker-names.ts";
 
 const tools = ["wget", "curl", "node", "python3"] as const;
 const usualFolders = ["/usr/local/bin", "/usr/bin", "/bin"];

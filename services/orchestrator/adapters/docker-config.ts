@@ -1,8 +1,9 @@
 /** What a container is created with: no privileges, no mounts, no more than asked. */
 import { createHash } from "node:crypto";
 import type Dockerode from "dockerode";
-import { type ContainerSpec, containerName, type HealthCheckedBy, type HealthSpec, networkName } from "./docker.ts";
+import type { ContainerSpec, HealthCheckedBy, HealthSpec } from "./docker.ts";
 import { label } from "./docker-labels.ts";
+import { containerName, networkName } from "./docker-names.ts";
 
 /**
  * What an image that begins as root needs to become another user and to own its files, as most published images do.

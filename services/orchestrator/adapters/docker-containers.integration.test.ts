@@ -5,7 +5,7 @@ import { leftIn, type TestDocker, testDocker } from "../../../tests/harness/dock
 import { suite, type TestContext } from "../../../tests/harness/suite.ts";
 import { type ContainerSpec, containerName, type DockerEngine, networkName, openDocker } from "./docker.ts";
 import { DockerFailed } from "./docker-failures.ts";
-import { contextOf, failureOf, freshId, requestFor, specFor, until } from "./docker-fixture.ts";
+import { contextOf, failureOf, freshId, requestFor, specFor, until } from "./fixtures/docker.ts";
 import { probeReady } from "./probe.ts";
 
 const test = suite("docker containers", { timeoutMs: 60_000 });

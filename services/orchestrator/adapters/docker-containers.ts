@@ -3,20 +3,20 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import type Dockerode from "dockerode";
-import {
-  type Container,
-  type ContainerDetail,
-  type ContainerFilter,
-  type ContainerSpec,
-  containerName,
-  type HealthCheckedBy,
-  type RunningContainer,
+import type {
+  Container,
+  ContainerDetail,
+  ContainerFilter,
+  ContainerSpec,
+  HealthCheckedBy,
+  RunningContainer,
 } from "./docker.ts";
 import { checkFor, imageMissing } from "./docker-check.ts";
 import { configHash, createOptions } from "./docker-config.ts";
 import type { Connection } from "./docker-engine.ts";
 import { DockerFailed, refusedBy, saidBy, statusOf } from "./docker-failures.ts";
 import { filterOf, isOurs, label } from "./docker-labels.ts";
+import { containerName } from "./docker-names.ts";
 import { ensureNetwork } from "./docker-networks.ts";
 
 const portTaken = /port is already allocated|address already in use/i;

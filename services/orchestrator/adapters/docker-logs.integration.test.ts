@@ -12,7 +12,7 @@ import {
   type LogLine,
   openDocker,
 } from "./docker.ts";
-import { contextOf, cuttingProxy, failureOf, freshId, requestFor, specFor, until } from "./docker-fixture.ts";
+import { contextOf, cuttingProxy, failureOf, freshId, requestFor, specFor, until } from "./fixtures/docker.ts";
 import { probeReady } from "./probe.ts";
 
 const test = suite("docker logs and events", { timeoutMs: 90_000 });

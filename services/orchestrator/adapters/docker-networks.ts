@@ -6,10 +6,10 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import type Dockerode from "dockerode";
-import { networkName } from "./docker.ts";
 import type { Connection } from "./docker-engine.ts";
 import { DockerFailed, refusedBy, saidBy, statusOf } from "./docker-failures.ts";
 import { isOurs, label } from "./docker-labels.ts";
+import { networkName } from "./docker-names.ts";
 import { overlaps, parseRoutes, subnetAt } from "./subnets.ts";
 
 export async function ensureNetwork(connection: Connection, application: string): Promise<string> {

@@ -6,6 +6,7 @@
 import { openEngine } from "./docker-engine.ts";
 
 export { DockerFailed, type DockerFailureClass, type DockerFailureCode } from "./docker-failures.ts";
+export { containerName, imageTag, networkName } from "./docker-names.ts";
 
 export interface DockerOptions {
   /** The node's scope, `millrace.scope` on everything: a name of the installation and node, at most 63 of `[a-z0-9.-]`. */
@@ -266,19 +267,4 @@ export interface DockerEngine {
 /** Opens no connection yet. */
 export function openDocker(options: DockerOptions): DockerEngine {
   return openEngine(options);
-}
-
-/** `mill-<appId>-<depId>-<slot>`, lower case. */
-export function containerName(application: string, deployment: string, slot: number): string {
-  return `mill-${application}-${deployment}-${slot}`.toLowerCase();
-}
-
-/** `mill-<appId>`, lower case. */
-export function networkName(application: string): string {
-  return `mill-${application}`.toLowerCase();
-}
-
-/** `millrace/<appId>:<depId>`, lower case. */
-export function imageTag(application: string, deployment: string): string {
-  return `millrace/${application}:${deployment}`.toLowerCase();
 }
