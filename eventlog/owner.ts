@@ -64,3 +64,14 @@ export function surelyDead(owner: Owner, here = placeOfThis()): boolean {
   if (state === "Z" || state === "X") return true;
   return began !== undefined && owner.began !== "" && began !== owner.began;
 }
+
+/** As one line, for where a lease is a column of text. */
+export const ownerText = ({ name, began, place }: Owner): string => `${name} ${began} ${place}`.trim();
+
+/** @returns undefined for what is not such a line, or says too little to know whether its process lives */
+export function parseOwner(text: string): Owner | undefined {
+  const [name, began, ...place] = text.split(" ");
+  const [host, pid] = (name ?? "").split(":");
+  if (host === undefined || !/^\d+$/.test(pid ?? "") || began === undefined || place.length === 0) return undefined;
+  return { name: name!, host, pid: Number(pid), began, place: place.join(" ") };
+}

@@ -128,6 +128,7 @@ export interface Lease {
 
 /**
  * Takes the lease of a build that nobody holds, and makes sure of its table; a build whose table is gone begins at 0.
+ * @param dead an owner that is known to have ended: its lease is not waited for
  * @returns undefined when somebody else holds it, or it is retired
  * @throws PostgresUnavailable, StatementRefused
  */
@@ -137,6 +138,7 @@ export async function acquire(
   { build, table }: Pick<Checkpoint, "build" | "table">,
   owner: string,
   leaseMs: number,
+  dead: string | null = null,
 ): Promise<Lease | undefined> {
   const { name, context } = projection;
   return postgres.transaction(async (tx) => {
@@ -144,9 +146,9 @@ export async function acquire(
     const rows = await tx.query<{ epoch: number; seq: number; there: boolean }>(
       `UPDATE millrace.projection SET owner = $4, owner_until = now() + $5 * interval '1 millisecond', beat_at = now(),
          epoch = epoch + 1, stopped_reason = NULL, state = CASE WHEN shown THEN 'active' ELSE 'building' END
-       WHERE name = $1 AND context = $2 AND build = $3 AND state <> 'retired' AND (owner_until < now() OR owner = $4)
+       WHERE name = $1 AND context = $2 AND build = $3 AND state <> 'retired' AND (owner_until < now() OR owner IN ($4, $6))
        RETURNING epoch, seq, to_regclass('projection.' || quote_ident(table_name)) IS NOT NULL AS there`,
-      [name, context, build, owner, leaseMs],
+      [name, context, build, owner, leaseMs, dead],
     );
     const row = rows[0];
     if (row === undefined) return undefined;

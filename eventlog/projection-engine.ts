@@ -2,11 +2,11 @@
  * Runs a set of projections in this process, beside any number of other processes that do the same: looks at the checkpoints again
  * and again, decides by `plan` what is to be done, and starts, informs and ends a runner per build.
  */
-import { hostname } from "node:os";
-import { nuid } from "@nats-io/transport-node";
+
 import type { Nats } from "./connection.ts";
 import { type Ask, causeOf, type DeadLetters } from "./deadletters.ts";
 import type { Logger } from "./logging.ts";
+import { ownerText, thisOwner } from "./owner.ts";
 import { type Postgres, PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import type { Projection } from "./projection.ts";
 import {
@@ -107,7 +107,7 @@ class Engine {
       postgres: settings.postgres,
       deadLetters: settings.deadLetters,
       log: settings.log,
-      owner: `${hostname()}:${process.pid}:${nuid.next()}`,
+      owner: ownerText(thisOwner()),
       leaseMs: this.#leaseMs,
       takeoverMs: this.#takeoverMs,
       batchMost: settings.batchMost ?? 2_000,

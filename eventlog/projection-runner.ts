@@ -8,6 +8,7 @@ import { type Ask, causeOf } from "./deadletters.ts";
 import { LogUnavailable } from "./failures.ts";
 import { type FollowBatch, follow } from "./follow.ts";
 import type { Logger } from "./logging.ts";
+import { parseOwner, surelyDead } from "./owner.ts";
 import { PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import { aggregateKey, type Projection } from "./projection.ts";
 import { acquire, type Beat, type Checkpoint, hold, release, stop } from "./projection-checkpoint.ts";
@@ -58,6 +59,12 @@ export async function headOf(nats: Nats, context: string): Promise<number> {
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });
   }
+}
+
+/** Whether a lease's owner was a process of this machine that is no more; what it may still have under way in PostgreSQL, the epoch fences. */
+function hasEnded(owner: string | null): boolean {
+  const known = owner === null ? undefined : parseOwner(owner);
+  return known !== undefined && surelyDead(known);
 }
 
 export class Runner {
@@ -118,7 +125,7 @@ export class Runner {
     }
     if (this.#ending || Date.now() < this.#retryAt) return;
     if (this.#stopped !== undefined && !this.#stopped.until(row.seq, this.#head)) return;
-    if (!row.free && row.owner !== this.#settings.owner) {
+    if (!row.free && row.owner !== this.#settings.owner && !hasEnded(row.owner)) {
       this.#become("standby", undefined);
       return;
     }
@@ -177,7 +184,8 @@ export class Runner {
     const { postgres, owner, leaseMs } = this.#settings;
     let session: Session | undefined;
     try {
-      const lease = await acquire(postgres, this.projection, this.#row, owner, leaseMs);
+      const dead = hasEnded(this.#row.owner) ? this.#row.owner : null;
+      const lease = await acquire(postgres, this.projection, this.#row, owner, leaseMs, dead);
       if (lease === undefined) {
         this.#become("standby", undefined);
         return;

@@ -47,9 +47,15 @@ export async function runMarches(run: MarchRun): Promise<MarchResult> {
     kills++;
     victim.child.kill("SIGKILL");
     await victim.ended;
-    workers[at] = spawnWorker(run);
-    // On a busy machine coming up takes longer than the pause: then nobody would ever work.
-    await workers[at].says("working ");
+    // Started again as a supervisor would, also when the server was away just then. On a busy machine coming up takes longer than
+    // the pause between two blows: nobody would ever work if it were not waited for.
+    for (let up = false; !up && !over; ) {
+      workers[at] = spawnWorker(run);
+      up = await workers[at].says("working ").then(
+        () => true,
+        () => false,
+      );
+    }
   };
   const freeze = async (victim: Worker) => {
     freezes++;
@@ -150,7 +156,8 @@ export async function takeover(options: MarchingOptions, blow: "SIGKILL" | "SIGS
   const current = async () => (await log.aggregates.load(march, id)).state.current;
   try {
     await Promise.all(workers.map((worker) => worker.says("working ")));
-    await command(log, id, { do: "ask" });
+    // Only for these workers: what earlier rounds left unfinished is nobody's here.
+    await command(log, id, { do: "ask", node: options.node ?? "home" });
     const under = await eventually(current, "under way");
     const pid = Number(under.worker.split(":")[1]);
     // Somewhere within the lease's own round.

@@ -87,6 +87,8 @@ export interface MarchingOptions {
   readonly effectMs?: number;
   readonly concurrency?: number;
   readonly sweepEveryMs?: number;
+  /** As if it ran on a machine of its own: nobody can see whether its process lives. */
+  readonly alone?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 }
 
