@@ -114,7 +114,10 @@ function requestFor(operation: Operation, { org, byCollection, line, comment }: 
   };
   const query = operation.parameters
     .filter((one) => one.in === "query" && one.required)
-    .map(({ name }) => `${name}=${{ q: "Marked", from: "v1", why: "because" }[name]}`);
+    .map(
+      ({ name }) =>
+        `${name}=${{ q: "Marked", from: "v1", why: "because", applications: byCollection.applications }[name]}`,
+    );
   const path = operation.path.replaceAll(/\{([a-z]+)\}/g, (_, name) => values[name]!);
   assert.ok(!/undefined/.test(path + query), `${operation.id}: ${path}`);
   const takesTag = operation.parameters.some(({ name }) => name === "if-match");

@@ -118,9 +118,12 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "identity.createToken": newName.map((name) => ({ name, grants: ["work:read"] })),
 };
 
+/** What these lead to is no JSON, and does not end: it has tests of its own. */
+const STREAMS = new Set(["follow", "download"]);
+
 function planOf(operation: Operation): fc.Arbitrary<Plan> {
   const of = (where: string, make: (name: string) => fc.Arbitrary<unknown>) => {
-    const parameters = operation.parameters.filter((one) => one.in === where);
+    const parameters = operation.parameters.filter((one) => one.in === where && !STREAMS.has(one.name));
     return fc.record(Object.fromEntries(parameters.map(({ name }) => [name, make(name)])), {
       requiredKeys: parameters.filter(({ required }) => required).map(({ name }) => name),
       noNullPrototype: true,
@@ -132,7 +135,7 @@ function planOf(operation: Operation): fc.Arbitrary<Plan> {
     path: of("path", (name) => (name === "name" ? byName.get(name)!.map((text) => ({ text: String(text) })) : place)),
     query: fc
       .tuple(
-        of("query", (name) => byName.get(name)!),
+        of("query", (name) => (name === "applications" ? fc.constantFrom("app-1", "app-1,app-2") : byName.get(name)!)),
         fc.infiniteStream(fc.nat(3)),
       )
       .map(([query, chance]) => {

@@ -253,6 +253,8 @@ function ofString(schema: Schema): fc.Arbitrary<string> {
 /** Values that are as the schema says. */
 export function validOf(given: Schema): fc.Arbitrary<unknown> {
   const schema = schemaOf(given);
+  const { enum: listed } = [schema, ...(schema.allOf ?? []).map(schemaOf)].find((one) => one.enum !== undefined) ?? {};
+  if (listed !== undefined) return fc.constantFrom(...listed);
   if (schema.anyOf !== undefined) return fc.oneof(...schema.anyOf.map(validOf));
   switch (schema.type) {
     case "string":
