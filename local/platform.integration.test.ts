@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import { testFolder } from "../tests/harness/servers.ts";
 import { suite, type TestContext } from "../tests/harness/suite.ts";
+import { findCaddy } from "./binaries.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { isAlive, waitFor } from "./process.ts";
 import { lastRunState, type RunningService, readRunState, stopRun } from "./run-state.ts";
@@ -89,6 +90,39 @@ test("up: everything runs, and other terminals see it; down: all has ended and t
   assert.is(readRunState(dataDir), undefined);
   assert.is(await stopRun(dataDir), "nothing");
   assert.match(readFileSync(join(dataDir, "logs", "gateway.log"), "utf8"), "ending in order");
+});
+
+test("with an orchestrator Caddy comes too; without Caddy all the rest is there", async (context) => {
+  if ((await findCaddy({ bring: true })).path === undefined) context.skip("there is no Caddy");
+  const dataDir = join(testFolder("up"), "data");
+  const port = await freePort();
+  const { child, url, services } = await up(context, dataDir, port, { MILLRACE_TEST_ORCHESTRATOR: "1" });
+  const caddy = services.find(({ name }) => name === "caddy");
+  assert.is(caddy?.state, "ready");
+  const environment = (await (await fetch(`${url}/environment`)).json()) as Record<string, string>;
+  assert.is(environment.MILLRACE_PUBLIC_ADDRESS, `127.0.0.1:${caddy!.ports.public}`);
+  assert.is(environment.MILLRACE_CADDY_ADMIN, `unix/${join(dataDir, "caddy", "admin.sock")}`);
+  assert.equal([environment.MILLRACE_APPS_DOMAIN, environment.MILLRACE_TLS], ["localhost", "off"]);
+  assert.is(environment.MILLRACE_LOCAL_SOURCES, join(dataDir, "local-sources"));
+  const publicUrl = readRunState(dataDir)?.facts.publicUrl;
+  assert.is((await fetch(`${publicUrl}/`)).status, 404);
+  process.kill(caddy!.pid!, "SIGKILL");
+  const isBack = () =>
+    readRunState(dataDir)!.services.some((one) => one.name === "caddy" && one.restarts === 1 && one.state === "ready");
+  assert.ok(await waitFor(isBack, 20_000), "Caddy did not come back");
+  assert.is((await fetch(`${publicUrl}/`)).status, 404);
+  await end(child);
+  await allGone(services);
+
+  const without = { MILLRACE_TEST_ORCHESTRATOR: "1", MILLRACE_CADDY: join(dataDir, "none") };
+  const again = await up(context, dataDir, port, without);
+  assert.equal(
+    again.services.map(({ name }) => name),
+    ["nats", "postgres", "projector", "orchestrator", "gateway"],
+  );
+  const told = (await (await fetch(`${again.url}/environment`)).json()) as Record<string, string>;
+  assert.is(told.MILLRACE_CADDY_ADMIN || undefined, undefined);
+  await end(again.child);
 });
 
 test("secrets are made once, readable by their owner only", async (context) => {

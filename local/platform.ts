@@ -5,6 +5,7 @@
 import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
@@ -261,19 +262,20 @@ async function startProxy({
   }
   const near = before ?? (settings.port === 0 ? undefined : gatewayPort + 80);
   const port = settings.publicPort || (await freePort(near, host));
+  const env = settings.caddy ? { ...process.env, MILLRACE_CADDY: settings.caddy } : process.env;
+  const found = await findCaddy({ bring: settings.bring, env, log });
+  if (found.path === undefined) {
+    log(`${found.why} Applications cannot be reached, all else works (mill doctor).`);
+    return undefined;
+  }
   const prepared = await prepareCaddy({
     dataDir: join(dataDir, "caddy"),
     logFile: join(dataDir, "logs", "caddy.log"),
     host,
     port,
-    bring: settings.bring,
-    ...(settings.caddy ? { binary: settings.caddy } : {}),
-    log,
+    binary: found.path,
   });
-  if (prepared === undefined) {
-    log("there is no Caddy: applications cannot be reached, all else works (mill doctor)");
-    return undefined;
-  }
+  if (prepared === undefined) return undefined;
   log("starting Caddy");
   const { admin, address, storage } = prepared;
   try {

@@ -295,7 +295,6 @@ test("what is no repository, no host, no server, no form of a URL", async ({ def
     "ssh://-oProxyCommand=x/y",
     "host:-x",
     "fd::3",
-    "javascript:x",
     "http://",
     "https://a b/c",
   ]) {
