@@ -224,7 +224,7 @@ test("checked by a tool of the image, by the image's own check, or by nothing; a
   const [listed] = await engine.listContainers();
   assert.is(listed!.health, "healthy");
   const { id: imageId } = await site(here);
-  const sick = { path: "/absent", intervalMs: 300, timeoutMs: 1_000, retries: 2, startPeriodMs: 0 };
+  const sick = { path: "/absent", intervalMs: 300, timeoutMs: 20_000, retries: 2, startPeriodMs: 0 };
   const broken = await engine.startContainer(specFor(imageId, { health: sick }));
   await until("unhealthy", async () => (await engine.inspectContainer(broken.id))?.health === "unhealthy");
   assert.match((await engine.inspectContainer(broken.id))!.lastCheck!, "404");

@@ -66,8 +66,8 @@ test("twenty thousand lines over random cuts: none twice, none left out", { time
     "all lines",
     async () => {
       await pause(Math.random() * 400);
-      proxy.cut();
-      cuts++;
+      // Not for ever: on a busy machine reading on takes longer than the time between two cuts.
+      if (cuts++ < 12) proxy.cut();
       return done();
     },
     90_000,
