@@ -28,6 +28,8 @@ const NO_LEVEL = 7;
 const STDERR = 0x08;
 const CUT = 0x10;
 const GAP = 0x20;
+/** What begins a colour. */
+const ESCAPES = ["\u001b", "\u009b"];
 /** What a line without a level is filtered as. */
 const TAKEN_AS = LEVELS.indexOf("info");
 
@@ -165,6 +167,12 @@ export class Lines {
 
   gap(i: number): boolean {
     return (this.#mark(i) & GAP) !== 0;
+  }
+
+  /** False: no line has this text, as it stands in the bytes; colours may stand between its characters. */
+  mayHave(text: string): boolean {
+    const from = 8 + 5 * this.count;
+    return [text, ...ESCAPES].some((one) => this.#body.includes(one, from));
   }
 
   /** All lines, each with a line feed. */

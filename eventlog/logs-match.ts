@@ -48,6 +48,7 @@ function textMatcher(q: string | undefined): ((lines: Lines) => number[]) | unde
   }
   const exact = q !== q.toLowerCase();
   return (lines) => {
+    if (exact && !lines.mayHave(q)) return [];
     const plain = withoutAnsi(lines.text);
     return linesWith(exact ? plain : plain.toLowerCase(), q);
   };

@@ -45,10 +45,11 @@ function readCursor(order: Direction, text: string): Rank {
   return { time: Number(found[2]), seq: Number(found[3]), index: Number(found[4]) };
 }
 
-export const lineOf = (lines: Lines, i: number, seq: number, from: LogSource): LogLine => ({
+/** @param text the line's; of few lines of a chunk a copy, or they would keep all of it in memory */
+export const lineOf = (lines: Lines, i: number, seq: number, from: LogSource, text: string): LogLine => ({
   time: lines.time(i),
   level: lines.level(i),
-  text: lines.copy(i),
+  text,
   stderr: lines.stderr(i),
   cut: lines.cut(i),
   gap: lines.gap(i),
@@ -144,11 +145,13 @@ class Sweep {
     const { limit } = this.#query;
     const found = await this.#matcher.find(lines, first, firstFrom(lines, most + 1));
     if (this.#sign < 0) found.reverse();
+    const isFew = Math.min(found.length, limit) < lines.count / 4;
     let taken = 0;
     for (const index of found) {
       const rank: Rank = { time: lines.time(index), seq, index };
       if (after !== undefined && compare(rank, after) * this.#sign <= 0) continue;
-      this.#hits.push({ ...rank, line: lineOf(lines, index, seq, from) });
+      const text = isFew ? lines.copy(index) : lines.line(index);
+      this.#hits.push({ ...rank, line: lineOf(lines, index, seq, from, text) });
       // Of one chunk they come in order: what is more than a page is found again by the next.
       if (++taken > limit) break;
     }

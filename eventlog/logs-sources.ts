@@ -15,6 +15,7 @@ import { filterSubject, LOGS, parseSource } from "./logs-stream.ts";
 const SOURCES_MOST = 4_096;
 /** Subjects of one request: the server takes 1,024. */
 const TOGETHER = 256;
+const UNPACKED_AHEAD = 3;
 const PAGE = { batch: 16, max_bytes: 2 * 1024 ** 2 } as const;
 
 export interface Chunk {
@@ -120,7 +121,7 @@ class Forward extends Walk {
     if (this.#queue.length === 0) this.#queue = await this.#fetch();
     const chunk = this.#queue.shift();
     if (this.#queue.length <= 4 && !this.#isEnd) this.#page ??= this.#fetchPage();
-    this.#queue[0]?.lines();
+    for (const ahead of this.#queue.slice(0, UNPACKED_AHEAD)) void ahead.lines();
     if (chunk !== undefined) this.bound = chunk.head.last;
     return chunk;
   }

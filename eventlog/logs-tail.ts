@@ -150,7 +150,7 @@ class Tail {
     if (wanted.length === 0) return;
     yield {
       type: "lines",
-      lines: wanted.map((i) => lineOf(lines, i, seq, from)),
+      lines: wanted.map((i) => lineOf(lines, i, seq, from, lines.line(i))),
       position: placeOf(seq, wanted.at(-1)!),
     };
   }
