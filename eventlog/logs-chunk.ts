@@ -74,6 +74,9 @@ const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 const QUICK = { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } };
 
+/** Every time its buffer is full, the codec goes through the thread pool once more: one as large as what comes. */
+const roomFor = (bytes: number): number => Math.min(1 << 20, Math.max(4_096, Math.ceil(bytes)));
+
 /** @returns the message's headers (without an expectation) and body */
 export async function pack(
   lines: ReadonlyArray<PackedLine>,
@@ -109,7 +112,7 @@ export async function pack(
   h.set(NAMES.writer, label.writer);
   if (label.cursor !== undefined) h.set(NAMES.cursor, label.cursor);
   if (label.before.length > 0) h.set(NAMES.before, label.before.join(","));
-  return { headers: h, data: await compress(body, QUICK) };
+  return { headers: h, data: await compress(body, { ...QUICK, chunkSize: roomFor(body.length / 2) }) };
 }
 
 /** @returns undefined for a message that is no chunk of this format: a newer release's, to be passed over */
@@ -143,7 +146,7 @@ export class Lines {
 
   /** @throws Error when the body is damaged */
   static async unpack(data: Uint8Array, count: number): Promise<Lines> {
-    const body = await decompress(data, { maxOutputLength: MOST_BYTES });
+    const body = await decompress(data, { maxOutputLength: MOST_BYTES, chunkSize: roomFor(count * 160) });
     if (body.length < 8 + 6 * count) throw new Error("a chunk of log lines is shorter than it says");
     return new Lines(body, count);
   }
