@@ -1,5 +1,6 @@
 /** Every command there is, in the order of the help. */
 import { accessCommands } from "./commands/access.ts";
+import { applicationCommands } from "./commands/applications.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
 import { platformCommands } from "./commands/platform.ts";
@@ -9,8 +10,8 @@ import type { Command, Group } from "./table.ts";
 
 export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
+  { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Work", commands: workCommands },
-  { title: "Applications", commands: logsCommands },
   { title: "The log", commands: logCommands },
   { title: "Access", commands: accessCommands },
   { title: "mill itself", commands: shellCommands },

@@ -93,7 +93,7 @@ test("every exit code is documented once", () => {
 });
 
 test("every write of the API has a command, or is reached by `mill api`", () => {
-  const sources = ["identity", "work", "work-types", "operate"].map((name) =>
+  const sources = ["identity", "work", "work-types", "operate", "applications"].map((name) =>
     readFileSync(file(`./actions/${name}.ts`), "utf8"),
   );
   const text = sources.join("\n");

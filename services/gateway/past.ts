@@ -45,6 +45,8 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
           headers: {
             etag: `"${kind.generation(loaded.state)}"`,
             "millrace-position": positionOf(kind.context, loaded.seq),
+            // What `wait=version>=n` counts from.
+            "millrace-version": `${loaded.version}`,
             ...(waiting === undefined ? {} : { "millrace-wait": waiting.met ? "met" : "timeout" }),
           },
         });
