@@ -145,7 +145,8 @@ export const PERFORM: { readonly [P in Phase]: Perform<P> } = {
       images = await node.docker.pruneImages(application, keptTags(owner));
     }
     during();
-    const removed = await collect(diskOf(deploying), keptOnDisk(owner));
+    // Also what crashes left: nobody else works on this application now, and who was stopped finds that it is overtaken.
+    const removed = await collect(diskOf(deploying), { ...keptOnDisk(owner), olderThanMs: 0 });
     if ("failed" in removed) return removed;
     return { adopted: false, output: { containers, images, releases: removed.releases } };
   },

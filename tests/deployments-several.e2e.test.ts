@@ -1,0 +1,101 @@
+/** Several orchestrators: two on one node share the work, one killed, one frozen for longer than its lease; and two nodes. */
+import { readFileSync } from "node:fs";
+import * as assert from "uvu/assert";
+import { assertOnce, diskOf } from "./faults/deaths.ts";
+import { eventually } from "./harness/eventually.ts";
+import { openGrounds } from "./harness/orchestrator.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("several orchestrators", { timeoutMs: 240_000 });
+
+test("two on one node share the work; one is killed, and all is done once", async () => {
+  const grounds = await openGrounds({ node: "shared", env: { MILLRACE_DEPLOYMENTS_AT_ONCE: "2" } });
+  const workers = await Promise.all([grounds.start(), grounds.start()]);
+  await Promise.all(workers.map((worker) => worker.ready()));
+  const sites = await Promise.all(
+    Array.from({ length: 8 }, (_, i) =>
+      grounds.site(`shared-${i}`, grounds.repository({ "index.html": `site ${i}` }), {
+        policy: { minHealthyTimeMs: 300 },
+      }),
+    ),
+  );
+  const made = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  await Promise.all(made.map((id) => grounds.succeeds(id, 120_000)));
+  const again = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  await workers[0]!.process.kill();
+  await Promise.all(again.map((id) => grounds.succeeds(id, 120_000)));
+  const by = new Set<string>();
+  for (const id of [...made, ...again]) {
+    const state = await assertOnce(grounds, id);
+    for (const phase of Object.values(state.phases)) by.add(phase.worker);
+  }
+  assert.is(by.size, 2, "both had their share");
+  for (const [i, { host }] of sites.entries()) {
+    const served = await grounds.get(host);
+    assert.equal([served.text, served.deployment], [`site ${i}`, again[i]]);
+  }
+});
+
+/** Where one is frozen: before effects that would do harm when they are done late, and before reports that come too late. */
+const FROZEN = [
+  ["COPYING_FILES.before", "UPDATING_ROUTES.before", "CLEANUP.before"],
+  ["CREATING_SYMLINKS.before", "UPDATING_ROUTES.after", "HEALTH_CHECK.after"],
+];
+
+test("one is frozen for longer than its lease, and comes back when all has gone on: nothing twice, no stale route", async () => {
+  for (const [round, places] of FROZEN.entries()) {
+    await Promise.all(places.map((place, i) => freezeAt(`deployment.${place}`, `frozen-${round}-${i}`)));
+  }
+});
+
+async function freezeAt(place: string, name: string): Promise<void> {
+  // Each on a node of its own: several at once, beside each other.
+  const own = await openGrounds({ node: name });
+  const sleeper = await own.start(place, { MILLRACE_DIE_BY: "SIGSTOP" });
+  const path = own.repository({ "index.html": "one" });
+  const { id } = await own.site(name, path);
+  const one = await own.deploy(id);
+  await eventually(async () => (isFrozen(sleeper.pid) ? true : undefined), `it freezes at ${place}`, 60_000);
+  await own.start();
+  await own.succeeds(one, 60_000);
+  own.commit(path, { "index.html": "two" });
+  const two = await own.deploy(id);
+  await own.succeeds(two, 60_000);
+  const before = diskOf(own, id);
+  sleeper.process.signal("SIGCONT");
+  await sleeper.ready();
+  // It has come back, and works: what it is given next, it does.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await assertOnce(own, one);
+  await assertOnce(own, two);
+  assert.equal(diskOf(own, id), before, `${place}: the disk is as it was`);
+  assert.is((await own.application(id)).live?.deployment, two);
+  const linked = before.find((name) => name.startsWith("/route ->"));
+  assert.is(linked, "/route -> routes/2", place);
+}
+
+const isFrozen = (pid: number): boolean => {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
+};
+
+test("a node without a worker: the deployment waits and says for what; with one it goes on", async () => {
+  const near = await openGrounds({ node: "near" });
+  const far = await openGrounds({ node: "far" });
+  await near.start();
+  const path = far.repository({ "index.html": "far away" });
+  const { id, host } = await far.site("far", path);
+  const made = await far.deploy(id);
+  const waiting = await eventually(
+    async () => (await far.deployment(made)).waiting ?? undefined,
+    "it says what it waits for",
+    60_000,
+  );
+  assert.match(waiting.reason, /"far"/);
+  await far.start();
+  await far.succeeds(made);
+  assert.is((await far.get(host)).text, "far away");
+  assert.is((await near.get(host)).status, 404, "the other node does not serve it");
+});
+
+test.run();
