@@ -100,9 +100,9 @@ test("with an orchestrator Caddy comes too; without Caddy all the rest is there"
   const caddy = services.find(({ name }) => name === "caddy");
   assert.is(caddy?.state, "ready");
   const environment = (await (await fetch(`${url}/environment`)).json()) as Record<string, string>;
-  assert.is(environment.MILLRACE_PUBLIC_ADDRESS, `127.0.0.1:${caddy!.ports.public}`);
+  assert.is(environment.MILLRACE_PUBLIC_LISTEN, `127.0.0.1:${caddy!.ports.public}`);
   assert.is(environment.MILLRACE_CADDY_ADMIN, `unix/${join(dataDir, "caddy", "admin.sock")}`);
-  assert.equal([environment.MILLRACE_APPS_DOMAIN, environment.MILLRACE_TLS], ["localhost", "off"]);
+  assert.equal([environment.MILLRACE_APPS_DOMAIN, environment.MILLRACE_APPS_TLS], ["localhost", "off"]);
   assert.is(environment.MILLRACE_LOCAL_SOURCES, join(dataDir, "local-sources"));
   const publicUrl = readRunState(dataDir)?.facts.publicUrl;
   assert.is((await fetch(`${publicUrl}/`)).status, 404);
