@@ -141,9 +141,9 @@ export class WorkerCore {
       this.#look(entry);
       return;
     }
-    if (by.seq !== undefined && by.seq <= entry.knownSeq) return;
-    entry.dirty = true;
-    if (entry.place === "work" && by.seq !== undefined) void this.#interrupt(entry);
+    // One of ours may stand above one of somebody else's: the step is compared with what is new to it either way.
+    if (entry.place === "work" && by.seq !== undefined && by.seq > entry.askedSeq) void this.#interrupt(entry);
+    if (by.seq === undefined || by.seq > entry.knownSeq) entry.dirty = true;
   }
 
   #look(entry: Entry): void {
@@ -316,12 +316,13 @@ export class WorkerCore {
   /** A newer commit while a step is under way: does it want something else? */
   async #interrupt(entry: Entry): Promise<void> {
     const { reactor, now } = entry;
-    if (now === undefined || reactor.interrupts === undefined || entry.checking) return;
+    if (now?.interruptible !== true || reactor.interrupts === undefined || entry.checking) return;
     entry.checking = true;
     try {
-      const { state } = await this.options.log.aggregates.load(reactor.kind, entry.id);
-      if (entry.now === now && reactor.interrupts(state, now.step))
-        now.abortWith(new WorkAborted({ why: "interrupted" }));
+      const { state, seq } = await this.options.log.aggregates.load(reactor.kind, entry.id);
+      if (entry.now !== now || seq <= entry.askedSeq) return;
+      entry.askedSeq = seq;
+      if (reactor.interrupts(state, now.step)) now.abortWith(new WorkAborted({ why: "interrupted" }));
     } catch {
       // The log is away: the step's own record will notice.
     } finally {

@@ -10,7 +10,8 @@ export type Source = "event" | "timer" | "peer" | "lease" | "sweep" | "hand";
 export interface UnderWayNow {
   readonly step: unknown;
   readonly since: number;
-  readonly abort: AbortController;
+  /** False when the state on which the step was chosen would interrupt it already: then nothing newer is meant. */
+  readonly interruptible: boolean;
   readonly abortWith: (reason: WorkAborted) => void;
 }
 
@@ -28,6 +29,8 @@ export class Entry {
   dirty = false;
   /** Sequence of the last commit known to the step under way. */
   knownSeq = 0;
+  /** Sequence up to which `interrupts` has been asked about the step under way. */
+  askedSeq = 0;
   /** A newer state is being compared with the step under way. */
   checking = false;
   /** Somebody asked for another try of what was parked. */

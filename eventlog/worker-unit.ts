@@ -188,9 +188,13 @@ class Run {
     this.#lease.signal.addEventListener("abort", onLost);
     this.#core.stopping.signal.addEventListener("abort", onStopping);
     const cause = causeIn(entry.cause);
-    entry.now = { step, since: Date.now(), abort, abortWith };
+    if (this.#lease.signal.aborted) onLost();
+    if (this.#core.stopping.signal.aborted) onStopping();
+    entry.askedSeq = loaded.seq;
     const { context, kind } = entry.reactor.kind;
     try {
+      const interruptible = entry.reactor.interrupts?.(loaded.state, step) === false;
+      entry.now = { step, since: Date.now(), interruptible, abortWith };
       const work = this.#work(loaded, abort.signal, cause);
       const attributes = { [ATTRIBUTES.kind]: kind, [ATTRIBUTES.aggregate]: entry.id };
       const verdict = await withSpan(SPANS.step(context, kind), attributes, () => entry.reactor.perform(step, work), {

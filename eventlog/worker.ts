@@ -32,7 +32,10 @@ export interface Reactor<S = any, C = any, P = any> {
   readonly mine?: (state: S) => boolean;
   /** Pure. @param nowMs milliseconds since 1970 */
   readonly next: (state: S, nowMs: number) => Next<P>;
-  /** A newer state came while the step is under way: is it to be aborted? Default: it never is. */
+  /**
+   * A newer state came while the step is under way: is it to be aborted? Not asked when it was so already as the step was chosen.
+   * Default: it never is.
+   */
   readonly interrupts?: (state: S, step: P) => boolean;
   /** One step. What it throws is logged and tried again later, ever more slowly; after 20 times in a row it is parked. */
   readonly perform: (step: P, work: Work<S, C>) => Promise<Verdict>;
