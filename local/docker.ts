@@ -27,9 +27,9 @@ export interface EngineMissing extends Missing {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The endpoint that is used when none is set: DOCKER_HOST, else the socket of the system's engine. */
+/** The endpoint of the engine: MILLRACE_DOCKER_HOST, else DOCKER_HOST, else the socket of the system's engine. */
 export function dockerEndpoint(env: Environment = process.env): string {
-  return env.DOCKER_HOST || "unix:///var/run/docker.sock";
+  return env.MILLRACE_DOCKER_HOST || env.DOCKER_HOST || "unix:///var/run/docker.sock";
 }
 
 /** An engine that answers this user, 20.10 or later; else what is missing, with the command that helps. Never throws. */

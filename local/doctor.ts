@@ -59,6 +59,15 @@ const programs: readonly Program[] = [
     why: "sources are fetched and routes are switched under its locks",
   },
   {
+    context: "applications",
+    need: "ssh",
+    command: "ssh",
+    args: ["-V"],
+    minimum: "7.6",
+    packages: ["openssh-client"],
+    why: "repositories at ssh addresses are fetched through it, all others without",
+  },
+  {
     context: "publishing",
     need: "ostree",
     command: "ostree",
@@ -295,8 +304,9 @@ function fsyncMilliseconds(folder: string): { p50: number; p99: number } | undef
 /** What a command wrote, or undefined when it is not there or fails. */
 function answerOf(command: string, args: readonly string[]): Promise<string | undefined> {
   return new Promise((resolve) => {
-    execFile(command, [...args], { timeout: 10_000, env: { ...process.env, LC_ALL: "C" } }, (error, stdout) => {
-      resolve(error ? undefined : stdout);
+    execFile(command, [...args], { timeout: 10_000, env: { ...process.env, LC_ALL: "C" } }, (error, stdout, stderr) => {
+      // Some say their version where others complain.
+      resolve(error ? undefined : stdout || stderr);
     });
   });
 }

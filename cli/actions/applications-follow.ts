@@ -16,6 +16,7 @@ import {
   duration,
   outputText,
   type Phase,
+  shortRef,
 } from "./applications-text.ts";
 
 /** One request waits for so long at the most, in milliseconds; then it is asked again. */
@@ -118,7 +119,7 @@ export class Progress {
 }
 
 export const headline = ({ id, spec, requestedBy }: Deployment): string =>
-  `${id}: deployment ${spec.seq} of ${oneLine(spec.name)}, ${spec.trigger}, ${oneLine(spec.ref)}, asked for by ${oneLine(requestedBy.name)}`;
+  `${id}: deployment ${spec.seq} of ${oneLine(spec.name)}, ${spec.trigger}, ${shortRef(oneLine(spec.ref))}, asked for by ${oneLine(requestedBy.name)}`;
 
 /** How it ended, in one line. */
 export function verdictLine(deployment: Deployment, address: string): string {

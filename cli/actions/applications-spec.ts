@@ -19,6 +19,7 @@ export type SpecFlags = Of<
   | "token-secret"
   | "key-secret"
   | "folder"
+  | "not-found"
   | "dockerfile"
   | "build-context"
   | "memory"
@@ -88,12 +89,15 @@ function sourceOf({ flags, io }: SpecCall, base: Base["source"]): Spec["source"]
 function buildOf({ flags }: SpecCall, base: Base["build"]): Spec["build"] | undefined {
   const { folder, dockerfile, spa, arg } = flags;
   const context = flags["build-context"];
-  const isStatic = folder !== undefined || spa;
+  const notFound = flags["not-found"];
+  const isStatic = folder !== undefined || notFound !== undefined || spa;
   const isImage = dockerfile !== undefined || context !== undefined || arg.length > 0;
-  if (isStatic && isImage) throw usage("--folder and --spa are of static sites, the other flags of images");
+  if (isStatic && isImage)
+    throw usage("--folder, --not-found and --spa are of static sites, the other flags of images");
   if (isStatic) {
     const kept = base?.kind === "static" ? base : {};
-    return { ...kept, kind: "static", ...(folder && { folder }), ...(spa && { spa }) } as Spec["build"];
+    const said = { ...(folder && { folder }), ...(notFound && { notFound }), ...(spa && { spa }) };
+    return { ...kept, kind: "static", ...said } as Spec["build"];
   }
   const needsImage = isImage || (base === undefined && flags.port !== undefined);
   if (!needsImage) return undefined;

@@ -31,7 +31,7 @@ const counted = (count: number, one: string, many = `${one}s`): string => `${cou
 export const shortCommit = (commit: string): string => commit.slice(0, 10);
 
 /** `refs/heads/main` as people say it. */
-const shortRef = (ref: string): string => ref.replace(/^refs\/(heads|tags)\//, "");
+export const shortRef = (ref: string): string => ref.replace(/^refs\/(heads|tags)\//, "");
 
 const sourceText = ({ spec: { source } }: Application): string =>
   `${source.kind === "git" ? source.url : source.path}, ${source.ref}`;
@@ -180,7 +180,7 @@ export function deploymentText(deployment: Deployment): string {
       ["id", deployment.id],
       ["state", status.state],
       ["trigger", spec.trigger],
-      ["ref", spec.ref],
+      ["ref", shortRef(spec.ref)],
       ["waits", waiting && `${waiting.reason}, since ${waiting.since}`],
       ["node", status.node],
       ["asked for", `${deployment.createdAt} by ${deployment.requestedBy.name}`],
@@ -229,7 +229,7 @@ export const deploymentColumns = [
   { title: "state", value: (row: ListedDeployment) => row.status.state },
   { title: "phase", value: (row: ListedDeployment) => (row.status.finishedAt === undefined ? row.status.phase : "") },
   { title: "trigger", value: (row: ListedDeployment) => row.spec.trigger },
-  { title: "ref", value: (row: ListedDeployment) => row.spec.ref },
+  { title: "ref", value: (row: ListedDeployment) => shortRef(row.spec.ref) },
   { title: "asked for", value: (row: ListedDeployment) => row.createdAt },
   { title: "took", value: took },
   { title: "why", value: (row: ListedDeployment) => row.status.waiting?.reason ?? row.status.error?.code },

@@ -38,6 +38,7 @@ const SPEC = {
   "key-secret": { type: "string", value: "SECRET", summary: "Id of the secret with a private key for ssh" },
   folder: { type: "string", value: "FOLDER", summary: "Static site: the folder that is served (default the root)" },
   spa: { type: "boolean", summary: "Static site: what is not found is answered with the root's index" },
+  "not-found": { type: "string", value: "FILE", summary: "Static site: the file that answers for what is not found" },
   dockerfile: { type: "string", value: "FILE", summary: "Build an image from this Dockerfile (default with --port)" },
   "build-context": { type: "string", value: "FOLDER", summary: "Folder that the Dockerfile sees (default the root)" },
   arg: { type: "strings", value: "NAME=VALUE", summary: "Build argument; stays in the image's history: no secrets" },

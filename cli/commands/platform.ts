@@ -6,6 +6,7 @@ const DATA = {
 } as const;
 
 const actions = () => import("../actions/platform.ts");
+const touring = () => import("../actions/tour.ts");
 const machine = () => import("../actions/machine.ts");
 
 export const platformCommands = [
@@ -28,6 +29,29 @@ export const platformCommands = [
     ],
     impact: "write",
     run: async (call) => (await actions()).up(call),
+  }),
+  command({
+    path: "tour",
+    summary: "Two minutes on this machine: an application is deployed, its worker killed, and it goes on",
+    description:
+      "Makes an application of an example, deploys it, changes it, kills the orchestrator in the middle of the next deployment and " +
+      "shows how that goes on, goes back to the former release, and looks at the past; with a container engine also an application " +
+      "from a Dockerfile. Every command is shown and run. At the end all of it is taken away again. Needs `mill up` in another " +
+      "terminal.",
+    flags: {
+      keep: { type: "boolean", summary: "Leave the applications there" },
+      "base-image": {
+        type: "string",
+        value: "IMAGE",
+        summary: "What the container is built on (default busybox:1.37, fetched from Docker Hub)",
+      },
+    },
+    examples: [
+      { line: "mill tour", says: "Look what happens" },
+      { line: "mill tour --keep", says: "And go on by yourself with what is there" },
+    ],
+    impact: "write",
+    run: async (call) => (await touring()).tour(call),
   }),
   command({
     path: "down",

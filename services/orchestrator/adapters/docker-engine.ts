@@ -139,7 +139,7 @@ function missing(endpoint: string, cause: unknown): DockerFailed {
     fix:
       process.platform === "darwin"
         ? "brew install --cask docker"
-        : "apt-get install docker.io (or set MILLRACE_DOCKER to the endpoint of an engine)",
+        : "apt-get install docker.io (or set MILLRACE_DOCKER_HOST to the endpoint of an engine)",
     cause,
   });
 }
