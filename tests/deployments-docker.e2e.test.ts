@@ -1,37 +1,24 @@
 /** Applications in containers, deployed for real: built, started, switched to, rolled back, scaled, stopped, healed, taken down. */
 
+import { randomBytes } from "node:crypto";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
-import { openDocker } from "@millrace/orchestrator/adapters/docker.ts";
+import { openLogs } from "@millrace/eventlog/logs.ts";
+import { askDocker } from "@millrace/local/docker.ts";
+import type { DockerEngine } from "@millrace/orchestrator/adapters/docker.ts";
 import * as assert from "uvu/assert";
-import { leftIn, testDocker } from "./harness/docker.ts";
+import { leftIn, startOwnDocker } from "./harness/docker.ts";
 import { eventually } from "./harness/eventually.ts";
-import { container, nodeApp } from "./harness/node-app.ts";
-import { type Grounds, openGrounds } from "./harness/orchestrator.ts";
-import { suite, type TestContext } from "./harness/suite.ts";
+import { container, nodeApp, openDockerGrounds } from "./harness/node-app.ts";
+import { type Grounds, ORGANISATION, openGrounds } from "./harness/orchestrator.ts";
+import { suite } from "./harness/suite.ts";
 
 const test = suite("deployments of containers", { timeoutMs: 240_000 });
 
-async function dockerGrounds(context: TestContext, node = "local") {
-  const docker = await testDocker(context);
-  const scope = docker.scope();
-  const grounds = await openGrounds({
-    node,
-    env: { MILLRACE_DOCKER_HOST: docker.endpoint, MILLRACE_DOCKER_SCOPE: scope, MILLRACE_DOCKER_PORTS: "20000-23999" },
-  });
-  return {
-    grounds,
-    scope,
-    endpoint: docker.endpoint,
-    image: await docker.node(),
-    engine: openDocker({ scope, endpoint: docker.endpoint }),
-  };
-}
-
-const runningOf = async (engine: ReturnType<typeof openDocker>, application: string) =>
+const runningOf = async (engine: DockerEngine, application: string) =>
   (await engine.listContainers({ application })).filter(({ state }) => state === "running");
 
 test("built, served, replaced, rolled back, scaled, stopped, started, deleted", async (context) => {
-  const { grounds, scope, endpoint, image, engine } = await dockerGrounds(context);
+  const { grounds, scope, endpoint, image, engine } = await openDockerGrounds(context);
   context.defer(() => engine.close());
   await grounds.start();
   const path = grounds.repository(nodeApp(image, "one"));
@@ -83,5 +70,118 @@ async function answers(grounds: Grounds, host: string): Promise<[string, string 
   const { text, deployment: from } = await grounds.get(host);
   return [text, from];
 }
+
+test("what goes wrong ends with a reason and a next step, and the former release serves", async (context) => {
+  const { grounds, image, engine } = await openDockerGrounds(context, "bad");
+  context.defer(() => engine.close());
+  await grounds.start();
+  const path = grounds.repository(nodeApp(image, "one"));
+  const { id, host } = await container(grounds, "bad", path, {
+    policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 6_000, progressDeadlineMs: 600_000 },
+  });
+  const one = await grounds.deploy(id);
+  await grounds.succeeds(one, 120_000);
+  const runs = async (wrong: string) => {
+    const runtime = { port: 3000, env: wrong === "" ? {} : { WRONG: wrong } };
+    await grounds.change(id, { do: "change", runtime });
+  };
+  const fails = async (code: string, phase: string) => {
+    const { state, failure } = await grounds.ended(await grounds.deploy(id), 120_000);
+    assert.equal([state, failure?.code, failure?.phase], ["failed", code, phase], JSON.stringify(failure));
+    assert.ok(failure!.fix.length > 10);
+    assert.equal(await answers(grounds, host), ["one", one], `after ${code}`);
+    const deployments = (await engine.listContainers({ application: id })).map((found) => found.deployment);
+    assert.equal(deployments, [one], "the failed one's containers are gone");
+  };
+  await runs("silent");
+  await fails("NOT_READY", "UPDATING_ROUTES");
+  await runs("500");
+  await fails("NOT_READY", "UPDATING_ROUTES");
+  await runs("exits");
+  await fails("CONTAINER_EXITED", "UPDATING_ROUTES");
+  await runs("");
+  grounds.commit(path, { Dockerfile: `FROM ${image}\nRUN false\n` });
+  await fails("BUILD_STEP_FAILED", "BUILDING");
+  grounds.commit(path, { Dockerfile: "FRUM nothing\n" });
+  await fails("BUILD_DOCKERFILE", "BUILDING");
+  grounds.commit(path, { Dockerfile: "FROM registry.invalid/nothing:1\n" });
+  await fails("BUILD_BASE_IMAGE", "BUILDING");
+  grounds.commit(path, { Dockerfile: `FROM ${image}\nRUN sleep 600\n` });
+  await grounds.change(id, { do: "change", policy: { progressDeadlineMs: 5_000 } });
+  await fails("PROGRESS_DEADLINE", "BUILDING");
+});
+
+test("what is ended or removed by hand comes back; its variables may be secrets; what it says is kept", async (context) => {
+  const key = randomBytes(32).toString("base64");
+  const { grounds, image, engine, endpoint } = await openDockerGrounds(context, "heals", { MILLRACE_MASTER_KEY: key });
+  context.defer(() => engine.close());
+  await grounds.start();
+  const secret = await grounds.secret("password", "hunter2-and-more", key);
+  const path = grounds.repository(nodeApp(image, "one"));
+  const runtime = { port: 3000, instances: 2, env: { PASSWORD: { secret } } };
+  const { id, host } = await container(grounds, "heals", path, { runtime });
+  const made = await grounds.deploy(id);
+  await grounds.succeeds(made, 120_000);
+  assert.is((await grounds.get(host, "/env/PASSWORD")).text, "hunter2-and-more");
+
+  const before = await runningOf(engine, id);
+  await askDocker(endpoint, "DELETE", `/containers/${before[0]!.id}?force=1`);
+  await eventually(
+    async () =>
+      (await grounds.application(id)).drift[`container:${before[0]!.slot}`]?.repairs.length ? true : undefined,
+    "the container is started again",
+    60_000,
+  );
+  await eventually(async () => ((await runningOf(engine, id)).length === 2 ? true : undefined), "both run");
+  for (let i = 0; i < 6; i++) assert.equal(await answers(grounds, host), ["one", made]);
+
+  const logs = await openLogs(grounds.log.nats);
+  const of = [{ organisation: ORGANISATION, context: "applications", kind: "application", id }];
+  await eventually(
+    async () => {
+      const { lines } = await logs.read({ of, order: "oldest", limit: 500 });
+      const run = lines.filter(({ from }) => from.source === "run").map(({ text }) => text);
+      const build = lines.filter(({ from }) => from.source === "build").map(({ text }) => text);
+      return run.includes("listening") && build.some((text) => text.includes("COPY . /app")) ? true : undefined;
+    },
+    "its lines and those of its build are kept",
+    20_000,
+  );
+});
+
+test("the engine is gone in the middle: it is waited for, and the deployment goes on", async (context) => {
+  const docker = await startOwnDocker(context);
+  const grounds = await openGrounds({
+    node: "gone",
+    env: {
+      MILLRACE_DOCKER_HOST: docker.endpoint,
+      MILLRACE_DOCKER_SCOPE: docker.scope(),
+      MILLRACE_DOCKER_PORTS: "24000-25999",
+    },
+  });
+  await grounds.start();
+  const image = await docker.node();
+  const path = grounds.repository({
+    ...nodeApp(image, "one"),
+    Dockerfile: `FROM ${image}\nRUN sleep 3\nCOPY . /app\nUSER app\nCMD ["node", "/app/server.mjs"]\n`,
+  });
+  const { id, host } = await container(grounds, "gone", path);
+  const made = await grounds.deploy(id);
+  await eventually(
+    async () => ((await grounds.deployment(made)).phases.BUILDING?.state === "running" ? true : undefined),
+    "it builds",
+    60_000,
+  );
+  await docker.kill();
+  await eventually(
+    async () => ((await grounds.deployment(made)).phases.BUILDING?.error?.class === "transient" ? true : undefined),
+    "it says that the engine is gone",
+    60_000,
+  );
+  await docker.start();
+  const state = await grounds.succeeds(made, 120_000);
+  assert.ok(state.phases.BUILDING!.attempt > 1);
+  assert.equal(await answers(grounds, host), ["one", made]);
+});
 
 test.run();

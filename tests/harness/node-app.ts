@@ -1,6 +1,23 @@
 /** A small application in a container, for deployments: answers what it is told to, and ends in order. */
 import type { ApplicationInput } from "@millrace/domain/applications/application-command.ts";
-import type { Grounds } from "./orchestrator.ts";
+import { openDocker } from "@millrace/orchestrator/adapters/docker.ts";
+import { testDocker } from "./docker.ts";
+import { type Grounds, openGrounds } from "./orchestrator.ts";
+import type { TestContext } from "./suite.ts";
+
+/** Grounds with a scope of their own in the run's engine. */
+export async function openDockerGrounds(
+  context: Pick<TestContext, "skip">,
+  node = "local",
+  env: Readonly<Record<string, string>> = {},
+) {
+  const docker = await testDocker(context);
+  const { endpoint } = docker;
+  const scope = docker.scope();
+  const own = { MILLRACE_DOCKER_HOST: endpoint, MILLRACE_DOCKER_SCOPE: scope, ...env };
+  const grounds = await openGrounds({ node, env: own });
+  return { grounds, scope, endpoint, image: await docker.node(), engine: openDocker({ scope, endpoint }) };
+}
 
 /** Answers its text at every path; `/env/NAME` one of its variables; and what it does wrong, when it is to do something wrong. */
 const SERVER = `

@@ -20,10 +20,12 @@ import {
   requestDeployment,
   targetOf,
 } from "@millrace/domain/applications/request.ts";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type Change, type CommandContext, executeAll } from "@millrace/eventlog/execute.ts";
+import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { cacheFolder } from "@millrace/local/binaries.ts";
 import { type RunningCaddy, startCaddy } from "@millrace/local/caddy.ts";
 import { freePort } from "@millrace/local/ports.ts";
@@ -214,6 +216,16 @@ export class Grounds {
       policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 60_000, progressDeadlineMs: 600_000 },
       ...more,
     });
+  }
+
+  /** A sealed secret of the organisation. @returns its id */
+  async secret(name: string, value: string, masterKey: string): Promise<string> {
+    const id = makeId("sec", Date.now(), randomBytes(10));
+    const sealing = await Sealing.open({ nats: this.log.nats, masterKeys: parseMasterKeys(masterKey) });
+    const sealed = await sealing.seal({ organisation: ORGANISATION, subject: id }, value);
+    sealing.close();
+    await this.execute([{ kind: secret, id, command: { type: "StoreSecret", name, sealed } }]);
+    return id;
   }
 
   change(id: string, command: ApplicationCommand): Promise<void> {

@@ -210,7 +210,13 @@ async function startCandidates(
   const { path, successes, timeoutMs } = requested.health;
   await Promise.all(
     containers.map(({ id, address }) =>
-      probeReady(address, path, { successes, timeoutMs, deadlineAt, signal, giveUp: () => ended(deploying, id) }),
+      probeReady(address, path, { successes, timeoutMs, deadlineAt, signal, giveUp: () => ended(deploying, id) }).catch(
+        async (error: unknown) => {
+          if (!(error instanceof DockerFailed) || error.code !== "NOT_READY") throw error;
+          // Waited for in vain: that it has ended meanwhile, even once, says more than that it did not answer.
+          throw (await ended(deploying, id, 1)) ?? error;
+        },
+      ),
     ),
   );
   return { containers };
@@ -233,7 +239,7 @@ async function imageOf(deploying: Deploying): Promise<Outcome<{ readonly id: str
 const CRASHES_MOST = 3;
 
 /** Why waiting for a container is in vain: it has ended, or does so again and again. */
-async function ended({ node }: Making, id: string): Promise<DockerFailed | undefined> {
+async function ended({ node }: Making, id: string, most = CRASHES_MOST): Promise<DockerFailed | undefined> {
   const found = await node.docker.inspectContainer(id);
   const fix = "Look at the application's log: what it said last stands there.";
   const gone = (reason: string) => new DockerFailed({ class: "permanent", code: "CONTAINER_EXITED", reason, fix });
@@ -241,7 +247,7 @@ async function ended({ node }: Making, id: string): Promise<DockerFailed | undef
   if (found.oomKilled) return gone("The container ran out of memory.");
   if (found.state === "exited" || found.state === "dead")
     return gone(`The container ended with code ${found.exitCode}.`);
-  if (found.restarts >= CRASHES_MOST)
+  if (found.restarts >= most)
     return gone(`The container has ended ${found.restarts} times, last with code ${found.exitCode}.`);
   return undefined;
 }
