@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
 import type { StreamSettings } from "./connection.ts";
+import type { LogLimits } from "./logs-stream.ts";
 
 export interface Setting<A> {
   /** `MILLRACE_…` */
@@ -194,6 +195,26 @@ export const NATS_SETTINGS = defineSettings({
     example: "10",
     optional: true,
   },
+  logDays: {
+    variable: "MILLRACE_LOG_DAYS",
+    schema: IntegerBetween(1, 3_650),
+    describe: "Days that log lines of builds and applications are kept; 30 unless set.",
+    example: "30",
+    optional: true,
+  },
+  logGib: {
+    variable: "MILLRACE_LOG_GIB",
+    schema: IntegerBetween(1, 100_000),
+    describe: "GiB that all log lines together take at the most, compressed; 10 unless set, less on a small disk.",
+    example: "10",
+    optional: true,
+  },
+});
+
+/** What the settings say of the stream of log lines. */
+export const logLimits = (config: ConfigOf<typeof NATS_SETTINGS>): LogLimits => ({
+  ...(config.logDays === undefined ? {} : { maxAgeMs: config.logDays * 86_400_000 }),
+  ...(config.logGib === undefined ? {} : { maxBytes: config.logGib * 1024 ** 3 }),
 });
 
 /** What the settings say of the streams. */

@@ -111,6 +111,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_POSTGRES_URL: postgres.url,
       MILLRACE_FEED_DAYS: settings.feedDays?.toString(),
       MILLRACE_FEED_GIB: settings.feedGib?.toString(),
+      MILLRACE_LOG_DAYS: settings.logDays?.toString(),
+      MILLRACE_LOG_GIB: settings.logGib?.toString(),
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       MILLRACE_APPS_DOMAIN: settings.appsDomain,

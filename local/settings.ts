@@ -175,6 +175,20 @@ const declarations = {
     fallback: undefined,
     meaning: "GiB that the public feed of each context takes at the most; 10 unless set",
   },
+  logDays: {
+    env: "MILLRACE_LOG_DAYS",
+    key: "logs.days",
+    read: whole(1, 3_650),
+    fallback: undefined,
+    meaning: "days that log lines of builds and applications are kept; 30 unless set",
+  },
+  logGib: {
+    env: "MILLRACE_LOG_GIB",
+    key: "logs.gib",
+    read: whole(1, 100_000),
+    fallback: undefined,
+    meaning: "GiB that all log lines together take at the most, compressed; 10 unless set",
+  },
   postgresUrl: {
     env: "MILLRACE_POSTGRES_URL",
     key: "postgres.url",

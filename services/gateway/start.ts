@@ -15,7 +15,7 @@ import { openLogs } from "@millrace/eventlog/logs.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
 import { type MasterKey, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
-import { streamSettings } from "@millrace/eventlog/settings.ts";
+import { logLimits, streamSettings } from "@millrace/eventlog/settings.ts";
 import * as ByteSize from "effect/ByteSize";
 import * as Cause from "effect/Cause";
 import * as Effect from "effect/Effect";
@@ -165,7 +165,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     identity,
     uses,
     waits,
-    logs: await openLogs(log.nats),
+    logs: await openLogs(log.nats, logLimits(config)),
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],

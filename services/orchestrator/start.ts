@@ -16,7 +16,7 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import { openLogs } from "@millrace/eventlog/logs.ts";
 import { announce } from "@millrace/eventlog/presence.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
-import { streamSettings } from "@millrace/eventlog/settings.ts";
+import { logLimits, streamSettings } from "@millrace/eventlog/settings.ts";
 import { runSingleton } from "@millrace/eventlog/singleton.ts";
 import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import type { CaddyNode } from "./adapters/caddy.ts";
@@ -66,7 +66,7 @@ export async function startOrchestrator(
     disk,
     docker,
     log,
-    logs: await openLogs(log.nats),
+    logs: await openLogs(log.nats, logLimits(config)),
     secrets,
     localSources: config.localSources ?? [],
     publicUrl: publicUrlOf(config.publicListen),
