@@ -3,11 +3,23 @@
  * its default. What is wrong is an error that names every wrong value at once.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { delimiter, dirname, isAbsolute, join, resolve } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { parse } from "smol-toml";
-
-/** How a setting is read from text; answers the value, or throws an Error that says what it should be. */
-type Reader<T> = (text: string, folder: string) => T;
+import {
+  address,
+  amount,
+  flag,
+  hostName,
+  oneOf,
+  path,
+  paths,
+  port,
+  type Reader,
+  sync,
+  text,
+  url,
+  whole,
+} from "./setting-values.ts";
 
 interface Declaration<T> {
   /** The name in the environment. */
@@ -21,63 +33,6 @@ interface Declaration<T> {
   readonly secret?: boolean;
   readonly meaning: string;
 }
-
-const text: Reader<string> = (value) => value;
-const path: Reader<string> = (value, folder) => (isAbsolute(value) ? value : resolve(folder, value));
-const address: Reader<string> = (value) => {
-  if (!/^[A-Za-z0-9.:_-]+$/.test(value)) throw new Error("an address or host name");
-  return value;
-};
-const port: Reader<number> = (value) => {
-  if (!/^\d{1,5}$/.test(value) || Number(value) > 65_535) throw new Error("a port from 0 (any free one) to 65535");
-  return Number(value);
-};
-const flag: Reader<boolean> = (value) => {
-  if (value !== "true" && value !== "false") throw new Error("true or false");
-  return value === "true";
-};
-const url =
-  (...protocols: string[]): Reader<string> =>
-  (value) => {
-    if (!protocols.some((protocol) => value.startsWith(`${protocol}://`)) || !URL.canParse(value)) {
-      throw new Error(`a URL that begins with ${protocols.map((protocol) => `${protocol}://`).join(" or ")}`);
-    }
-    return value;
-  };
-const oneOf =
-  <T extends string>(...choices: T[]): Reader<T> =>
-  (value) => {
-    if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(", ")}`);
-    return value as T;
-  };
-const hostName: Reader<string> = (value) => {
-  const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
-  if (value.length > 200 || !new RegExp(`^${label}(\\.${label})*$`).test(value)) {
-    throw new Error("a name of hosts such as apps.example.org, in lower case");
-  }
-  return value;
-};
-const paths: Reader<readonly string[]> = (value, folder) =>
-  value
-    .split(delimiter)
-    .filter((one) => one !== "")
-    .map((one) => path(one, folder));
-const amount: Reader<string> = (value) => {
-  if (!/^\d+(B|KiB|MiB|GiB)$/.test(value)) throw new Error("an amount of memory such as 512MiB");
-  return value;
-};
-const whole =
-  (least: number, most: number): Reader<number> =>
-  (value) => {
-    if (!/^\d{1,9}$/.test(value) || Number(value) < least || Number(value) > most) {
-      throw new Error(`a whole number from ${least} to ${most}`);
-    }
-    return Number(value);
-  };
-const sync: Reader<string> = (value) => {
-  if (!/^(always|default|\d+(ms|s|m))$/.test(value)) throw new Error("always, default, or a duration such as 100ms");
-  return value;
-};
 
 const declarations = {
   data: { env: "MILLRACE_DATA", key: "data", read: path, fallback: ".millrace", meaning: "the folder with all state" },

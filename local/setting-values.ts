@@ -1,0 +1,62 @@
+/** How the text of a setting becomes its value: each answers it, or throws an Error that says what it should be. */
+import { delimiter, isAbsolute, resolve } from "node:path";
+
+/** @param folder where relative paths start */
+export type Reader<T> = (text: string, folder: string) => T;
+
+export const text: Reader<string> = (value) => value;
+export const path: Reader<string> = (value, folder) => (isAbsolute(value) ? value : resolve(folder, value));
+export const address: Reader<string> = (value) => {
+  if (!/^[A-Za-z0-9.:_-]+$/.test(value)) throw new Error("an address or host name");
+  return value;
+};
+export const port: Reader<number> = (value) => {
+  if (!/^\d{1,5}$/.test(value) || Number(value) > 65_535) throw new Error("a port from 0 (any free one) to 65535");
+  return Number(value);
+};
+export const flag: Reader<boolean> = (value) => {
+  if (value !== "true" && value !== "false") throw new Error("true or false");
+  return value === "true";
+};
+export const url =
+  (...protocols: string[]): Reader<string> =>
+  (value) => {
+    if (!protocols.some((protocol) => value.startsWith(`${protocol}://`)) || !URL.canParse(value)) {
+      throw new Error(`a URL that begins with ${protocols.map((protocol) => `${protocol}://`).join(" or ")}`);
+    }
+    return value;
+  };
+export const oneOf =
+  <T extends string>(...choices: T[]): Reader<T> =>
+  (value) => {
+    if (!choices.includes(value as T)) throw new Error(`one of ${choices.join(", ")}`);
+    return value as T;
+  };
+export const hostName: Reader<string> = (value) => {
+  const label = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
+  if (value.length > 200 || !new RegExp(`^${label}(\\.${label})*$`).test(value)) {
+    throw new Error("a name of hosts such as apps.example.org, in lower case");
+  }
+  return value;
+};
+export const paths: Reader<readonly string[]> = (value, folder) =>
+  value
+    .split(delimiter)
+    .filter((one) => one !== "")
+    .map((one) => path(one, folder));
+export const amount: Reader<string> = (value) => {
+  if (!/^\d+(B|KiB|MiB|GiB)$/.test(value)) throw new Error("an amount of memory such as 512MiB");
+  return value;
+};
+export const whole =
+  (least: number, most: number): Reader<number> =>
+  (value) => {
+    if (!/^\d{1,9}$/.test(value) || Number(value) < least || Number(value) > most) {
+      throw new Error(`a whole number from ${least} to ${most}`);
+    }
+    return Number(value);
+  };
+export const sync: Reader<string> = (value) => {
+  if (!/^(always|default|\d+(ms|s|m))$/.test(value)) throw new Error("always, default, or a duration such as 100ms");
+  return value;
+};
