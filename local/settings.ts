@@ -3,7 +3,7 @@
  * its default. What is wrong is an error that names every wrong value at once.
  */
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, isAbsolute, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 import {
   address,
