@@ -3,8 +3,9 @@ import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "
 import { join } from "node:path";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import type { DeploymentState } from "@millrace/domain/applications/deployment-state.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import * as assert from "uvu/assert";
-import type { Grounds, OrchestratorProcess } from "../harness/orchestrator.ts";
+import { eventsOf, type Grounds, type OrchestratorProcess } from "../harness/orchestrator.ts";
 
 export const POINTS = ["before", "during", "after", "recorded"] as const;
 
@@ -54,9 +55,9 @@ export async function dieAtEach(
 }
 
 /** Numbered attempts may repeat; what came of them may not. */
-export async function assertOnce(grounds: Grounds, id: string): Promise<DeploymentState> {
-  const state = await grounds.deployment(id);
-  const events = await grounds.events(deployment, id);
+export async function assertOnce({ log }: { readonly log: EventLog }, id: string): Promise<DeploymentState> {
+  const { state } = await log.aggregates.load(deployment, id);
+  const events = await eventsOf(log, deployment, id);
   const outcomes = new Map<string, number>();
   for (const { type, data } of events) {
     const { phase, step } = data as { phase?: string; step?: string };
@@ -79,8 +80,11 @@ export async function assertOnce(grounds: Grounds, id: string): Promise<Deployme
 }
 
 /** What an application has on the disk, with what differs from one to another left out. */
-export function diskOf(grounds: Grounds, application: string): string[] {
-  const root = join(grounds.data, "orchestrator", grounds.node, "apps", application);
+export function diskOf(
+  { data, node }: { readonly data: string; readonly node: string },
+  application: string,
+): string[] {
+  const root = join(data, "orchestrator", node, "apps", application);
   if (!existsSync(root)) return [];
   const found: string[] = [];
   const look = (path: string, name: string) => {

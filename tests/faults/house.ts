@@ -18,9 +18,13 @@ export interface HouseOptions {
   /** Settings of the platform as text, e.g. `natsUrl`. */
   readonly flags?: Partial<Record<SettingName, string>>;
   readonly backoff?: { readonly firstMs: number; readonly mostMs: number };
+  /** So many orchestrators on the one node: `orchestrator`, `orchestrator-2` … Default none. */
+  readonly orchestrators?: number;
+  /** Added to the environment of every service. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-type Role = "gateway" | "projector";
+type Role = "gateway" | "projector" | "orchestrator";
 
 /** @throws Error when it does not come up */
 export async function openHouse(options: HouseOptions = {}): Promise<House> {
@@ -31,11 +35,12 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const start = () =>
     startPlatform({
       settings: { ...values, ...programs },
-      services: (["projector", "gateway"] as const).map((name) => ({
-        name,
-        main: mainOf(name),
-        isGateway: name === "gateway",
-      })),
+      services: [
+        { name: "projector", main: mainOf("projector") },
+        ...orchestratorNames(options.orchestrators ?? 0).map((name) => ({ name, main: mainOf("orchestrator") })),
+        { name: "gateway", main: mainOf("gateway"), isGateway: true },
+      ],
+      ...(options.env === undefined ? {} : { env: options.env }),
       readyTimeoutMs: 90_000,
       log: (line) => lines.push(`${new Date().toISOString()} ${line}`),
       ...(options.backoff === undefined ? {} : { backoff: options.backoff }),
@@ -48,6 +53,9 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   deferToEndOfFile(() => platform.stop());
   return new House(platform, lines);
 }
+
+export const orchestratorNames = (count: number): string[] =>
+  Array.from({ length: count }, (_, i) => (i === 0 ? "orchestrator" : `orchestrator-${i + 1}`));
 
 const mainOf = (role: Role): string => fileURLToPath(new URL(`../../services/${role}/main.ts`, import.meta.url));
 

@@ -163,32 +163,12 @@ export class Grounds {
 
   /** A Git repository with one commit on `main`. @returns its path */
   repository(files: Readonly<Record<string, string>>): string {
-    const path = mkdtempSync(join(this.repositories, "repo-"));
-    git(path, "init", "-q", "-b", "main");
-    this.commit(path, files);
-    return path;
+    return makeRepository(this.repositories, files);
   }
 
   /** Another commit. @returns its hash */
   commit(path: string, files: Readonly<Record<string, string>>): string {
-    for (const [name, content] of Object.entries(files)) {
-      mkdirSync(dirname(join(path, name)), { recursive: true });
-      writeFileSync(join(path, name), content);
-    }
-    git(path, "add", "-A");
-    git(
-      path,
-      "-c",
-      "user.name=test",
-      "-c",
-      "user.email=test@example.org",
-      "commit",
-      "-q",
-      "--allow-empty",
-      "-m",
-      "more",
-    );
-    return git(path, "rev-parse", "HEAD").trim();
+    return makeCommit(path, files);
   }
 
   async execute(changes: ReadonlyArray<Change>): Promise<void> {
@@ -307,17 +287,25 @@ export class Grounds {
     );
   }
 
-  /** Types of all its events, in order. */
-  async events(kind: Kind, id: string): Promise<ReadonlyArray<{ readonly type: string; readonly data: unknown }>> {
-    const found: { type: string; data: unknown }[] = [];
-    for await (const commit of readCommits(this.log.nats, kind, id)) found.push(...commit.events);
-    return found;
+  events(kind: Kind, id: string): ReturnType<typeof eventsOf> {
+    return eventsOf(this.log, kind, id);
   }
 
   /** One request through Caddy. */
   get(host: string, path = "/"): Promise<Served> {
     return get(this.caddy!.port, host, path);
   }
+}
+
+/** All events of an aggregate, in order. */
+export async function eventsOf(
+  log: EventLog,
+  kind: Kind,
+  id: string,
+): Promise<ReadonlyArray<{ readonly type: string; readonly data: unknown }>> {
+  const found: { type: string; data: unknown }[] = [];
+  for await (const commit of readCommits(log.nats, kind, id)) found.push(...commit.events);
+  return found;
 }
 
 export interface Served {
@@ -360,6 +348,25 @@ function context(): CommandContext {
     causation: id,
     now: new Date().toISOString(),
   };
+}
+
+/** A Git repository with one commit on `main`. @returns its path */
+export function makeRepository(folder: string, files: Readonly<Record<string, string>>): string {
+  const path = mkdtempSync(join(folder, "repo-"));
+  git(path, "init", "-q", "-b", "main");
+  makeCommit(path, files);
+  return path;
+}
+
+/** Another commit. @returns its hash */
+export function makeCommit(path: string, files: Readonly<Record<string, string>>): string {
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(path, name)), { recursive: true });
+    writeFileSync(join(path, name), content);
+  }
+  git(path, "add", "-A");
+  git(path, "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-q", "--allow-empty", "-m", "more");
+  return git(path, "rev-parse", "HEAD").trim();
 }
 
 const git = (path: string, ...args: string[]): string =>
