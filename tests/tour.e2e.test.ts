@@ -26,15 +26,13 @@ function checkSite(chapters: ReadonlyMap<string, string>): void {
   assert.match(made, /200 {2}Hello from the first release {2}\(from dep_\w{26}\)/);
 
   const crash = chapters.get("A change, and a crash in the middle of it")!;
-  const pid = /------ the orchestrator, process (\d+), is killed ------/.exec(crash)?.[1];
+  const pid = [...crash.matchAll(/------ the orchestrator, process (\d+), is killed ------/g)].at(-1)?.[1];
   assert.ok(pid, crash);
-  const [, dead, successor] =
-    /Process (\d+) was killed\. Its successor is process (\d+); [\d.]+ s after/.exec(crash) ?? [];
-  assert.is(dead, pid);
+  const [, dead, successor] = /Process (\d+) was killed\. Its successor is process (\d+); /.exec(crash) ?? [];
+  assert.is(dead, pid, crash);
   assert.is.not(successor, pid);
   assert.match(crash, /Not done again, since the log has them: PULLING_SOURCE(, | and )BUILDING/);
-  // The kill lies between the files' appearance and the event that tells of them, but for a very slow moment of this process.
-  assert.match(crash, /^Adopted, .*: COPYING_FILES\.$|^Cut off, and done by the successor: [A-Z_]+\.$/m);
+  assert.match(crash, /^Adopted, since it was found done and whole, though the log did not know: [A-Z_]+\.$/m);
   assert.match(crash, /^ {6}[A-Z_]+ +again {2}attempt 2, by /m);
   assert.match(crash, "Outcomes in the log: 7, each of them once.");
   assert.match(crash, /Visitors meanwhile: \d{2,}; without an answer: 0\./);

@@ -1,9 +1,7 @@
 /** The crash of `mill tour`: visitors all the while, a worker killed at the right moment, and what the log says of it. */
-import { readdirSync } from "node:fs";
+import { readdirSync, readlinkSync } from "node:fs";
 import { Agent, request } from "node:http";
-import type { RunState } from "@millrace/local/run-state.ts";
-import { Failure } from "../failure.ts";
-import { EXIT } from "../table.ts";
+import { join } from "node:path";
 import type { Answer } from "../typed.ts";
 import { type Deployment, duration } from "./applications-text.ts";
 
@@ -84,50 +82,90 @@ export class Visitors {
 
 export interface Killed {
   readonly pid: number;
+  /** The phase whose effect was there. */
+  readonly phase: string;
   /** Milliseconds since 1970. */
   readonly at: number;
 }
 
-/** Names of whole releases: what is being written has a name that begins with a dot. */
-function releasesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder).filter((name) => !name.startsWith("."));
-  } catch {
-    return []; // not made yet
-  }
+/** A phase whose effect can be seen from outside: what it looks at is another than before when it is there. */
+interface Moment {
+  readonly phase: "COPYING_FILES" | "CREATING_SYMLINKS" | "UPDATING_ROUTES";
+  readonly look: () => string;
 }
 
+/** Whole releases; what is being written has a name that begins with a dot. */
+const releasesIn = (folder: string): string =>
+  readdirSync(folder)
+    .filter((name) => !name.startsWith("."))
+    .sort()
+    .join();
+
+/** The effects of a site's phases in its application's folder. */
+const momentsIn = (folder: string): Moment[] => [
+  { phase: "COPYING_FILES", look: () => releasesIn(join(folder, "releases")) },
+  { phase: "CREATING_SYMLINKS", look: () => readlinkSync(join(folder, "current")) },
+  { phase: "UPDATING_ROUTES", look: () => readlinkSync(join(folder, "route")) },
+];
+
+export interface Killing {
+  /** The application's folder on its node. */
+  readonly folder: string;
+  /** Process id of the orchestrator as it runs now; undefined while it does not. */
+  readonly pid: () => number | undefined;
+  /** Whether the log knows of the phase's outcome. */
+  readonly isRecorded: (phase: Moment["phase"]) => Promise<boolean>;
+  readonly onKill: (killed: Killed) => Promise<void>;
+  readonly stop: AbortSignal;
+}
+
+/** How long after a kill what the dead process had sent may still arrive in the log, in milliseconds. */
+const LATE_MS = 300;
+
 /**
- * Kills the orchestrator when a release appears that was not there. It looks without a pause: between the release's appearance and
- * the event that tells of it lie a few milliseconds.
- * @throws Failure when there is no process to be killed, or it is not this user's
+ * Kills the orchestrator between an effect and the event that tells of it: a few milliseconds. It looks without a pause; where it
+ * came too late nevertheless, it kills the successor in the next phase.
+ * @returns every kill; the last one came in time unless the deployment was over before
  */
-export async function killWhen(
-  supervised: () => RunState,
-  releases: string,
+export async function killBetween({ folder, pid, isRecorded, onKill, stop }: Killing): Promise<Killed[]> {
+  const kills: Killed[] = [];
+  const moments = momentsIn(folder).map((moment) => ({ ...moment, before: moment.look() }));
+  for (const { phase, look, before } of moments) {
+    const victim = await runningNow(pid, kills.at(-1)?.pid, stop);
+    if (victim === undefined) break;
+    if (look() !== before) continue; // the process that was killed last came to this one, too
+    while (!stop.aborted && look() === before) await new Promise((next) => setImmediate(next));
+    if (stop.aborted) break;
+    process.kill(victim, "SIGKILL");
+    const killed = { pid: victim, phase, at: Date.now() };
+    kills.push(killed);
+    await onKill(killed);
+    await new Promise((later) => setTimeout(later, LATE_MS));
+    if (!(await isRecorded(phase))) break;
+  }
+  return kills;
+}
+
+/** The process, when it runs and is another than that which was killed. */
+async function runningNow(
+  pid: Killing["pid"],
+  dead: number | undefined,
   stop: AbortSignal,
-  onKill: (pid: number) => Promise<void>,
-): Promise<Killed | undefined> {
-  const pid = supervised().services.find(({ name }) => name === "orchestrator")?.pid;
-  if (pid === undefined) throw new Failure("not-running", EXIT.failure, "The orchestrator does not run at the moment");
-  const before = new Set(releasesIn(releases));
+): Promise<number | undefined> {
   while (!stop.aborted) {
-    if (releasesIn(releases).some((name) => !before.has(name))) {
-      process.kill(pid, "SIGKILL");
-      const killed = { pid, at: Date.now() };
-      await onKill(pid);
-      return killed;
-    }
-    await new Promise((next) => setImmediate(next));
+    const now = pid();
+    if (now !== undefined && now !== dead) return now;
+    await new Promise((later) => setTimeout(later, 50));
   }
   return undefined;
 }
 
 interface Crash {
-  readonly killed: Killed | undefined;
+  readonly kills: readonly Killed[];
   readonly deployment: Deployment;
   readonly history: Answer<"historyOfDeployment">["items"];
-  readonly restarted: RunState;
+  /** The process that runs now. */
+  readonly pid: number | undefined;
   readonly visitors: Pick<Visitors, "all" | "failed" | "by">;
 }
 
@@ -135,19 +173,25 @@ const list = (words: readonly string[]): string =>
   words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 
 /** What happened, from what is written down; a paragraph each. */
-export function crashText({ killed, deployment, history, restarted, visitors }: Crash): string[] {
+export function crashText({ kills, deployment, history, pid, visitors }: Crash): string[] {
   const paragraphs: string[] = [];
   const { phases } = deployment.status;
-  if (killed === undefined) paragraphs.push("Nothing was killed: the deployment needed no new release.");
+  const last = kills.at(-1);
+  if (last === undefined) paragraphs.push("Nothing was killed: the deployment was over before.");
   else {
-    const now = restarted.services.find(({ name }) => name === "orchestrator");
-    const again = phases.find(({ attempt }) => attempt > 1);
+    for (const early of kills.slice(0, -1)) {
+      paragraphs.push(
+        `Process ${early.pid} was killed a moment late: the log knew of ${early.phase} already. So once more.`,
+      );
+    }
+    const taken = phases.find(({ attemptedAt }) => Date.parse(attemptedAt) > last.at);
     const waited =
-      again === undefined ? "" : `; ${duration(Date.parse(again.attemptedAt) - killed.at)} after the kill it took over`;
-    paragraphs.push(`Process ${killed.pid} was killed. Its successor is process ${now?.pid ?? "(starting)"}${waited}.`);
-    const before = phases.filter((one) => one.completedAt !== undefined && Date.parse(one.completedAt) <= killed.at);
-    const adopted = phases.filter(({ attempt, adopted: found }) => attempt > 1 && found === true);
-    const anew = phases.filter(({ attempt, adopted: found }) => attempt > 1 && found !== true);
+      taken === undefined ? "" : `; ${duration(Date.parse(taken.attemptedAt) - last.at)} after the kill it went on`;
+    paragraphs.push(`Process ${last.pid} was killed. Its successor is process ${pid ?? "(starting)"}${waited}.`);
+    const before = phases.filter((one) => one.completedAt !== undefined && Date.parse(one.completedAt) <= last.at);
+    const again = phases.filter(({ attempt }) => attempt > 1);
+    const adopted = again.filter(({ adopted: found }) => found === true);
+    const anew = again.filter(({ adopted: found }) => found !== true);
     if (before.length > 0) {
       paragraphs.push(`Not done again, since the log has them: ${list(before.map(({ phase }) => phase))}.`);
     }

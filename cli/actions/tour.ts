@@ -7,7 +7,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { type RunState, readRunState } from "@millrace/local/run-state.ts";
+import { readRunState } from "@millrace/local/run-state.ts";
 import { Failure, interrupted, usage } from "../failure.ts";
 import { connect, type Gateway, gatewayOf } from "../gateway.ts";
 import { type Io, oneLine } from "../io.ts";
@@ -17,7 +17,7 @@ import { targetOfCall } from "../target.ts";
 import { addressOf } from "./applications-follow.ts";
 import type { Of } from "./applications-spec.ts";
 import type { Application } from "./applications-text.ts";
-import { crashText, killWhen, Visitors, visit } from "./tour-crash.ts";
+import { crashText, killBetween, Visitors, visit } from "./tour-crash.ts";
 
 export type TourCall = Call<Of<"boolean", "keep"> & Of<"string", "base-image">, None>;
 
@@ -90,10 +90,11 @@ class Tour {
     return this.gateway.call("getApplication", { params: { id } });
   }
 
-  supervised(): RunState {
+  /** Process id of the orchestrator; undefined while it does not run. */
+  orchestrator(): number | undefined {
     const state = readRunState(this.data);
     if (state === undefined) throw notRunning(this.data);
-    return state;
+    return state.services.find(({ name }) => name === "orchestrator")?.pid;
   }
 }
 
@@ -254,15 +255,22 @@ async function crash(tour: Tour, { name, id, host }: { name: string; id: string;
     "A change, and a crash in the middle of it",
     `The page says something else now, and that is committed. While it is deployed, the orchestrator is killed (SIGKILL): as soon as the files of the new release are on the disk, before it could write down that they are. Nobody tidies up. It is started again by its supervisor, and takes the work over when the dead one's lease is over. Visitors come all the while.`,
   );
-  const releases = join(tour.data, "orchestrator", NODE_OF_THIS_MACHINE, "apps", id, "releases");
   const visitors = new Visitors(tour.publicUrl, host);
   const stop = new AbortController();
-  const killing = killWhen(
-    () => tour.supervised(),
-    releases,
-    stop.signal,
-    (pid) => tour.io.out(`    ------ the orchestrator, process ${pid}, is killed ------\n`),
-  );
+  const deployments = (await tour.application(id)).status.deployments;
+  const killing = killBetween({
+    folder: join(tour.data, "orchestrator", NODE_OF_THIS_MACHINE, "apps", id),
+    pid: () => tour.orchestrator(),
+    isRecorded: async (phase) => {
+      const { status } = await tour.application(id);
+      const active = status.active ?? status.live?.deployment;
+      if (active === undefined || status.deployments === deployments) return false;
+      const { phases } = (await tour.gateway.call("getDeployment", { params: { id: active } })).status;
+      return phases.some((one) => one.phase === phase && one.state === "completed");
+    },
+    onKill: ({ pid }) => tour.io.out(`    ------ the orchestrator, process ${pid}, is killed ------\n`),
+    stop: stop.signal,
+  });
   // Told below, where it is awaited.
   killing.catch(() => {});
   try {
@@ -271,20 +279,14 @@ async function crash(tour: Tour, { name, id, host }: { name: string; id: string;
     stop.abort();
     await visitors.stop();
   }
-  const killed = await killing;
+  const kills = await killing;
   const { status } = await tour.application(id);
   const deployment = await tour.gateway.call("getDeployment", { params: { id: status.live!.deployment } });
-  const history = await tour.gateway.call("historyOfDeployment", {
+  const { items: history } = await tour.gateway.call("historyOfDeployment", {
     params: { id: deployment.id },
     query: { limit: 200 },
   });
-  for (const text of crashText({
-    killed,
-    deployment,
-    history: history.items,
-    restarted: tour.supervised(),
-    visitors,
-  })) {
+  for (const text of crashText({ kills, deployment, history, pid: tour.orchestrator(), visitors })) {
     await tour.say(text);
   }
   await tour.io.out("\n");
