@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { NodeRecord } from "@millrace/eventlog/presence.ts";
 import type { NodeDisk } from "./adapters/disk.ts";
-import type { DockerEngine, EngineInfo } from "./adapters/docker.ts";
+import type { DockerEngine, EngineHint, EngineInfo } from "./adapters/docker.ts";
 import { DockerFailed } from "./adapters/docker-failures.ts";
 import { type OrchestratorConfig, scopeOf } from "./config.ts";
 import { pause } from "./node.ts";
@@ -15,15 +15,21 @@ export class EngineWatch {
   readonly #docker: DockerEngine;
   readonly #logger: Logger;
   #info: EngineInfo | undefined;
+  #wasPresent = false;
   #missing: string | undefined = "It has not been asked yet.";
   /** Something changed in the engine. */
-  onHint: () => void = () => {};
+  onHint: (hint: EngineHint) => void = () => {};
   /** The engine came or went. */
   onChange: () => void = () => {};
 
   constructor(docker: DockerEngine, logger: Logger) {
     this.#docker = docker;
     this.#logger = logger;
+  }
+
+  /** It has answered before, if not now. */
+  get wasPresent(): boolean {
+    return this.#wasPresent;
   }
 
   get present(): boolean {
@@ -47,7 +53,7 @@ export class EngineWatch {
       await this.look();
       if (this.present && hinting === undefined) {
         hinting = this.#docker
-          .watch(() => this.onHint(), both)
+          .watch((hint) => this.onHint(hint), both)
           .catch(() => {
             hinting = undefined;
           });
@@ -63,6 +69,7 @@ export class EngineWatch {
     const was = this.present;
     try {
       this.#info = await this.#docker.info();
+      this.#wasPresent = true;
       this.#missing = undefined;
     } catch (error) {
       if (!(error instanceof DockerFailed)) throw error;
@@ -75,7 +82,7 @@ export class EngineWatch {
       was ? "the engine has gone" : "the engine is there",
     );
     this.onChange();
-    this.onHint();
+    this.onHint({ hint: "list" });
   }
 }
 

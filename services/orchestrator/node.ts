@@ -13,6 +13,8 @@ export interface OrchestratorNode {
   readonly disk: NodeDisk;
   /** Whether an engine answers is found out with each use. */
   readonly docker: DockerEngine;
+  /** The engine has answered this process before. */
+  readonly hadEngine: () => boolean;
   readonly log: EventLog;
   readonly logs: Logs;
   readonly secrets: Secrets;

@@ -52,37 +52,49 @@ export class Rounds {
   /** When a container of nobody was first seen. */
   readonly #orphans = new Map<string, number>();
   #told = new AbortController();
+  /** Applications that the engine gave a hint of; undefined: everything is to be looked at. */
+  #hinted: Set<string> | undefined = new Set();
 
   constructor(options: RoundsOptions) {
     this.#options = options;
   }
 
-  /** The engine hints that something has changed: looked at soon. */
-  hint(): void {
+  /** The engine hints that something of an application has changed, or anything at all: looked at soon. */
+  hint(id: string | undefined): void {
+    if (id === undefined) this.#hinted = undefined;
+    else this.#hinted?.add(id);
     this.#told.abort();
   }
 
   /** Runs while this process is the node's only one to do it. */
   async run(signal: AbortSignal): Promise<void> {
     const { everyMs, node } = this.#options;
+    let wholeAt = 0;
     while (!signal.aborted) {
       this.#told = new AbortController();
-      const report = await this.round(signal);
+      const isDue = Date.now() >= wholeAt;
+      const only = isDue ? undefined : this.#hinted;
+      this.#hinted = new Set();
+      if (only === undefined) wholeAt = Date.now() + everyMs * (0.75 + Math.random() / 2);
+      const report = await this.round(signal, only);
       if (report.drifted > 0 || report.orphans > 0)
         node.logger.info(report, "a round found what is not as it should be");
-      await pause(everyMs * (0.75 + Math.random() / 2), AbortSignal.any([signal, this.#told.signal]));
       // Many hints come together; and what was just begun should have come somewhere.
       await pause(HINT_MS, signal);
+      await pause(wholeAt - Date.now(), AbortSignal.any([signal, this.#told.signal]));
     }
   }
 
-  async round(signal: AbortSignal): Promise<RoundReport> {
+  /** @param only applications to look at; left out: all, and what belongs to none */
+  async round(signal: AbortSignal, only?: ReadonlySet<string>): Promise<RoundReport> {
     const { node, index, drifted, wake } = this.#options;
     const began = performance.now();
     const byApplication = await this.#containers();
     let applications = 0;
     const found: string[] = [];
-    for (const { id, state } of [...index.all(application)]) {
+    const all =
+      only === undefined ? [...index.all(application)] : [...only].flatMap((id) => index.get(application, id) ?? []);
+    for (const { id, state } of all) {
       if (signal.aborted) break;
       if (state.node !== node.name || !isAtRest(index, state, Date.now())) continue;
       applications++;
@@ -92,8 +104,8 @@ export class Rounds {
       drifted.add(id);
       wake(id);
     }
-    const orphans = await this.#removeOrphans(byApplication);
-    await this.#removeFolders();
+    const orphans = only === undefined ? await this.#removeOrphans(byApplication) : 0;
+    if (only === undefined) await this.#removeFolders();
     return { applications, drifted: found.length, orphans, tookMs: Math.round(performance.now() - began) };
   }
 

@@ -22,6 +22,7 @@ import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import type { CaddyNode } from "./adapters/caddy.ts";
 import { nodeDisk } from "./adapters/disk.ts";
 import { openDocker } from "./adapters/docker.ts";
+import { answerAsks } from "./answers.ts";
 import { ORCHESTRATOR_SETTINGS, type OrchestratorConfig, portsOf, scopeOf } from "./config.ts";
 import { EngineWatch, nodeRecord } from "./engine-watch.ts";
 import type { OrchestratorNode } from "./node.ts";
@@ -61,10 +62,12 @@ export async function startOrchestrator(
     ...(ports === undefined ? {} : { ports }),
   });
   const collectors = new Collectors();
+  const engine = new EngineWatch(docker, logger);
   const node: OrchestratorNode = {
     name: config.node,
     disk,
     docker,
+    hadEngine: () => engine.wasPresent,
     log,
     logs: await openLogs(log.nats, logLimits(config)),
     secrets,
@@ -96,7 +99,6 @@ export async function startOrchestrator(
     leases,
   });
   const stopping = new AbortController();
-  const engine = new EngineWatch(docker, logger);
   const rounds = new Rounds({
     node,
     index,
@@ -106,10 +108,11 @@ export async function startOrchestrator(
     orphanMs: config.orphanSeconds * 1_000,
     hasDocker: () => engine.present,
   });
-  engine.onHint = () => {
-    rounds.hint();
+  engine.onHint = (hint) => {
+    rounds.hint(hint.hint === "container" ? hint.application : undefined);
     collectors.hint();
   };
+  const endAnswers = answerAsks(node);
   const presence = await announce({
     nats: log.nats,
     describe: () => nodeRecord(config, { worker: worker.name, version, dataFolder: data, disk, engine }),
@@ -137,6 +140,7 @@ export async function startOrchestrator(
     ready: () => checksOf(worker, engine, config, trouble),
     stop: async () => {
       stopping.abort();
+      endAnswers();
       await worker.stop();
       await Promise.all([presence.stop(), watching, ...singletons]);
       await Promise.all([leases.close(), index.stop()]);

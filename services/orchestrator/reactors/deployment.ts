@@ -86,7 +86,8 @@ async function performPhase(node: OrchestratorNode, step: Step<"phase">, work: D
     // Its deadline has passed: `next` says so, from the log.
     if (late?.aborted === true && outcome.failed.class !== "timeout") return AGAIN;
     const { failed } = outcome;
-    return record(work, { do: "failPhase", phase, attempt, worker, ...failed, class: failureClass(failed) });
+    const kind = failureClass(failed, attempt > 1 || node.hadEngine() || state.from?.kind === "dockerfile");
+    return record(work, { do: "failPhase", phase, attempt, worker, ...failed, class: kind });
   }
   point("after");
   const durationMs = Math.round(performance.now() - began);
@@ -95,8 +96,9 @@ async function performPhase(node: OrchestratorNode, step: Step<"phase">, work: D
   return AGAIN;
 }
 
-/** What was not interrupted by anybody who told so is tried again. */
-const failureClass = ({ class: kind }: Failure) => (kind === "cancelled" ? "transient" : kind);
+/** What was not interrupted by anybody who told so is tried again; and an engine that was there is waited for. */
+const failureClass = ({ class: kind, code }: Failure, hadEngine: boolean): Failure["class"] =>
+  kind === "cancelled" || (code === "DOCKER_MISSING" && hadEngine) ? "transient" : kind;
 
 async function compensate(node: OrchestratorNode, step: Step<"compensate">, work: DeploymentWork): Promise<Verdict> {
   const { attempt } = step;

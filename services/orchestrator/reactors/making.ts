@@ -55,8 +55,14 @@ export async function amid<T>(during: () => void, acting: Promise<T>): Promise<T
   return acting;
 }
 
-async function gitWork(making: Making): Promise<Outcome<{ readonly work: GitWork }>> {
-  const { node, organisation, application, requested, signal, redact, say, during } = making;
+/** What asking a repository takes. */
+export type Asking = Pick<Making, "node" | "organisation" | "signal" | "redact"> & {
+  readonly requested: Pick<ApplicationSpec, "source">;
+} & Partial<Pick<Making, "application" | "say" | "during">>;
+
+async function gitWork(asking: Asking): Promise<Outcome<{ readonly work: GitWork }>> {
+  const { node, organisation, requested, signal, redact } = asking;
+  const { application = "an application", say = () => {}, during = () => {} } = asking;
   const { source } = requested;
   let credentials: Credentials | undefined;
   if (source.kind === "git" && source.credentials !== undefined) {
@@ -81,8 +87,14 @@ async function gitWork(making: Making): Promise<Outcome<{ readonly work: GitWork
   };
 }
 
-const sourceOf = ({ source }: ApplicationSpec) =>
+const sourceOf = ({ source }: Pick<ApplicationSpec, "source">) =>
   source.kind === "git" ? ({ kind: "git", url: source.url } as const) : ({ kind: "path", path: source.path } as const);
+
+/** What a branch, tag or commit is at this moment. */
+export async function resolveNow(asking: Asking, ref: string): Promise<Outcome<Resolved>> {
+  const git = await gitWork(asking);
+  return "failed" in git ? git : resolveRef(sourceOf(asking.requested), ref, git.work);
+}
 
 /** The files of what a branch, tag or commit is now. */
 export async function pullRef(making: Making, ref: string): Promise<Outcome<Pulled & { readonly ref: string }>> {
