@@ -37,8 +37,10 @@ test("an installation on this machine is found without login, and says who one i
   const status = await json("status");
   assert.equal([status.running, status.well, status.url], [true, true, url]);
   assert.equal(status.services.map(({ name }: { name: string }) => name).sort(), [
+    "caddy",
     "gateway",
     "nats",
+    "orchestrator",
     "postgres",
     "projector",
   ]);

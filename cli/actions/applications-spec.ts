@@ -58,8 +58,8 @@ export function pairs(flag: string, texts: readonly string[]): Record<string, st
   );
 }
 
-/** A path begins with a slash or a dot; everything else is for Git. */
-const isPath = (text: string): boolean => /^(\/|\.{1,2}(\/|$))/.test(text);
+/** What Git fetches over a network has a colon in it, behind its scheme or its host. */
+const isPath = (text: string): boolean => /^\.{0,2}\//.test(text) || !text.includes(":");
 
 function sourceOf({ flags, io }: SpecCall, base: Base["source"]): Spec["source"] | undefined {
   const { repository, ref } = flags;

@@ -31,7 +31,7 @@ const SPEC = {
     type: "string",
     short: "r",
     value: "URL|PATH",
-    summary: "Git repository: what `git clone` takes, or the path of one on the node (begins with / or .)",
+    summary: "Git repository: what `git clone` takes, or the path of one on the node",
   },
   ref: { type: "string", value: "REF", summary: "Branch, tag or commit (default main)" },
   "token-secret": { type: "string", value: "SECRET", summary: "Id of the secret with a token for https" },
