@@ -3,11 +3,14 @@
  * what has been found is final as soon as no chunk that is left can have anything before it.
  */
 import type { Nats } from "./connection.ts";
+import { LogUnavailable } from "./failures.ts";
 import type { LogLine, LogPage, LogQuery, LogSource } from "./logs.ts";
-import type { Lines } from "./logs-chunk.ts";
 import { LogQueryRefused } from "./logs-failures.ts";
+import { CUT, GAP, levelOfMark, STDERR } from "./logs-lines.ts";
+import type { Found } from "./logs-look.ts";
 import { type Matcher, matcherOf } from "./logs-match.ts";
-import { type Direction, subjectsOf, type Walk, walksOf } from "./logs-sources.ts";
+import { Pace } from "./logs-pace.ts";
+import { type Direction, type Look, subjectsOf, type Walk, walksOf } from "./logs-sources.ts";
 import { placeOf } from "./logs-stream.ts";
 
 const DEADLINE_MS = 5_000;
@@ -45,17 +48,29 @@ function readCursor(order: Direction, text: string): Rank {
   return { time: Number(found[2]), seq: Number(found[3]), index: Number(found[4]) };
 }
 
-/** @param text the line's; of few lines of a chunk a copy, or they would keep all of it in memory */
-export const lineOf = (lines: Lines, i: number, seq: number, from: LogSource, text: string): LogLine => ({
-  time: lines.time(i),
-  level: lines.level(i),
-  text,
-  stderr: lines.stderr(i),
-  cut: lines.cut(i),
-  gap: lines.gap(i),
-  from,
-  position: placeOf(seq, i),
-});
+/** @param n which of those that were found */
+export function lineOf({ index, time, mark, text }: Found, n: number, seq: number, from: LogSource): LogLine {
+  const flags = mark[n]!;
+  return {
+    time: time[n]!,
+    level: levelOfMark(flags),
+    text: text[n]!,
+    stderr: (flags & STDERR) !== 0,
+    cut: (flags & CUT) !== 0,
+    gap: (flags & GAP) !== 0,
+    from,
+    position: placeOf(seq, index[n]!),
+  };
+}
+
+/** What a look has found. @throws LogUnavailable when the chunk is damaged, or the threads are gone */
+export async function foundOf(look: Promise<Found>): Promise<Found> {
+  try {
+    return await look;
+  } catch (error) {
+    throw new LogUnavailable({ what: "log lines", cause: error });
+  }
+}
 
 /** @throws LogUnavailable, LogQueryRefused */
 export async function readLogs(nats: Nats, query: LogQuery): Promise<LogPage> {
@@ -72,8 +87,14 @@ export async function readLogs(nats: Nats, query: LogQuery): Promise<LogPage> {
   const from = Math.max(query.since ?? 0, oldest ? (after?.time ?? 0) : 0);
   const to = Math.min((query.until ?? FARTHEST) - 1, oldest ? FARTHEST : (after?.time ?? FARTHEST));
   if (from > to) return { lines: [], next: undefined, reached: undefined };
-  const walks = await walksOf(nats, await subjectsOf(nats, query.of), query.order, { from, to });
-  return new Sweep(query, matcher, { from, to, after }).run(walks);
+  const range = { from, to, after };
+  try {
+    const subjects = await subjectsOf(nats, query.of);
+    const walks = await walksOf(nats, subjects, query.order, range, lookOf(matcher, query, range));
+    return await new Sweep(query, range).run(walks);
+  } finally {
+    matcher.end();
+  }
 }
 
 interface Range {
@@ -83,18 +104,33 @@ interface Range {
   readonly after: Rank | undefined;
 }
 
+/** Looks into a chunk for what can still be on the page. */
+function lookOf(matcher: Matcher, { limit, order }: LogQuery, { from, to, after }: Range): Look {
+  const newest = order === "newest";
+  return (seq, head, data) => {
+    if (head.last < from || head.first > to || !matcher.may(head.levels)) return undefined;
+    const at = { count: head.count, from, to, first: 0, end: head.count, most: limit + 1, newest };
+    if (after === undefined) return matcher.look(data, at);
+    // Of its own chunk what stands behind the line; of others at the same time, what comes after it in the stream.
+    if (seq === after.seq) {
+      return matcher.look(data, newest ? { ...at, end: after.index } : { ...at, first: after.index + 1 });
+    }
+    if (newest) return matcher.look(data, seq < after.seq ? at : { ...at, to: Math.min(to, after.time - 1) });
+    return matcher.look(data, seq > after.seq ? at : { ...at, from: Math.max(from, after.time + 1) });
+  };
+}
+
 class Sweep {
   readonly #query: LogQuery;
-  readonly #matcher: Matcher;
   readonly #range: Range;
   readonly #sign: 1 | -1;
   readonly #began = performance.now();
+  readonly #pace = new Pace();
   #hits: Hit[] = [];
   #isSorted = true;
 
-  constructor(query: LogQuery, matcher: Matcher, range: Range) {
+  constructor(query: LogQuery, range: Range) {
     this.#query = query;
-    this.#matcher = matcher;
     this.#range = range;
     this.#sign = query.order === "oldest" ? 1 : -1;
   }
@@ -116,7 +152,11 @@ class Sweep {
       if (performance.now() > deadline && this.#isPast(bound)) return this.#page(limit, bound);
       const chunk = await next.take();
       if (chunk === undefined) left = left.filter((walk) => walk !== next);
-      else if (this.#mayHave(chunk.head)) await this.#look(await chunk.lines(), chunk.seq, next.from);
+      else {
+        const look = chunk.found();
+        if (look !== undefined) this.#take(await foundOf(look), chunk.seq, next.from);
+      }
+      await this.#pace.breathe();
     }
     return this.#page(limit, undefined, left.length > 0);
   }
@@ -135,27 +175,14 @@ class Sweep {
     return this.#sign > 0 ? bound > this.#range.from + 1 : bound < this.#range.to - 1;
   }
 
-  #mayHave(head: { readonly first: number; readonly last: number; readonly levels: number }): boolean {
-    return head.last >= this.#range.from && head.first <= this.#range.to && this.#matcher.may(head.levels);
-  }
-
-  async #look(lines: Lines, seq: number, from: LogSource): Promise<void> {
-    const { after, from: least, to: most } = this.#range;
-    const first = firstFrom(lines, least);
+  #take(found: Found, seq: number, from: LogSource): void {
     const { limit } = this.#query;
-    const found = await this.#matcher.find(lines, first, firstFrom(lines, most + 1));
-    if (this.#sign < 0) found.reverse();
-    const isFew = Math.min(found.length, limit) < lines.count / 4;
-    let taken = 0;
-    for (const index of found) {
-      const rank: Rank = { time: lines.time(index), seq, index };
-      if (after !== undefined && compare(rank, after) * this.#sign <= 0) continue;
-      const text = isFew ? lines.copy(index) : lines.line(index);
-      this.#hits.push({ ...rank, line: lineOf(lines, index, seq, from, text) });
-      // Of one chunk they come in order: what is more than a page is found again by the next.
-      if (++taken > limit) break;
+    // Of one chunk they come in order, and no more than a page: what is more is found again by the next.
+    for (let n = 0; n < found.index.length; n++) {
+      const rank: Rank = { time: found.time[n]!, seq, index: found.index[n]! };
+      this.#hits.push({ ...rank, line: lineOf(found, n, seq, from) });
     }
-    this.#isSorted = false;
+    if (found.index.length > 0) this.#isSorted = false;
     if (this.#hits.length > 2 * limit + 2_000) {
       this.#sort();
       this.#hits.length = limit + 1;
@@ -190,16 +217,4 @@ class Sweep {
       this.#sign > 0 ? { time: bound - 1, seq: FARTHEST, index: FARTHEST } : { time: bound + 1, seq: 0, index: 0 };
     return { lines, next: writeCursor(order, edge), reached: bound };
   }
-}
-
-/** The first line at or after a time; the count when there is none. */
-function firstFrom(lines: Lines, time: number): number {
-  let low = 0;
-  let high = lines.count;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (lines.time(middle) < time) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -6,13 +6,20 @@ import type { ConsumerMessages, JsMsg } from "@nats-io/jetstream";
 import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { LogNews, TailQuery } from "./logs.ts";
-import { Lines, readHead } from "./logs-chunk.ts";
+import { Ahead } from "./logs-ahead.ts";
+import { type ChunkHead, readHead } from "./logs-chunk.ts";
 import { LogQueryRefused } from "./logs-failures.ts";
+import type { Found } from "./logs-look.ts";
 import { type Matcher, matcherOf } from "./logs-match.ts";
-import { lineOf, readLogs } from "./logs-reader.ts";
+import { Pace } from "./logs-pace.ts";
+import { foundOf, lineOf, readLogs } from "./logs-reader.ts";
 import { filterSubject, LOGS, type LogPlace, parseSource, placeOf, readPlace } from "./logs-stream.ts";
 
-const AHEAD_BYTES = 2 * 1024 ** 2;
+const AHEAD_BYTES = 4 * 1024 ** 2;
+/** Chunks that are unpacked while those before them are told. */
+const LOOKED_AHEAD = 6;
+/** Lines told at once. */
+const TOLD_MOST = 1_024;
 
 interface Begin {
   /** Nothing up to here is told again. */
@@ -66,20 +73,23 @@ async function* follow(
   signal.addEventListener("abort", end);
   const broken = watch(messages);
   const told = new Tail(matcher, begin);
+  const ahead = new Ahead(messages, LOOKED_AHEAD, (message) => told.look(message));
   try {
     let isBehind = pending > 0;
     if (!isBehind) yield { type: "caught-up", position: placeOf(head) };
-    for await (const message of messages) {
+    for await (const { one, made } of ahead) {
       if (signal.aborted) return;
-      yield* told.take(message);
-      if (isBehind && message.info.pending === 0) {
+      yield* told.tell(one, made);
+      if (isBehind && one.info.pending === 0) {
         isBehind = false;
-        yield { type: "caught-up", position: placeOf(message.seq) };
+        yield { type: "caught-up", position: placeOf(one.seq) };
       }
     }
     if (!signal.aborted) throw new LogUnavailable({ what: "NATS", cause: broken.reason ?? "the consumer ended" });
   } finally {
     signal.removeEventListener("abort", end);
+    ahead.end();
+    matcher.end();
     messages.stop();
     void remove().catch(() => {});
   }
@@ -121,9 +131,16 @@ function watch(messages: ConsumerMessages): { reason: string | undefined } {
   return broken;
 }
 
+interface Looked {
+  readonly head: ChunkHead;
+  /** Undefined: it cannot have what is wanted. */
+  readonly found: Promise<Found> | undefined;
+}
+
 class Tail {
   readonly #matcher: Matcher;
   readonly #begin: Begin;
+  readonly #pace = new Pace();
   /** Last sequence of each source that was met. */
   readonly #met = new Map<string, number>();
 
@@ -132,26 +149,36 @@ class Tail {
     this.#begin = begin;
   }
 
-  async *take({ subject, seq, headers, data }: JsMsg): AsyncGenerator<LogNews, void, undefined> {
+  /** @returns undefined for what is no chunk of this format */
+  look({ seq, headers, data }: JsMsg): Looked | undefined {
     const head = readHead(headers);
-    if (head === undefined) return;
+    if (head === undefined) return undefined;
+    const { place, since } = this.#begin;
+    const first = seq === place.seq ? place.index + 1 : 0;
+    if (head.last < since || first >= head.count || !this.#matcher.may(head.levels)) return { head, found: undefined };
+    const { count } = head;
+    const at = { count, from: since, to: Number.MAX_SAFE_INTEGER, first, end: count, most: count, newest: false };
+    const found = this.#matcher.look(data, at);
+    // It may never be told.
+    found.catch(() => {});
+    return { head, found };
+  }
+
+  async *tell({ subject, seq }: JsMsg, looked: Looked | undefined): AsyncGenerator<LogNews, void, undefined> {
+    if (looked === undefined) return;
     const from = parseSource(subject);
-    const { place, isResumed, since } = this.#begin;
-    const before = head.before[0] ?? 0;
+    const { place, isResumed } = this.#begin;
+    const before = looked.head.before[0] ?? 0;
     const known = this.#met.get(subject) ?? (isResumed ? place.seq : before);
     this.#met.set(subject, seq);
     if (before > known) yield { type: "gap", from, position: placeOf(before) };
-    if (head.last < since || !this.#matcher.may(head.levels)) return;
-    const lines = await Lines.unpack(data, head.count);
-    const first = seq === place.seq ? place.index + 1 : 0;
-    if (first >= head.count) return;
-    const found = await this.#matcher.find(lines, first, head.count);
-    const wanted = since === 0 ? found : found.filter((i) => lines.time(i) >= since);
-    if (wanted.length === 0) return;
-    yield {
-      type: "lines",
-      lines: wanted.map((i) => lineOf(lines, i, seq, from, lines.line(i))),
-      position: placeOf(seq, wanted.at(-1)!),
-    };
+    if (looked.found === undefined) return;
+    const found = await foundOf(looked.found);
+    for (let n = 0; n < found.index.length; n += TOLD_MOST) {
+      await this.#pace.breathe();
+      const end = Math.min(n + TOLD_MOST, found.index.length);
+      const lines = Array.from({ length: end - n }, (_, i) => lineOf(found, n + i, seq, from));
+      yield { type: "lines", lines, position: placeOf(seq, found.index[end - 1]!) };
+    }
   }
 }

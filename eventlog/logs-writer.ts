@@ -6,9 +6,10 @@
 import { setTimeout as after } from "node:timers/promises";
 import { leaderMessage, type Nats } from "./connection.ts";
 import type { LineIn, LogSource, LogWriter, WriterOptions } from "./logs.ts";
-import { BEFORE_MOST, LONGEST_SPAN_MS, type PackedLine, pack, readHead } from "./logs-chunk.ts";
+import { BEFORE_MOST, LONGEST_SPAN_MS, pack, readHead } from "./logs-chunk.ts";
 import { LogOvertaken } from "./logs-failures.ts";
 import { levelOf } from "./logs-level.ts";
+import type { PackedLine } from "./logs-lines.ts";
 import { LOGS, sourceSubject } from "./logs-stream.ts";
 import { cutLine, LINE_MOST, LineSplitter, Redaction, withoutAnsi } from "./logs-text.ts";
 

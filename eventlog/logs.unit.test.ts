@@ -1,10 +1,14 @@
 /** Log lines as text: levels, secrets, lines from pieces, chunks there and back, what matches. */
 import fc from "fast-check";
+import { RE2JS } from "re2js";
 import * as assert from "uvu/assert";
 import { suite } from "../tests/harness/suite.ts";
 import { LEVELS, LogQueryRefused, StampCursor } from "./logs.ts";
-import { hasLevel, Lines, type PackedLine, pack, readHead } from "./logs-chunk.ts";
+import { pack, readHead } from "./logs-chunk.ts";
+import { finderOf } from "./logs-find.ts";
 import { levelOf } from "./logs-level.ts";
+import { CUT, GAP, hasLevel, Lines, levelOfMark, type PackedLine, STDERR } from "./logs-lines.ts";
+import { literalsOf } from "./logs-literals.ts";
 import { matcherOf } from "./logs-match.ts";
 import { cutLine, LINE_MOST, LineSplitter, REDACTED, Redaction, withoutAnsi } from "./logs-text.ts";
 
@@ -56,9 +60,10 @@ test("a chunk has the lines that were packed into it", async () => {
       const back = await Lines.unpack(data, head.count);
       lines.forEach((line, i) => {
         assert.is(back.line(i), line.text);
-        assert.is(back.copy(i), line.text);
+        assert.is(back.line(i, true), line.text);
+        const mark = back.mark(i);
         assert.equal(
-          [back.time(i), back.level(i), back.stderr(i), back.cut(i), back.gap(i)],
+          [back.time(i), levelOfMark(mark), (mark & STDERR) !== 0, (mark & CUT) !== 0, (mark & GAP) !== 0],
           [line.time, line.level ?? null, line.stderr, line.cut, line.gap],
         );
       });
@@ -143,17 +148,17 @@ const linesOf = async (...texts: string[]): Promise<Lines> => {
 
 test("text, level and pattern select lines, whatever their colours", async () => {
   const lines = await linesOf("INFO one", "\u001b[31mERR\u001b[0mOR two", "ÄRGER drei", "", "WARN Four one");
-  const find = (match: object) => matcherOf(match).find(lines, 0, lines.count);
-  assert.equal(await find({ q: "one" }), [0, 4]);
-  assert.equal(await find({ q: "error two" }), [1]);
-  assert.equal(await find({ q: "ärger" }), [2]);
-  assert.equal(await find({ q: "Four" }), [4]);
-  assert.equal(await find({ q: "FOUR" }), []);
-  assert.equal(await find({ regex: "^(INFO|WARN)" }), [0, 4]);
-  assert.equal(await find({ regex: "^ERROR" }), [1]);
-  assert.equal(await find({ regex: "^$" }), [3]);
-  assert.equal(await find({ level: "warn" }), [4]);
-  assert.equal(await find({ level: "info", q: "one", regex: "W" }), [4]);
+  const find = (match: object) => finderOf(match)(lines, 0, lines.count);
+  assert.equal(find({ q: "one" }), [0, 4]);
+  assert.equal(find({ q: "error two" }), [1]);
+  assert.equal(find({ q: "ärger" }), [2]);
+  assert.equal(find({ q: "Four" }), [4]);
+  assert.equal(find({ q: "FOUR" }), []);
+  assert.equal(find({ regex: "^(INFO|WARN)" }), [0, 4]);
+  assert.equal(find({ regex: "^ERROR" }), [1]);
+  assert.equal(find({ regex: "^$" }), [3]);
+  assert.equal(find({ level: "warn" }), [4]);
+  assert.equal(find({ level: "info", q: "one", regex: "W" }), [4]);
 });
 
 test("text is found in the same lines as line by line", async () => {
@@ -165,23 +170,35 @@ test("text is found in the same lines as line by line", async () => {
       async (texts, q) => {
         const lines = await linesOf(...texts);
         const expected = texts.flatMap((text, i) => (text.toLowerCase().includes(q) ? [i] : []));
-        assert.equal(await matcherOf({ q }).find(lines, 0, lines.count), expected);
+        assert.equal(finderOf({ q })(lines, 0, lines.count), expected);
       },
     ),
     { numRuns: 300 },
   );
 });
 
-test("no pattern blocks: what RE2 does not take is refused, the rest is linear", async () => {
-  const lines = await linesOf(...Array.from({ length: 50 }, () => `${"a".repeat(LINE_MOST - 1)}!`));
-  const began = performance.now();
-  let ticks = 0;
-  const ticking = setInterval(() => ticks++, 5);
-  assert.equal(await matcherOf({ regex: "(a+)+$" }).find(lines, 0, lines.count), []);
-  assert.equal(await matcherOf({ regex: "(a|aa)+$" }).find(lines, 0, lines.count), []);
-  clearInterval(ticking);
-  // V8 would need longer than the universe has been there; what is asserted is no speed.
-  assert.ok(performance.now() - began < 30_000);
+const packed = async (...texts: string[]) => {
+  const lines = texts.map((text) => ({ time: 1, level: undefined, text, stderr: false, cut: false, gap: false }));
+  const { data } = await pack(lines, { cursor: undefined, writer: "w.1", before: [] });
+  const count = lines.length;
+  return { data, at: { count, from: 0, to: 2, first: 0, end: count, most: count, newest: false } };
+};
+
+test("no pattern blocks: what RE2 does not take is refused, the rest is linear, and others are served meanwhile", async () => {
+  const { data, at } = await packed(...Array.from({ length: 50 }, () => `${"a".repeat(LINE_MOST - 1)}!`));
+  const hard = ["(a+)+$", "(a|aa)+$", "(a?){60}b"].map((regex) => matcherOf({ regex }));
+  let isDone = false;
+  const looks = Promise.all(hard.flatMap((one) => [1, 2].map(() => one.look(data, at))));
+  void looks.then(() => {
+    isDone = true;
+  });
+  const easy = matcherOf({ q: "aab" });
+  let turns = 0;
+  for (; !isDone; turns++) await new Promise((resolve) => setImmediate(resolve));
+  for (const { index } of await looks) assert.equal(index, []);
+  assert.equal((await easy.look(data, at)).index, []);
+  // A process that matches them itself comes to its next turn six times, once for each.
+  assert.ok(turns > 50, `${turns} turns of the event loop`);
   for (const regex of ["(?=a)b", "(a)\\1", "a{1001}", "(", "\\pL{900}", "x".repeat(600)]) {
     assert.throws(
       () => matcherOf({ regex }),
@@ -189,6 +206,63 @@ test("no pattern blocks: what RE2 does not take is refused, the rest is linear",
       regex,
     );
   }
+});
+
+test("a search that is hard work lets others pass, and what has ended is not done any more", async () => {
+  const { data, at } = await packed(...Array.from({ length: 32 }, () => "a".repeat(LINE_MOST)));
+  const hard = matcherOf({ regex: "(a?){60}b" });
+  let hardOnes = 0;
+  const all = Array.from({ length: 200 }, () => hard.look(data, at).then(() => hardOnes++));
+  const ended = Promise.allSettled(all);
+  await all[0];
+  const easy = matcherOf({ q: "b" });
+  for (let i = 0; i < 20; i++) assert.equal((await easy.look(data, at)).index, []);
+  assert.ok(hardOnes < 200, "all of the hard ones went first");
+  hard.end();
+  const rejected = (await ended).filter(({ status }) => status === "rejected");
+  assert.ok(rejected.length > 0);
+});
+
+test("a chunk that is damaged is an error, and the threads go on", async () => {
+  const { data, at } = await packed("one", "two");
+  const matcher = matcherOf({ q: "two" });
+  const damaged = await matcher.look(data.subarray(0, 12), at).catch((error: unknown) => error);
+  assert.instance(damaged, Error);
+  assert.equal((await matcher.look(data, at)).text, ["two"]);
+});
+
+test("what a pattern needs is in everything that it matches", () => {
+  const table: ReadonlyArray<[string, string[]]> = [
+    ["GET /orders/[0-9]+50 500", ["GET /orders/", "50 500"]],
+    ["status=5\\d\\d", ["status=5"]],
+    ["abc?d+ef*gh", ["ab", "d".repeat(0), "gh"].filter((text) => text !== "")],
+    ["a|bc", []],
+    ["(ab|cd)ef\\.gh", ["ef.gh"]],
+    ["(?i)Error: x", ["Error: x"]],
+    ["ab(?i)cd", []],
+    ["[]ab]cd[^]]ef[[:alpha:]]gh", ["cd", "ef", "gh"]],
+    ["abc{0,3}de", ["ab", "de"]],
+    ["\\Qa.b\\Ecd", []],
+    ["\\x41bcd", []],
+  ];
+  for (const [regex, texts] of table) assert.equal(literalsOf(regex).texts, texts, regex);
+  const part = fc.constantFrom("a", "b", "ab", "(ab)", "[ab]", "\\.", "x{2}", "c", ".", "\\d", "(a|b)", "(?i)");
+  const repeat = fc.constantFrom("", "", "", "?", "*", "+", "{0,2}", "{2}", "+?", "*?");
+  const regexes = fc
+    .array(fc.tuple(part, repeat), { minLength: 1, maxLength: 6 })
+    .map((parts) => parts.map(([one, times]) => (/^\(\?i|\{/.test(one) ? one : one + times)).join(""));
+  const texts = fc.array(fc.string({ unit: fc.constantFrom("a", "b", "c", "A", "x", ".", "1"), maxLength: 12 }), {
+    minLength: 1,
+    maxLength: 20,
+  });
+  return fc.assert(
+    fc.asyncProperty(regexes, texts, async (regex, some) => {
+      const lines = await linesOf(...some);
+      const expected = some.flatMap((text, i) => (RE2JS.compile(regex).test(text) ? [i] : []));
+      assert.equal(finderOf({ regex })(lines, 0, lines.count), expected);
+    }),
+    { numRuns: 1_000 },
+  );
 });
 
 test("lines of one stamp are counted, so a collector goes on in the middle of them", () => {
