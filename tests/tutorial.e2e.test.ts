@@ -26,6 +26,16 @@ function blocksOf(page: string): Block[] {
   return blocks;
 }
 
+/** Never the machine's own engine. */
+const NO_ENGINE = { MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" };
+/** Whoever has used Git before has told it this. */
+const WHO = {
+  GIT_AUTHOR_NAME: "Ada",
+  GIT_AUTHOR_EMAIL: "ada@example.org",
+  GIT_COMMITTER_NAME: "Ada",
+  GIT_COMMITTER_EMAIL: "ada@example.org",
+};
+
 /** What differs from one run to the next. */
 const VARYING: ReadonlyArray<readonly [RegExp, string]> = [
   [/\b([a-z]{3})_[0-9a-hjkmnp-tv-z]{26}\b/g, "<$1>"],
@@ -33,6 +43,10 @@ const VARYING: ReadonlyArray<readonly [RegExp, string]> = [
   [/\bowner-[0-9a-z]{6}\b/g, "<owner>"],
   [/\breq_[\w-]{14}/g, "<request>"],
   [/http:\/\/127\.0\.0\.1:\d+/g, "<url>"],
+  [/localhost:\d+/g, "localhost:<port>"],
+  [/\b\d+(\.\d+)? (s|ms)\b/g, "<duration>"],
+  [/\bcommit [0-9a-f]{10}\b/g, "commit <hash>"],
+  [/\b\d+ probes\b/g, "<probes>"],
   [/[ \t]+/g, " "],
 ];
 const steady = (text: string): string =>
@@ -45,7 +59,7 @@ const steady = (text: string): string =>
 test("every command works, and prints what the page says", async ({ defer }) => {
   const blocks = blocksOf(readFileSync(join(CHECKOUT, "docs", "tutorial.md"), "utf8"));
   assert.ok(blocks.length > 8, `${blocks.length} blocks`);
-  const { env } = testMill({ defer }, { MILLRACE_PORT: "0" });
+  const { env } = testMill({ defer }, { MILLRACE_PORT: "0", ...NO_ENGINE, ...WHO });
   let product: Running | undefined;
   defer(() => stop(product));
   // One shell for all of the second terminal: what one block sets the next one has.
