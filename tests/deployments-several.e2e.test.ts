@@ -8,7 +8,7 @@ import { suite } from "./harness/suite.ts";
 
 const test = suite("several orchestrators", { timeoutMs: 240_000 });
 
-test("two on one node share the work; one is killed, and all is done once", async () => {
+test("two on one node share the work; one is killed, one hands over, and all is done once", async () => {
   const grounds = await openGrounds({ node: "shared", env: { MILLRACE_DEPLOYMENTS_AT_ONCE: "2" } });
   const workers = await Promise.all([grounds.start(), grounds.start()]);
   await Promise.all(workers.map((worker) => worker.ready()));
@@ -24,15 +24,21 @@ test("two on one node share the work; one is killed, and all is done once", asyn
   const again = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
   await workers[0]!.process.kill();
   await Promise.all(again.map((id) => grounds.succeeds(id, 120_000)));
+  const next = await grounds.start();
+  await next.ready();
+  const handed = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  const { code } = await workers[1]!.process.stop("SIGTERM");
+  assert.is(code, 0, "it hands over in time");
+  await Promise.all(handed.map((id) => grounds.succeeds(id, 120_000)));
   const by = new Set<string>();
-  for (const id of [...made, ...again]) {
+  for (const id of [...made, ...again, ...handed]) {
     const state = await assertOnce(grounds, id);
     for (const phase of Object.values(state.phases)) by.add(phase.worker);
   }
-  assert.is(by.size, 2, "both had their share");
+  assert.is(by.size, 3, "each had its share");
   for (const [i, { host }] of sites.entries()) {
     const served = await grounds.get(host);
-    assert.equal([served.text, served.deployment], [`site ${i}`, again[i]]);
+    assert.equal([served.text, served.deployment], [`site ${i}`, handed[i]]);
   }
 });
 

@@ -1,5 +1,7 @@
 /** Applications deployed for real: static sites from Git repositories, through Caddy, with workers that die on the way. */
-import { rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { application } from "@millrace/domain/applications/application.ts";
@@ -124,6 +126,40 @@ test("rolled back and restarted, without anything pulled or built again", async 
   const restarted = await grounds.deploy(id, { trigger: "restart" });
   await grounds.succeeds(restarted);
   assert.equal([(await grounds.get(host)).text, (await grounds.get(host)).deployment], ["one", restarted]);
+});
+
+test("another host is served as soon as it is asked for, and no more when it is given up", async () => {
+  const grounds = await openGrounds({ node: "hosts" });
+  await grounds.start();
+  const { id, host } = await grounds.site("hosts", grounds.repository({ "index.html": "one" }));
+  await grounds.succeeds(await grounds.deploy(id));
+  const serves = (name: string, status: number) =>
+    eventually(async () => ((await grounds.get(name)).status === status ? true : undefined), `${name}: ${status}`);
+  await grounds.change(id, { do: "change", domains: ["hosts.example.org"] });
+  await serves("hosts.example.org", 200);
+  await grounds.change(id, { do: "change", domains: [] });
+  await serves("hosts.example.org", 404);
+  await serves(host, 200);
+});
+
+test("a full disk: the deployment says so, and the former release serves", async (context) => {
+  const grounds = await openGrounds({ node: "full" });
+  mkdirSync(grounds.data, { recursive: true });
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", grounds.data]);
+  if (mounted.status !== 0) context.skip("a small disk can only be made by root");
+  context.defer(() => spawnSync("umount", ["-l", grounds.data]));
+  const worker = await grounds.start();
+  const path = grounds.repository({ "index.html": "one" });
+  const { id, host } = await grounds.site("full", path);
+  const one = await grounds.deploy(id);
+  await grounds.succeeds(one);
+  grounds.commit(path, { "large.bin": randomBytes(4 * 1024 * 1024).toString("latin1") });
+  await grounds.change(id, { do: "change", policy: { progressDeadlineMs: 6_000 } });
+  const { state, failure } = await grounds.ended(await grounds.deploy(id));
+  assert.is(state, "failed");
+  assert.match(`${failure?.code} ${failure?.message}`, /DISK_FULL|disk is full/);
+  assert.equal([(await grounds.get(host)).text, (await grounds.get(host)).deployment], ["one", one]);
+  await worker.process.stop();
 });
 
 test("what was changed by hand is put right, and told; nothing is told when nothing is wrong", async () => {

@@ -116,8 +116,8 @@ type Known = NonNullable<Actual["containers"]>[number];
 function containerFault({ imageId }: Desired, there: Known | undefined): string | undefined {
   if (there === undefined) return "nothing";
   if (imageId !== undefined && there.imageId !== imageId) return `another image, ${there.imageId}`;
-  // `restarting` is the engine's own healing.
-  if (there.state !== "running" && there.state !== "restarting") return there.state;
+  // One that the engine starts again and again is in that state for ever longer: seen, told, and after a while left alone.
+  if (there.state !== "running") return there.state;
   return there.health === "unhealthy" ? "unhealthy" : undefined;
 }
 
@@ -133,7 +133,7 @@ function routeFault(desired: Desired, { routes, containers }: Actual, moved: boo
   if (desired.kind === "static") return route.release === desired.release ? undefined : `release ${route.release}`;
   if (containers === undefined) return undefined;
   const addresses = addressesOf(desired, containers);
-  // One that the engine restarts has no address at this moment: judged when it has.
+  // One that was started a moment ago may have no address yet: judged when it has.
   if (addresses.length < desired.instances && !moved) return undefined;
   const same = addresses.length === route.addresses.length && addresses.every((one) => route.addresses.includes(one));
   return same && !moved ? undefined : `addresses ${route.addresses.join(" ") || "none"}`;

@@ -110,11 +110,16 @@ const table: ReadonlyArray<readonly [string, Desired, Actual, ReadonlyArray<stri
     { ...up, containers: [running(0), running(1, { imageId: "sha256:two" })] },
     ["start-container container:1", "switch-route route"],
   ],
-  ["the engine restarts it", app, { ...up, containers: [running(0), running(1, { state: "restarting" })] }, []],
   [
-    "the engine restarts it, and it has no address at this moment",
+    "the engine starts it again and again",
     app,
     { ...up, containers: [running(0), running(1, { state: "restarting", address: undefined })] },
+    ["start-container container:1", "switch-route route"],
+  ],
+  [
+    "one has no address at this moment",
+    app,
+    { ...up, containers: [running(0), running(1, { address: undefined })] },
     [],
   ],
   [

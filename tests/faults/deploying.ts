@@ -55,7 +55,8 @@ interface App {
 }
 
 const NODE = "local";
-const PATIENCE_MS = 300_000;
+/** Until something is stuck: many kills a minute leave little time for work. */
+const PATIENCE_MS = 1_200_000;
 
 export async function deployUnderKills(options: DeployingOptions): Promise<DeployingReport> {
   const scope = options.docker?.scope();

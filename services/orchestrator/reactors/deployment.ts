@@ -163,6 +163,7 @@ async function deployingOf(
     state,
     owner,
     deadlineAt,
+    aside: (wait) => work.aside(wait),
     signal,
     say: journal.say,
     redact: journal.redact,

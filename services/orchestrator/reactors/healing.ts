@@ -11,7 +11,7 @@ import { chooseRelease, readRoutes, SLOTS, setStopped, switchRoute } from "../ad
 import { asOutcome, type OrchestratorNode, pause } from "../node.ts";
 import { type Action, type Actual, addressesOf, type Desired } from "../reconcile.ts";
 import { build, containerSpecs, diskOf, fenceOfRepair, type Making, materialise } from "./making.ts";
-import { SETTLE_MS } from "./phases.ts";
+import { ended, SETTLE_MS } from "./phases.ts";
 
 export interface Healing extends Making {
   readonly owner: ApplicationState;
@@ -102,10 +102,10 @@ async function startContainer(healing: Healing, slot: number, unhealthy: string 
   const asked = await containerSpecs(healing, desired.deployment, imageId, [slot]);
   if ("failed" in asked) return asked;
   await node.docker.ensureNetwork(application);
-  const { address } = await node.docker.startContainer(asked.specs[0]!);
+  const { id, address } = await node.docker.startContainer(asked.specs[0]!);
   const { path, successes, timeoutMs } = requested.health;
   const deadlineAt = Date.now() + Math.min(requested.policy.healthyDeadlineMs, READY_MOST_MS);
-  await probeReady(address, path, { successes, timeoutMs, deadlineAt, signal });
+  await probeReady(address, path, { successes, timeoutMs, deadlineAt, signal, giveUp: () => ended(healing, id) });
   return {};
 }
 

@@ -22,6 +22,8 @@ export interface Deploying extends Making {
   readonly owner: ApplicationState;
   /** Milliseconds since 1970. */
   readonly deadlineAt: number | null;
+  /** Waits, while other applications are worked on. */
+  readonly aside: <T>(wait: () => Promise<T>) => Promise<T>;
 }
 
 export interface Done<P extends Phase> {
@@ -100,34 +102,7 @@ export const PERFORM: { readonly [P in Phase]: Perform<P> } = {
     };
   },
 
-  HEALTH_CHECK: async (deploying) => {
-    const { state, owner, requested, signal, node } = deploying;
-    const { path, successes, timeoutMs, intervalMs, retries } = requested.health;
-    const deadlineAt = deploying.deadlineAt ?? Date.now() + requested.policy.healthyDeadlineMs;
-    const target = { host: owner.host, path, deployment: state.id };
-    const giveUp = () => anyEnded(deploying);
-    const schedule = { successes, timeoutMs, deadlineAt, signal, giveUp };
-    const { probes, firstMs } = await probeThrough(node.publicUrl, target, schedule);
-    deploying.during();
-    // It must not only answer, it must go on doing so.
-    const since = Date.now();
-    let more = 0;
-    let failures = 0;
-    while (Date.now() - since < requested.policy.minHealthyTimeMs) {
-      const left = requested.policy.minHealthyTimeMs - (Date.now() - since);
-      await pause(Math.min(intervalMs, left), signal);
-      more++;
-      try {
-        const once = { successes: 1, timeoutMs, deadlineAt: Date.now() + timeoutMs, signal, giveUp };
-        await probeThrough(node.publicUrl, target, once);
-        failures = 0;
-      } catch (error) {
-        const ended = error instanceof DockerFailed && error.code === "CONTAINER_EXITED";
-        if (signal.aborted || ended || ++failures >= retries || Date.now() >= deadlineAt) throw error;
-      }
-    }
-    return { adopted: false, output: { probes: probes + more, firstMs } };
-  },
+  HEALTH_CHECK: (deploying) => deploying.aside(() => checkHealth(deploying)),
 
   CLEANUP: async (deploying) => {
     const { node, application, owner, requested, during } = deploying;
@@ -151,6 +126,35 @@ export const PERFORM: { readonly [P in Phase]: Perform<P> } = {
     return { adopted: false, output: { containers, images, releases: removed.releases } };
   },
 };
+
+async function checkHealth(deploying: Deploying): Promise<Outcome<Done<"HEALTH_CHECK">>> {
+  const { state, owner, requested, signal, node } = deploying;
+  const { path, successes, timeoutMs, intervalMs, retries } = requested.health;
+  const deadlineAt = deploying.deadlineAt ?? Date.now() + requested.policy.healthyDeadlineMs;
+  const target = { host: owner.host, path, deployment: state.id };
+  const giveUp = () => anyEnded(deploying);
+  const schedule = { successes, timeoutMs, deadlineAt, signal, giveUp };
+  const { probes, firstMs } = await probeThrough(node.publicUrl, target, schedule);
+  deploying.during();
+  // It must not only answer, it must go on doing so.
+  const since = Date.now();
+  let more = 0;
+  let failures = 0;
+  while (Date.now() - since < requested.policy.minHealthyTimeMs) {
+    const left = requested.policy.minHealthyTimeMs - (Date.now() - since);
+    await pause(Math.min(intervalMs, left), signal);
+    more++;
+    try {
+      const once = { successes: 1, timeoutMs, deadlineAt: Date.now() + timeoutMs, signal, giveUp };
+      await probeThrough(node.publicUrl, target, once);
+      failures = 0;
+    } catch (error) {
+      const ended = error instanceof DockerFailed && error.code === "CONTAINER_EXITED";
+      if (signal.aborted || ended || ++failures >= retries || Date.now() >= deadlineAt) throw error;
+    }
+  }
+  return { adopted: false, output: { probes: probes + more, firstMs } };
+}
 
 /** Between the switch and the end of what served before, in milliseconds. */
 export const SETTLE_MS = 250;
@@ -208,17 +212,15 @@ async function startCandidates(
   const patience = began + requested.policy.healthyDeadlineMs;
   const deadlineAt = Math.min(deploying.deadlineAt ?? patience, patience);
   const { path, successes, timeoutMs } = requested.health;
-  await Promise.all(
-    containers.map(({ id, address }) =>
-      probeReady(address, path, { successes, timeoutMs, deadlineAt, signal, giveUp: () => ended(deploying, id) }).catch(
-        async (error: unknown) => {
-          if (!(error instanceof DockerFailed) || error.code !== "NOT_READY") throw error;
-          // Waited for in vain: that it has ended meanwhile, even once, says more than that it did not answer.
-          throw (await ended(deploying, id, 1)) ?? error;
-        },
-      ),
-    ),
-  );
+  const untilReady = ({ id, address }: RunningContainer) =>
+    probeReady(address, path, { successes, timeoutMs, deadlineAt, signal, giveUp: () => ended(deploying, id) }).catch(
+      async (error: unknown) => {
+        if (!(error instanceof DockerFailed) || error.code !== "NOT_READY") throw error;
+        // Waited for in vain: that it has ended meanwhile, even once, says more than that it did not answer.
+        throw (await ended(deploying, id, 1)) ?? error;
+      },
+    );
+  await deploying.aside(() => Promise.all(containers.map(untilReady)));
   return { containers };
 }
 
@@ -239,7 +241,7 @@ async function imageOf(deploying: Deploying): Promise<Outcome<{ readonly id: str
 const CRASHES_MOST = 3;
 
 /** Why waiting for a container is in vain: it has ended, or does so again and again. */
-async function ended({ node }: Making, id: string, most = CRASHES_MOST): Promise<DockerFailed | undefined> {
+export async function ended({ node }: Making, id: string, most = CRASHES_MOST): Promise<DockerFailed | undefined> {
   const found = await node.docker.inspectContainer(id);
   const fix = "Look at the application's log: what it said last stands there.";
   const gone = (reason: string) => new DockerFailed({ class: "permanent", code: "CONTAINER_EXITED", reason, fix });
