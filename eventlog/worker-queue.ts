@@ -20,6 +20,8 @@ export interface QueueOptions {
 /** Units that wait for each place at the most; what is beyond is better off with another worker. */
 const WAITING_PER_PLACE = 4;
 const WAITING_LEAST = 4;
+/** Units for each place that may stand aside; what is beyond waits in its place. */
+const ASIDE_PER_PLACE = 16;
 
 export class UnitQueue {
   readonly #options: QueueOptions;
@@ -27,6 +29,7 @@ export class UnitQueue {
   /** Units with somebody waiting and nobody at work. */
   readonly #ready: Unit[] = [];
   readonly #running = new Set<Promise<void>>();
+  #aside = 0;
   #ended = false;
 
   constructor(options: QueueOptions) {
@@ -38,7 +41,7 @@ export class UnitQueue {
     const { places } = this.#options;
     let unit = this.#units.get(key);
     if (unit === undefined) {
-      const full = this.#units.size >= places * (1 + WAITING_PER_PLACE) + WAITING_LEAST;
+      const full = this.#units.size - this.#aside >= places * (1 + WAITING_PER_PLACE) + WAITING_LEAST;
       if (full && entry.messages.length > 0) return false;
       unit = { key, waiting: [], running: false };
       this.#units.set(key, unit);
@@ -49,6 +52,26 @@ export class UnitQueue {
     return true;
   }
 
+  /**
+   * Waits without a place, so that another unit has its turn. It comes back at once, even when all places are taken: what
+   * is under way is not held up by what begins.
+   */
+  async aside<T>(wait: () => Promise<T>): Promise<T> {
+    if (this.#aside >= this.#options.places * ASIDE_PER_PLACE) return wait();
+    this.#aside++;
+    this.#next();
+    try {
+      return await wait();
+    } finally {
+      this.#aside--;
+    }
+  }
+
+  /** More are at work than there are places, because some came back: nobody begins something further. */
+  get crowded(): boolean {
+    return this.#running.size - this.#aside > this.#options.places;
+  }
+
   /** Begins nothing more. Resolves when what is at work has ended. */
   async end(): Promise<void> {
     this.#ended = true;
@@ -57,7 +80,7 @@ export class UnitQueue {
   }
 
   #next(): void {
-    while (!this.#ended && this.#running.size < this.#options.places && this.#ready.length > 0) {
+    while (!this.#ended && this.#running.size - this.#aside < this.#options.places && this.#ready.length > 0) {
       this.#start(this.#ready.shift()!);
     }
   }

@@ -43,7 +43,7 @@ export async function runUnit(core: WorkerCore, unit: Unit): Promise<void> {
   core.leasesHeld.add(answer);
   try {
     for (let n = 0; n < IN_A_ROW && unit.waiting.length > 0 && answer.held(); n++) {
-      if (core.stopping.signal.aborted) break;
+      if (core.stopping.signal.aborted || (n > 0 && core.units.crowded)) break;
       const entry = unit.waiting.shift()!;
       entry.place = "work";
       await new Run(core, entry, unit.key, answer).go();
@@ -225,6 +225,7 @@ class Run {
       node: options.node,
       signal,
       log: options.logger,
+      aside: (wait) => this.#core.units.aside(wait),
       record: async (command, also = []) => {
         if (!this.#lease.held()) throw new WorkAborted({ why: "lease-lost" });
         const changes: Change[] = [{ kind, id, command }, ...also];

@@ -81,6 +81,35 @@ test("goes on until there is nothing to do, then acknowledges, and gives its lea
   assert.ok(worker.checks().every(({ ok }) => ok));
 });
 
+test("who waits aside holds no place: another unit has its turn, and its lease stays", async (context) => {
+  const node = "aside";
+  let over: () => void = () => {};
+  const waiting = new Promise<void>((resolve) => {
+    over = resolve;
+  });
+  const mine = (state: March) => state.node === node;
+  const base = marchReactor(world, 5, { mine });
+  let waits = 0;
+  const reactor: typeof base = {
+    ...base,
+    perform: async (step, work) => {
+      if (work.id === "mar_wait" && waits++ === 0) await work.aside(() => waiting);
+      return base.perform(step, work);
+    },
+  };
+  const { ask, leases } = await start(context, { node, concurrency: 1, reactors: [reactor] });
+  await ask("mar_wait");
+  await eventually(async () => waits > 0 || undefined, "the first waits");
+  await ask("mar_turn");
+  await done("mar_turn");
+  assert.is((await stateOf("mar_wait")).done, 0, "still aside");
+  assert.ok(leases.list().some(({ key }) => key.includes("mar_wait")));
+  over();
+  await done("mar_wait");
+  const { wrong } = await audit(log.nats, world, ["mar_wait", "mar_turn"]);
+  assert.equal(wrong, []);
+});
+
 test("one of a unit at a time, and never more units than there are places", async (context) => {
   let [most, mostOfUnit] = [0, 0];
   const at = new Map<string, number>();

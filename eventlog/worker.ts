@@ -65,6 +65,11 @@ export interface Work<S, C> {
   readonly signal: AbortSignal;
   readonly log: Logger;
   /**
+   * For what takes long and takes nothing of this machine, as waiting until something answers: the place of this unit is
+   * another's meanwhile; its lease stays.
+   */
+  aside<T>(wait: () => Promise<T>): Promise<T>;
+  /**
    * Decides and appends, on this aggregate and in the same atomic append on others. The new state of this one is answered.
    * @throws Overtaken (let it pass: the worker drops its work), RecordRefused, LogUnavailable, WorkAborted when the lease is lost
    */
