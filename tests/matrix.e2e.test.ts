@@ -111,6 +111,7 @@ function requestFor(operation: Operation, { org, byCollection, line, comment }: 
     line,
     comment,
     name: "tokens",
+    link: "none",
   };
   const query = operation.parameters
     .filter((one) => one.in === "query" && one.required)
@@ -184,7 +185,7 @@ const holds =
   (yes: (operation: Operation) => boolean) =>
   (operation: Operation): Outcome =>
     anyone(operation) || (yes(operation) && !ofInstallation(operation)) ? "may" : 403;
-const nobody = () => 401 as const;
+const nobody = ({ permission }: Operation): Outcome => (permission === "public" ? "may" : 401);
 
 const CALLERS: ReadonlyArray<Caller> = [
   { name: "the owner", token: () => owner, expected: () => "may" },

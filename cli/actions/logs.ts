@@ -9,21 +9,23 @@ import { serverSentEvents } from "./events.ts";
 
 type Line = Answer<"logsOfApplications">["items"][number];
 
-type Of<T extends "string" | "integer" | "boolean", K extends string> = {
+export type Of<T extends "string" | "integer" | "boolean", K extends string> = {
   readonly [P in K]: { readonly type: T; readonly summary: string };
 };
-type LogsCall = Call<
-  Of<"string", "since" | "until" | "level" | "grep" | "regex" | "deployment" | "instance"> &
-    Of<"boolean", "follow" | "build"> &
-    Of<"integer", "limit">,
-  { readonly apps: { readonly summary: string; readonly many: true } }
->;
+/** What `mill logs` and `mill logs share` choose lines by. */
+export type Choosing = Of<"string", "since" | "until" | "level" | "grep" | "regex" | "deployment" | "instance"> &
+  Of<"boolean", "build">;
+export interface Apps {
+  readonly [name: string]: { readonly summary: string; readonly many: true };
+  readonly apps: { readonly summary: string; readonly many: true };
+}
+type LogsCall = Call<Choosing & Of<"boolean", "follow"> & Of<"integer", "limit">, Apps>;
 
 const LIMIT = 200;
 const PAGE = 1_000;
 /** Without a byte for so long the connection is given up; the gateway sends something every 15 s. */
 const SILENCE_MS = 40_000;
-const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+export const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** RFC 3339, or how long ago. */
 function timeOf(flag: string, text: string | undefined): string | undefined {
@@ -37,12 +39,12 @@ function timeOf(flag: string, text: string | undefined): string | undefined {
 
 type Query = Record<string, string>;
 
-interface Asked {
+export interface Asked {
   readonly path: (org: string) => string;
   readonly query: Query;
 }
 
-function asked({ args, flags }: LogsCall): Asked {
+export function asked({ args, flags }: Pick<Call<Choosing, Apps>, "args" | "flags">): Asked {
   const { apps } = args;
   if (apps.length === 0) throw usage("which applications?", "mill logs <application> …");
   if (apps.length > 1 && flags.deployment !== undefined) throw usage("--deployment takes one application");

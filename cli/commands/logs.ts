@@ -2,6 +2,27 @@
 import { command } from "../table.ts";
 
 const logs = () => import("../actions/logs.ts");
+const shares = () => import("../actions/logs-share.ts");
+
+const APPS = {
+  apps: { summary: "Applications, by name or id", many: true, names: { collection: "applications" } },
+} as const;
+
+const CHOOSING = {
+  since: { type: "string", value: "TIME", summary: "From then on: RFC 3339, or how long ago: 90s, 15m, 2h, 7d" },
+  until: { type: "string", value: "TIME", summary: "Up to then, in the same form" },
+  level: {
+    type: "string",
+    value: "LEVEL",
+    choices: ["trace", "debug", "info", "warn", "error", "fatal"],
+    summary: "Of this level or a graver one",
+  },
+  grep: { type: "string", value: "TEXT", summary: "Lines with this text; in any case, unless it has capitals" },
+  regex: { type: "string", value: "PATTERN", summary: "Lines that a regular expression matches" },
+  deployment: { type: "string", value: "ID", summary: "Only of this deployment" },
+  instance: { type: "string", value: "N", summary: "Only of this container" },
+  build: { type: "boolean", summary: "Only what builds have written" },
+} as const;
 
 export const logsCommands = [
   command({
@@ -10,24 +31,10 @@ export const logsCommands = [
     description:
       "The last lines, oldest first; of several applications merged by time. With --follow a lost connection is taken up again where " +
       "it was, without hole or double. Lines that are no longer kept are told as a gap. --regex is in the syntax of RE2.",
-    arguments: {
-      apps: { summary: "Applications, by name or id", many: true, names: { collection: "applications" } },
-    },
+    arguments: APPS,
     flags: {
       follow: { type: "boolean", short: "f", summary: "Go on as lines come, until Ctrl-C" },
-      since: { type: "string", value: "TIME", summary: "From then on: RFC 3339, or how long ago: 90s, 15m, 2h, 7d" },
-      until: { type: "string", value: "TIME", summary: "Up to then, in the same form" },
-      level: {
-        type: "string",
-        value: "LEVEL",
-        choices: ["trace", "debug", "info", "warn", "error", "fatal"],
-        summary: "Of this level or a graver one",
-      },
-      grep: { type: "string", value: "TEXT", summary: "Lines with this text; in any case, unless it has capitals" },
-      regex: { type: "string", value: "PATTERN", summary: "Lines that a regular expression matches" },
-      deployment: { type: "string", value: "ID", summary: "Only of this deployment" },
-      instance: { type: "string", value: "N", summary: "Only of this container" },
-      build: { type: "boolean", summary: "Only what builds have written" },
+      ...CHOOSING,
       limit: {
         type: "integer",
         value: "N",
@@ -43,5 +50,24 @@ export const logsCommands = [
     ],
     impact: "read",
     run: async (call) => (await logs()).logs(call),
+  }),
+  command({
+    path: "logs share",
+    summary: "Make a link that shows log lines to people without a token",
+    description:
+      "The link shows these lines and no others. It is good until it expires, or until the token that made it is revoked, expires " +
+      "or may no longer read them. Without --until lines that come later are shown, too. An application of the name `share` is " +
+      "named by its id in `mill logs`.",
+    arguments: APPS,
+    flags: {
+      ...CHOOSING,
+      expires: { type: "string", value: "TIME", summary: "How long it is good, at most 7d: 30m, 12h, 7d (default 1d)" },
+    },
+    examples: [
+      { line: "mill logs share shop --since 2h --level error --expires 12h", says: "The errors of two hours" },
+      { line: "mill logs share shop api --grep checkout -o name", says: "The bare link" },
+    ],
+    impact: "write",
+    run: async (call) => (await shares()).share(call),
   }),
 ];

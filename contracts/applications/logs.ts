@@ -3,7 +3,7 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import { booleanFilter, entityParams, ORGANISATION, organisationParams, page, says, Time } from "../http.ts";
+import { booleanFilter, created, entityParams, ORGANISATION, organisationParams, page, says, Time } from "../http.ts";
 
 const { optionalKey } = Schema;
 
@@ -39,7 +39,8 @@ const Moment = Schema.String.check(
 const Token = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,64}$/u));
 const Position = Schema.String.check(Schema.isPattern(/^\d{1,15}(\.\d{1,7})?$/u));
 
-const query = {
+/** What chooses lines, by whatever way they are read. */
+const choosing = {
   since: optionalKey(Moment.annotate({ description: "RFC 3339, inclusive" })),
   until: optionalKey(Moment.annotate({ description: "RFC 3339, exclusive; not with `follow`" })),
   level: optionalKey(Schema.Literals(LOG_LEVELS).annotate({ description: "Of this level or a graver one" })),
@@ -57,6 +58,9 @@ const query = {
   source: optionalKey(Schema.Literals(["build", "run"])),
   instance: optionalKey(Token.annotate({ description: "One of the containers: `0`, `1`, …" })),
   order: optionalKey(Schema.Literals(["newest", "oldest"]).annotate({ description: "Default `newest`" })),
+};
+const query = {
+  ...choosing,
   limit: optionalKey(
     Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: LOG_LIMITS.listMost })).annotate({
       description: `Lines of a page (default ${LOG_LIMITS.listDefault}); with \`follow\`, how many of the past come first (default 0)`,
@@ -75,10 +79,40 @@ const query = {
     }),
   ),
 };
+const applications = Schema.String.check(
+  Schema.isPattern(/^[a-z0-9][a-z0-9_-]{0,62}(,[a-z0-9][a-z0-9_-]{0,62}){0,19}$/u),
+).annotate({
+  description: `Ids or names, separated by commas, at most ${LOG_LIMITS.applications}`,
+  examples: ["shop,api"],
+});
 const deployment = optionalKey(Token.annotate({ description: "Id of a deployment" }));
 const headers = { "last-event-id": optionalKey(Position) };
 const NOTE =
   "A page as JSON; with `follow=true` a stream of events, with `download` a file. Events carry an id: send it as `Last-Event-ID`, and nothing is missed or told twice.";
+
+/** A link is good for so long at the most. */
+export const SHARE_MOST_MS = 7 * 86_400_000;
+export const LINK_CHARACTERS = 4_096;
+
+const sharing = <const F extends Schema.Struct.Fields>(fields: F) => ({
+  query: optionalKey(
+    Schema.Struct(fields).annotate({
+      description: "Which lines, as when they are read. Without `until` those that come later are shown, too",
+    }),
+  ),
+  expiresInMs: Schema.Int.check(Schema.isBetween({ minimum: 1_000, maximum: SHARE_MOST_MS })).annotate({
+    description: "How long the link is good, at most seven days",
+    examples: [86_400_000],
+  }),
+});
+export const ShareLogs = Schema.Struct(sharing({ ...choosing, deployment })).annotate({ identifier: "ShareLogs" });
+export const ShareLogsOfSeveral = Schema.Struct(sharing(choosing)).annotate({ identifier: "ShareLogsOfSeveral" });
+export const SharedLogs = Schema.Struct({
+  url: Schema.String.annotate({ description: "From the root of the gateway's address; whoever has it can read" }),
+  expiresAt: Time,
+}).annotate({ identifier: "SharedLogs" });
+const SHARES =
+  "The link shows these lines and no others, to whoever has it, until it expires, or until the token that made it is revoked, expires or may no longer read them. Where only its `url` is known it cannot be taken back alone: give it a short time.";
 
 export const logsApi = HttpApiGroup.make("logs")
   .add(
@@ -103,14 +137,37 @@ export const logsApi = HttpApiGroup.make("logs")
       headers,
       query: {
         ...query,
-        applications: Schema.String.check(
-          Schema.isPattern(/^[a-z0-9][a-z0-9_-]{0,62}(,[a-z0-9][a-z0-9_-]{0,62}){0,19}$/u),
-        ).annotate({
-          description: `Ids or names, separated by commas, at most ${LOG_LIMITS.applications}`,
-          examples: ["shop,api"],
-        }),
+        applications,
       },
       success: LogPage,
     }).annotateMerge(says("applications:logs", "What several applications have written, merged by time", NOTE)),
+  )
+  .add(
+    HttpApiEndpoint.post("shareLogsOfApplication", `${ORGANISATION}/applications/:id/logs/share`, {
+      params: entityParams,
+      payload: ShareLogs,
+      success: created(SharedLogs),
+    }).annotateMerge(
+      says("applications:logs", "Make a link to lines of an application, for people without a token", SHARES),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("shareLogsOfApplications", `${ORGANISATION}/logs/share`, {
+      params: organisationParams,
+      query: { applications },
+      payload: ShareLogsOfSeveral,
+      success: created(SharedLogs),
+    }).annotateMerge(says("applications:logs", "Make a link to lines of several applications", SHARES)),
+  )
+  .add(
+    HttpApiEndpoint.get("sharedLogs", "/v1/shared-logs/:link", {
+      params: { link: Schema.String.check(Schema.isMaxLength(LINK_CHARACTERS)) },
+      query: { limit: query.limit, cursor: query.cursor },
+      success: LogPage,
+    })
+      .annotateMerge(
+        says("public", "The lines that a link was made for", "Takes no token: the link is what lets read."),
+      )
+      .annotateMerge(OpenApi.annotations({ override: { security: [] } })),
   )
   .annotateMerge(OpenApi.annotations({ title: "Logs", description: "Log lines of applications and deployments" }));

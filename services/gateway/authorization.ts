@@ -77,14 +77,18 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       asked.route = rule.route;
 
       if (/%00/.test(request.url)) return Effect.succeed(answerProblem(NOTHING, asked));
-      const access = admit(gateway.identity, gateway.uses, Redacted.value(credential as Redacted.Redacted<string>), {
-        permission: rule.permission,
-        organisation: params.org,
-        changes: rule.changes,
-      });
-      if (!("token" in access)) return Effect.succeed(answerProblem(access, asked));
-      asked.token = access.token;
-      if (access.organisation !== undefined) asked.organisation = access.organisation;
+      let narrow = false;
+      if (rule.permission !== "public") {
+        const access = admit(gateway.identity, gateway.uses, Redacted.value(credential as Redacted.Redacted<string>), {
+          permission: rule.permission,
+          organisation: params.org,
+          changes: rule.changes,
+        });
+        if (!("token" in access)) return Effect.succeed(answerProblem(access, asked));
+        asked.token = access.token;
+        if (access.organisation !== undefined) asked.organisation = access.organisation;
+        narrow = access.narrow;
+      }
 
       if (endpoint.query === undefined && /\?./.test(request.url)) {
         return Effect.succeed(answerProblem(NO_QUERY, asked));
@@ -93,7 +97,7 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       const announced = checkAnnounced(request);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
       const checked = bodyFirst(request, endpoint, inside, asked);
-      return access.narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
+      return narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
     },
   });
 };

@@ -4,6 +4,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer";
 import { Api } from "@millrace/contracts/api.ts";
+import { LINK_CHARACTERS } from "@millrace/contracts/applications/logs.ts";
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
@@ -92,6 +93,8 @@ async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandle
         caseSensitive: true,
         ignoreDuplicateSlashes: false,
         ignoreTrailingSlash: false,
+        // A shared link is longer than any id.
+        maxParamLength: LINK_CHARACTERS,
       }),
       Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(LIMITS.bodyBytes)),
       Effect.provide(NodeHttpServer.layerHttpServices),
@@ -123,6 +126,9 @@ const APPS_DOMAIN = "apps.localhost";
 
 const digestKeyOf = ({ bytes }: MasterKey): Uint8Array =>
   createHash("sha256").update("millrace digests of commands\n").update(bytes).digest();
+
+const shareKeyOf = ({ bytes }: MasterKey): Uint8Array =>
+  createHash("sha256").update("millrace shared links\n").update(bytes).digest();
 
 export interface RunningGateway extends Running {
   readonly url: string;
@@ -169,6 +175,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],
+    shareKeys: [shareKeyOf(masterKey), ...olderKeys.map(shareKeyOf)],
   };
   await identity.start(log, (place) => erasures.add(place));
   await bootstrap(log, identity, logger, config);

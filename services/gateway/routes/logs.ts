@@ -2,35 +2,30 @@
 import type { IncomingMessage } from "node:http";
 import { Api } from "@millrace/contracts/api.ts";
 import { LOG_LIMITS } from "@millrace/contracts/applications/logs.ts";
-import { NotFound, RateLimited } from "@millrace/contracts/problems.ts";
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
-import type { Kind } from "@millrace/domain/kind.ts";
-import type { LogFilter, LogLine, LogMatch, LogNews, LogQuery } from "@millrace/eventlog/logs.ts";
-import { LogQueryRefused } from "@millrace/eventlog/logs-failures.ts";
+import type { LogFilter, LogLine, LogNews, LogQuery } from "@millrace/eventlog/logs.ts";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import * as Stream from "effect/Stream";
 import type { Asked } from "../asked.ts";
-import { type Handle, handle, invalidInput, json, type Request } from "../command.ts";
+import { type Handle, handle, invalidInput, type Request } from "../command.ts";
 import { fail, problemOf } from "../failures.ts";
-import { type Gateway, resolve } from "../gateway.ts";
+import type { Gateway } from "../gateway.ts";
+import { Places } from "../places.ts";
 import { endOf } from "./events.ts";
-
-interface Query extends LogMatch {
-  readonly since?: string;
-  readonly until?: string;
-  readonly source?: string;
-  readonly instance?: string;
-  readonly deployment?: string;
-  readonly order?: LogQuery["order"];
-  readonly limit?: number;
-  readonly cursor?: string;
-  readonly follow?: "true" | "false";
-  readonly after?: string;
-  readonly download?: "ndjson" | "text";
-  readonly applications?: string;
-}
+import {
+  filtersOf,
+  matchOf,
+  own,
+  type Query,
+  rangeOf,
+  readPage,
+  refusedAsInput,
+  type Scopes,
+  shown,
+} from "./log-pages.ts";
+import { logShares, type Share } from "./log-shares.ts";
 
 const HEARTBEAT_MS = 15_000;
 /** A reader that takes nothing for so long is cut. */
@@ -39,24 +34,18 @@ const FOLLOWERS_MOST = 500;
 const FOLLOWERS_OF_TOKEN = 20;
 const DOWNLOAD_PAGE = 5_000;
 
-type Scope = Pick<LogFilter, "id" | "group">;
-
 export const logRoutes = (gateway: Gateway) => {
-  const followers = new Followers();
-  const answer = (scopes: (request: Request, asked: Asked) => Promise<ReadonlyArray<Scope>>): Handle<Request> =>
+  const followers = new Places({
+    each: FOLLOWERS_OF_TOKEN,
+    all: FOLLOWERS_MOST,
+    tooMany: (mine) => `This token follows ${mine} logs already.`,
+    full: "This gateway follows as many logs as it can.",
+    fix: "End some; one request can follow several applications.",
+  });
+  const answer = (scopes: Scopes): Handle<Request> =>
     handle(gateway, async (request, asked) => {
       const query = request.query as Query;
-      const organisation = asked.organisation!.id;
-      const of = (await scopes(request, asked)).map(
-        (scope): LogFilter => ({
-          organisation,
-          context: "applications",
-          kind: "application",
-          ...scope,
-          ...(query.source === undefined ? {} : { source: query.source }),
-          ...(query.instance === undefined ? {} : { instance: query.instance }),
-        }),
-      );
+      const of = filtersOf(asked.organisation!.id, await scopes(request, asked), query);
       try {
         if (query.follow === "true") return await follow(gateway, followers, of, request, asked);
         if (query.download !== undefined) return download(gateway, of, query);
@@ -66,97 +55,40 @@ export const logRoutes = (gateway: Gateway) => {
       }
     });
 
+  const ofApplication =
+    (group: (request: Request) => string | undefined): Scopes =>
+    async (request, asked) => [
+      { id: await own(gateway, application, asked.organisation!.id, idOf(request)), group: group(request) },
+    ];
+  const ofApplications: Scopes = async ({ query }, asked) => {
+    const names = new Set((query as Query).applications!.split(","));
+    const organisation = asked.organisation!.id;
+    return Promise.all([...names].map(async (name) => ({ id: await own(gateway, application, organisation, name) })));
+  };
+  const shares = logShares(gateway);
+
   return HttpApiBuilder.group(Api, "logs", (handlers) =>
     handlers
-      .handle(
-        "logsOfApplication",
-        answer(async (request, asked) => {
-          const { deployment: group } = request.query as Query;
-          const id = await own(gateway, application, asked, idOf(request));
-          return [{ id, ...(group === undefined ? {} : { group }) }];
-        }),
-      )
+      .handle("logsOfApplication", answer(ofApplication((request) => (request.query as Query).deployment)))
       .handle(
         "logsOfDeployment",
         answer(async (request, asked) => {
-          const group = await own(gateway, deployment, asked, idOf(request));
+          const group = await own(gateway, deployment, asked.organisation!.id, idOf(request));
           const { state } = await gateway.log.aggregates.load(deployment, group);
           return [{ id: state.application, group }];
         }),
       )
+      .handle("logsOfApplications", answer(ofApplications))
       .handle(
-        "logsOfApplications",
-        answer(async (request, asked) => {
-          const names = new Set((request.query as Query).applications!.split(","));
-          return Promise.all([...names].map(async (name) => ({ id: await own(gateway, application, asked, name) })));
-        }),
-      ),
+        "shareLogsOfApplication",
+        shares.make(ofApplication(({ payload }) => (payload as Share).query?.deployment)),
+      )
+      .handle("shareLogsOfApplications", shares.make(ofApplications))
+      .handle("sharedLogs", shares.show),
   );
 };
 
 const idOf = (request: Request): string => (request.params as { id: string }).id;
-
-/** Id of what belongs to the organisation. @throws Failed (not-found) */
-async function own<S>(gateway: Gateway, kind: Kind<S>, asked: Asked, reference: string): Promise<string> {
-  const organisation = asked.organisation!.id;
-  const id = await resolve(gateway, kind, organisation, reference);
-  const loaded = await gateway.log.aggregates.load(kind, id);
-  const there = loaded.organisation === organisation && kind.exists(loaded.state);
-  return there ? id : fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
-}
-
-const POINTERS = { of: "applications", after: "cursor" } as Readonly<Record<string, string>>;
-
-function refusedAsInput(error: unknown): unknown {
-  if (!(error instanceof LogQueryRefused)) return error;
-  const pointer = `/query/${POINTERS[error.field] ?? error.field}`;
-  return invalidInput(pointer, error.reason, error.fix);
-}
-
-function time(query: Query, name: "since" | "until"): number | undefined {
-  const text = query[name];
-  const ms = text === undefined ? undefined : Date.parse(text);
-  return Number.isNaN(ms) ? fail(invalidInput(`/query/${name}`, "is no time", "Send RFC 3339.")) : ms;
-}
-
-const matchOf = ({ level, q, regex }: Query): LogMatch => ({
-  ...(level === undefined ? {} : { level }),
-  ...(q === undefined ? {} : { q }),
-  ...(regex === undefined ? {} : { regex }),
-});
-
-function rangeOf(query: Query): { since?: number; until?: number } {
-  const since = time(query, "since");
-  const until = time(query, "until");
-  return { ...(since === undefined ? {} : { since }), ...(until === undefined ? {} : { until }) };
-}
-
-/** As the world sees it. */
-const shown = (line: LogLine) => ({
-  time: new Date(line.time).toISOString(),
-  level: line.level,
-  text: line.text,
-  application: line.from.id,
-  source: line.from.source,
-  ...(line.from.group === undefined ? {} : { deployment: line.from.group }),
-  ...(line.from.instance === undefined ? {} : { instance: line.from.instance }),
-  ...(line.stderr ? { stderr: true } : {}),
-  ...(line.cut ? { cut: true } : {}),
-  ...(line.gap ? { gap: true } : {}),
-  position: line.position,
-});
-
-async function readPage(gateway: Gateway, of: ReadonlyArray<LogFilter>, query: Query) {
-  const page = await gateway.logs.read({
-    of,
-    ...matchOf(query),
-    ...rangeOf(query),
-    order: query.order ?? "newest",
-    limit: query.limit ?? LOG_LIMITS.listDefault,
-    ...(query.cursor === undefined ? {} : { after: query.cursor }),
-  });
-  return json({ items: page.lines.map(shown), ...(page.next === undefined ? {} : { nextCursor: page.next }) });
-}
 
 const TYPES = { ndjson: "application/x-ndjson", text: "text/plain; charset=utf-8" } as const;
 
@@ -195,46 +127,11 @@ function download(gateway: Gateway, of: ReadonlyArray<LogFilter>, query: Query):
   );
 }
 
-/** Those who follow, counted: each costs the server a consumer. */
-class Followers {
-  #all = 0;
-  readonly #ofToken = new Map<string, number>();
-
-  /** @returns gives the place back @throws Failed (rate-limited) */
-  enter(token: string): () => void {
-    const mine = this.#ofToken.get(token) ?? 0;
-    if (this.#all >= FOLLOWERS_MOST || mine >= FOLLOWERS_OF_TOKEN) {
-      const detail =
-        mine >= FOLLOWERS_OF_TOKEN
-          ? `This token follows ${mine} logs already.`
-          : "This gateway follows as many logs as it can.";
-      fail(
-        new RateLimited({
-          detail,
-          fix: "End some; one request can follow several applications.",
-          retryAfterSeconds: 10,
-        }),
-      );
-    }
-    this.#all++;
-    this.#ofToken.set(token, mine + 1);
-    let isIn = true;
-    return () => {
-      if (!isIn) return;
-      isIn = false;
-      this.#all--;
-      const left = this.#ofToken.get(token)! - 1;
-      if (left === 0) this.#ofToken.delete(token);
-      else this.#ofToken.set(token, left);
-    };
-  }
-}
-
 const NOT_FOLLOWED = ["until", "cursor", "order", "download"] as const;
 
 async function follow(
   gateway: Gateway,
-  followers: Followers,
+  followers: Places,
   of: ReadonlyArray<LogFilter>,
   request: Request,
   asked: Asked,
