@@ -34,7 +34,7 @@ function checkSite(chapters: ReadonlyMap<string, string>): void {
   assert.match(crash, /Not done again, since the log has them: PULLING_SOURCE(, | and )BUILDING/);
   assert.match(crash, /^Adopted, since it was found done and whole, though the log did not know: [A-Z_]+\.$/m);
   assert.match(crash, /^ {6}[A-Z_]+ +again {2}attempt 2, by /m);
-  assert.match(crash, "Outcomes in the log: 7, each of them once.");
+  assert.match(crash, "Outcomes in the log, of the phases and of the whole: 7, each of them once.");
   assert.match(crash, /Visitors meanwhile: \d{2,}; without an answer: 0\./);
   assert.match(crash, /200 {2}Hello from the second release/);
 

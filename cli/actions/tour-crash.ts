@@ -203,12 +203,16 @@ export function crashText({ kills, deployment, history, pid, visitors }: Crash):
     if (anew.length > 0)
       paragraphs.push(`Cut off, and done by the successor: ${list(anew.map(({ phase }) => phase))}.`);
   }
-  const done = history.filter(({ type }) => type === "PhaseCompleted" || type === "DeploymentSucceeded");
+  // Tidying up may or may not be over by now; it is no part of the verdict.
+  const done = history.filter(
+    ({ type, data }) =>
+      type === "DeploymentSucceeded" || (type === "PhaseCompleted" && (data as { phase?: string }).phase !== "CLEANUP"),
+  );
   const outcomes = new Set(done.map(({ type, data }) => `${type} ${(data as { phase?: string }).phase ?? ""}`));
   paragraphs.push(
     done.length === outcomes.size
-      ? `Outcomes in the log: ${done.length}, each of them once.`
-      : `Outcomes in the log: ${done.length}, of which ${done.length - outcomes.size} stand there twice.`,
+      ? `Outcomes in the log, of the phases and of the whole: ${done.length}, each of them once.`
+      : `Outcomes in the log, of the phases and of the whole: ${done.length}, of which ${done.length - outcomes.size} stand there twice.`,
   );
   const shares = [...visitors.by].map(([from, count]) => `${count} by ${from}`);
   paragraphs.push(
