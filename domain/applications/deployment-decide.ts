@@ -181,18 +181,22 @@ function expire({ reason, phase, worker }: Of<"expire">, state: DeploymentState,
   const step = next !== undefined && "do" in next ? next.do : undefined;
   if (step?.kind !== "expire" || step.phase !== phase || step.reason !== reason) return overtaken("It is not so.");
   const attempt = state.phases[phase]?.attempt ?? 0;
-  const last = state.phases[phase]?.error;
+  const known = state.phases[phase];
+  // What failed the last time, not how often it did, is what somebody can mend.
+  const last = known?.state === "failed" ? known.error : undefined;
   const because = last === undefined ? "" : ` The last attempt said: ${last.message}`;
   const poison = reason === "poison";
-  const code = poison ? "POISON" : reason === "progress" ? "PROGRESS_DEADLINE" : "HEALTHY_DEADLINE";
+  const code = poison ? (last?.code ?? "POISON") : reason === "progress" ? "PROGRESS_DEADLINE" : "HEALTHY_DEADLINE";
   const allowed = state.requested!.policy[reason === "healthy" ? "healthyDeadlineMs" : "progressDeadlineMs"];
   const message = poison
-    ? `${LIMITS.attempts} attempts of ${phase} have failed, or ended with their worker.${because}`
+    ? last === undefined
+      ? `${LIMITS.attempts} attempts of ${phase} have failed, or ended with their worker.`
+      : `${last.message} (${LIMITS.attempts} attempts)`
     : reason === "progress"
       ? `${phase} was not done ${allowed} ms after the deployment began.${because}`
       : `It did not become healthy within ${allowed} ms.${because}`;
   const fix = poison
-    ? "Look at the log of this phase and of the workers, then deploy again."
+    ? (last?.fix ?? "Look at the log of this phase and of the workers, then deploy again.")
     : reason === "progress"
       ? "Look at the log of this phase; a longer progressDeadlineMs in the policy gives it more time."
       : "Look at the application's log and its health path; a longer healthyDeadlineMs gives it more time.";
