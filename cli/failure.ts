@@ -71,9 +71,11 @@ export function failureOfAnswer(status: number, body: unknown, requestId: string
     : [];
   const detail = text(problem.detail);
   const reason = text(problem.reason);
+  // The gateway's detail is the first of the fields, for who reads nothing else.
+  const told = detail === reason || fields.some((field) => field === detail || field.replace(": ", " ") === detail);
   const why = [
     reason,
-    detail === reason ? undefined : detail,
+    told ? undefined : detail,
     ...fields,
     text(problem.what) && `missing: ${problem.what}`,
     text(problem.permission) && `needs the permission ${problem.permission}`,

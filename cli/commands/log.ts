@@ -22,7 +22,7 @@ export const logCommands = [
     flags: {
       from: { type: "string", value: "POINT", choices: ["beginning", "now"], summary: "Where to begin (default now)" },
       after: { type: "string", value: "POSITION", summary: "Begin after this position" },
-      in: { type: "strings", value: "CONTEXT", summary: "Only events of this context: work, identity" },
+      in: { type: "strings", value: "CONTEXT", summary: "Only events of this context: applications, work, identity" },
       kind: { type: "strings", value: "KIND", names: { from: "kinds" }, summary: "Only events of this kind" },
       id: { type: "strings", value: "ID", summary: "Only events of this entity" },
       type: { type: "strings", value: "TYPE", summary: "Only events of this type: ItemOpened" },

@@ -1,6 +1,7 @@
 /** Configuration of the orchestrator, from the environment. */
 import { createHash } from "node:crypto";
-import { isAbsolute, resolve } from "node:path";
+import { linkSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import { isAbsolute, join, resolve } from "node:path";
 import { type ConfigOf, defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
@@ -15,6 +16,8 @@ const Paths: Schema.Codec<ReadonlyArray<string>, string> = Schema.String.pipe(
     },
   ),
 );
+
+const SCOPE = /^[a-z0-9][a-z0-9.-]{0,62}$/u;
 
 export const ORCHESTRATOR_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
@@ -50,8 +53,9 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
   },
   dockerScope: {
     variable: "MILLRACE_DOCKER_SCOPE",
-    schema: Text.check(Schema.isPattern(/^[a-z0-9][a-z0-9.-]{0,62}$/u)),
-    describe: "Label of everything that this node makes in the engine; made from node and data folder unless set.",
+    schema: Text.check(Schema.isPattern(SCOPE)),
+    describe:
+      "Label of everything that this node makes in the engine; made from node and data folder at the first start unless set.",
     example: "local.3f2a9c01",
     optional: true,
   },
@@ -137,15 +141,32 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
 
 export type OrchestratorConfig = ConfigOf<typeof ORCHESTRATOR_SETTINGS>;
 
-/** The label of what is made in the engine: of this node of this installation. */
-export function scopeOf({
-  dockerScope,
-  node,
-  data,
-}: Pick<OrchestratorConfig, "dockerScope" | "node" | "data">): string {
+/**
+ * The label of what is made in the engine: of this node of this installation. Made once, from where the folder was then, and
+ * kept in it: what runs is still the node's own when the folder has moved.
+ * @param folder the node's own, which is there
+ */
+export function scopeOf(
+  { dockerScope, node, data }: Pick<OrchestratorConfig, "dockerScope" | "node" | "data">,
+  folder: string,
+): string {
   if (dockerScope !== undefined) return dockerScope;
+  const file = join(folder, "docker-scope");
   const place = createHash("sha256").update(resolve(data)).digest("hex").slice(0, 8);
-  return `${node.slice(0, 50)}.${place}`;
+  const fresh = `${node.slice(0, 50)}.${place}`;
+  // Several workers of the node may begin at once: all of them write the same, whole.
+  const mine = `${file}.${process.pid}`;
+  writeFileSync(mine, `${fresh}\n`, { mode: 0o600, flush: true });
+  try {
+    linkSync(mine, file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    unlinkSync(mine);
+  }
+  const kept = readFileSync(file, "utf8").trim();
+  if (!SCOPE.test(kept)) throw new Error(`${file} holds no label: remove it, or write what carries it into it`);
+  return kept;
 }
 
 /** @throws Error when the range is none */

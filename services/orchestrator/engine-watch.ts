@@ -6,7 +6,7 @@ import type { NodeRecord } from "@millrace/eventlog/presence.ts";
 import type { NodeDisk } from "./adapters/disk.ts";
 import type { DockerEngine, EngineHint, EngineInfo } from "./adapters/docker.ts";
 import { DockerFailed } from "./adapters/docker-failures.ts";
-import { type OrchestratorConfig, scopeOf } from "./config.ts";
+import type { OrchestratorConfig } from "./config.ts";
 import { pause } from "./node.ts";
 
 const LOOK_MS = 5_000;
@@ -92,13 +92,14 @@ export async function nodeRecord(
   config: OrchestratorConfig,
   of: {
     readonly worker: string;
+    readonly scope: string;
     readonly version: string;
     readonly dataFolder: string;
     readonly disk: NodeDisk;
     readonly engine: EngineWatch;
   },
 ): Promise<NodeRecord> {
-  const { worker, version, dataFolder, disk, engine } = of;
+  const { worker, scope, version, dataFolder, disk, engine } = of;
   const endpoint = config.dockerHost ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
   const { bavail, bsize } = await statfs(disk.root).catch(() => ({ bavail: 0, bsize: 0 }));
   const { info, missing = "" } = engine;
@@ -110,7 +111,7 @@ export async function nodeRecord(
     host: hostname(),
     version,
     dataFolder,
-    docker: info === undefined ? { endpoint, missing } : { endpoint, version: info.version, scope: scopeOf(config) },
+    docker: info === undefined ? { endpoint, missing } : { endpoint, version: info.version, scope },
     freeBytes: bavail * bsize,
     capabilities: ["git", "static", ...(info === undefined ? [] : ["docker"])],
     startedAt,

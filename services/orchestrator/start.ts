@@ -56,8 +56,9 @@ export async function startOrchestrator(
   const leases = await Leases.open(log.nats, { node: config.node, ttlMs: config.leaseSeconds * 1_000 });
   const secrets = await Secrets.open(log, config.masterKey, logger);
   const ports = portsOf(config);
+  const scope = scopeOf(config, disk.root);
   const docker = openDocker({
-    scope: scopeOf(config),
+    scope,
     ...(config.dockerHost === undefined ? {} : { endpoint: config.dockerHost }),
     ...(ports === undefined ? {} : { ports }),
   });
@@ -115,7 +116,7 @@ export async function startOrchestrator(
   const endAnswers = answerAsks(node);
   const presence = await announce({
     nats: log.nats,
-    describe: () => nodeRecord(config, { worker: worker.name, version, dataFolder: data, disk, engine }),
+    describe: () => nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine }),
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
