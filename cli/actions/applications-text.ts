@@ -119,7 +119,7 @@ export function outputText({ phase, output }: Pick<Phase, "phase" | "output">): 
     case "PULLING_SOURCE":
       return `commit ${shortCommit(found.commit)} of ${shortRef(oneLine(found.ref))}`;
     case "BUILDING":
-      return found.image === undefined ? "nothing to build" : `image ${oneLine(found.image.tag)}`;
+      return found.image === undefined ? "nothing to build" : `image ${oneLine(found.image.tag).replace(/^.*:/, "")}`;
     case "COPYING_FILES":
       return found.files === 0
         ? `release ${shortCommit(found.release)}`

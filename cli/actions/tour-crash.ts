@@ -141,9 +141,20 @@ export async function killBetween({ folder, pid, isRecorded, onKill, stop }: Kil
     kills.push(killed);
     await onKill(killed);
     await new Promise((later) => setTimeout(later, LATE_MS));
-    if (!(await isRecorded(phase))) break;
+    if (await isCutOff(moments, isRecorded)) break;
   }
   return kills;
+}
+
+/** Whether an effect is there that the log does not know of. */
+async function isCutOff(
+  moments: ReadonlyArray<Moment & { readonly before: string }>,
+  isRecorded: Killing["isRecorded"],
+): Promise<boolean> {
+  for (const { phase, look, before } of moments) {
+    if (look() !== before && !(await isRecorded(phase))) return true;
+  }
+  return false;
 }
 
 /** The process, when it runs and is another than that which was killed. */

@@ -317,7 +317,7 @@ async function container(tour: Tour): Promise<void> {
   const { host } = (await tour.application(id)).status;
   await look(tour, host, "/cgi-bin/hello", /^(.*)$/m);
   await tour.mill(["apps", "change", name, "--env", "GREETING=Willkommen"]);
-  await tour.say("The image is there already, so it is adopted; only the container is another one.");
+  await tour.say("The image is there already, so it is adopted; only the container is another one.\n");
   await tour.mill(["apps", "deploy", name, "--wait"]);
   await look(tour, host, "/cgi-bin/hello", /^(.*)$/m);
 }
