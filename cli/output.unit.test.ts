@@ -130,6 +130,14 @@ test("exit codes of answers", () => {
   }
 });
 
+test("what is wrong with a field is said once", () => {
+  const errors = [{ pointer: "/body/name", detail: "too long" }];
+  const why = (detail: string) =>
+    failureOfAnswer(400, { type: "/problems/invalid-input", detail, errors }, undefined).why;
+  assert.is(why("/body/name too long"), "/body/name: too long");
+  assert.is(why("Two names at once."), "Two names at once.; /body/name: too long");
+});
+
 test("an error for a program is one line of JSON", () => {
   const failure = failureOfAnswer(
     422,
