@@ -26,6 +26,7 @@ const NAMES = {
   cursor: "Millrace-Cursor",
   writer: "Millrace-Writer",
   before: "Millrace-Before",
+  stored: "Millrace-Stored",
 } as const;
 const FORMAT = "1";
 
@@ -42,12 +43,17 @@ export interface ChunkHead {
   readonly writer: string;
   /** Sequences of the chunks of this source before it, the nearest first. */
   readonly before: ReadonlyArray<number>;
+  /** Bytes that this source has stored in all, this chunk among them. */
+  readonly stored: number;
 }
 
 /** How many chunks before it each names: as many are fetched at once on the way back. */
 export const BEFORE_MOST = 16;
 
-export type ChunkLabel = Pick<ChunkHead, "cursor" | "writer" | "before">;
+export type ChunkLabel = Pick<ChunkHead, "cursor" | "writer" | "before"> & {
+  /** Bytes stored by its source before it. */
+  readonly storedBefore: number;
+};
 
 const compress = promisify(zstdCompress);
 const QUICK = { params: { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 } };
@@ -87,8 +93,16 @@ export async function pack(
   h.set(NAMES.writer, label.writer);
   if (label.cursor !== undefined) h.set(NAMES.cursor, label.cursor);
   if (label.before.length > 0) h.set(NAMES.before, label.before.join(","));
-  return { headers: h, data: await compress(body, { ...QUICK, chunkSize: roomFor(body.length / 2) }) };
+  const data = await compress(body, { ...QUICK, chunkSize: roomFor(body.length / 2) });
+  h.set(NAMES.stored, String(label.storedBefore + bytesOf(data)));
+  return { headers: h, data };
 }
+
+/** What the server keeps of a chunk beside its body: headers, subject, its place. About. */
+const HEAD_BYTES = 400;
+
+/** What a chunk takes of the stream, about. */
+export const bytesOf = (data: Uint8Array): number => data.length + HEAD_BYTES;
 
 /** @returns undefined for a message that is no chunk of this format: a newer release's, to be passed over */
 export function readHead(h: MsgHdrs | undefined): ChunkHead | undefined {
@@ -102,5 +116,6 @@ export function readHead(h: MsgHdrs | undefined): ChunkHead | undefined {
     cursor: h.has(NAMES.cursor) ? h.get(NAMES.cursor) : undefined,
     writer: h.get(NAMES.writer),
     before: before === "" ? [] : before.split(",").map(Number),
+    stored: Number(h.get(NAMES.stored)),
   };
 }

@@ -12,6 +12,8 @@ export interface LogLimits {
   readonly maxAgeMs?: number;
   /** All lines together, compressed; default 10 GiB, less on a small disk. */
   readonly maxBytes?: number;
+  /** Of one source; default a sixteenth of all, and 16 MiB at the least. */
+  readonly shareBytes?: number;
 }
 
 const DAY_MS = 86_400_000;
@@ -34,33 +36,46 @@ const configOf = (nats: Nats, limits: LogLimits): Partial<StreamConfig> & { name
   ...(nats.replicas === 1 ? { persist_mode: "async" as never } : {}),
 });
 
-/** Makes the stream, or gives it other limits; the server sets all of `max_bytes` aside, so a small disk gets less. @throws LogUnavailable */
-export async function ensureLogs(nats: Nats, limits: LogLimits): Promise<void> {
+/**
+ * Makes the stream, or gives it other limits; the server sets all of `max_bytes` aside, so a small disk gets less.
+ * @returns bytes that all lines together may take
+ * @throws LogUnavailable
+ */
+export async function ensureLogs(nats: Nats, limits: LogLimits): Promise<number> {
   try {
     const there = await nats.jsm.streams.info(LOGS).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
     });
-    if (there !== undefined) {
-      const wanted = {
-        ...(limits.maxAgeMs === undefined ? {} : { max_age: nanos(limits.maxAgeMs) }),
-        ...(limits.maxBytes === undefined ? {} : { max_bytes: limits.maxBytes }),
-      };
-      const differs = Object.entries(wanted).some(([name, value]) => there.config[name as "max_age"] !== value);
-      if (differs) await nats.jsm.streams.update(LOGS, wanted);
-      return;
-    }
+    if (there !== undefined) return await limitLogs(nats, there.config, limits);
     const config = configOf(nats, limits);
     for (let bytes = config.max_bytes!; ; bytes = Math.floor(bytes / 2)) {
       try {
         await nats.jsm.streams.add({ ...config, max_bytes: bytes });
-        return;
+        return bytes;
       } catch (error) {
-        if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE || bytes / 2 < LEAST_BYTES) throw error;
+        if (!isTooLarge(error) || bytes / 2 < LEAST_BYTES) throw error;
       }
     }
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });
+  }
+}
+
+const isTooLarge = (error: unknown): boolean => (error as { code?: number }).code === INSUFFICIENT_STORAGE;
+
+/** Changes limits that were set to something else than they are. A disk too small for it leaves the bytes as they are. */
+async function limitLogs(nats: Nats, now: StreamConfig, { maxAgeMs, maxBytes }: LogLimits): Promise<number> {
+  const max_age = maxAgeMs === undefined ? now.max_age : nanos(maxAgeMs);
+  const max_bytes = maxBytes ?? now.max_bytes;
+  if (max_age === now.max_age && max_bytes === now.max_bytes) return max_bytes;
+  try {
+    await nats.jsm.streams.update(LOGS, { max_age, max_bytes });
+    return max_bytes;
+  } catch (error) {
+    if (!isTooLarge(error)) throw error;
+    if (max_age !== now.max_age) await nats.jsm.streams.update(LOGS, { max_age });
+    return now.max_bytes;
   }
 }
 

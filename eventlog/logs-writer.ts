@@ -6,10 +6,11 @@
 import { setTimeout as after } from "node:timers/promises";
 import { leaderMessage, type Nats } from "./connection.ts";
 import type { LineIn, LogSource, LogWriter, WriterOptions } from "./logs.ts";
-import { BEFORE_MOST, LONGEST_SPAN_MS, pack, readHead } from "./logs-chunk.ts";
+import { BEFORE_MOST, bytesOf, LONGEST_SPAN_MS, pack, readHead } from "./logs-chunk.ts";
 import { LogOvertaken } from "./logs-failures.ts";
 import { levelOf } from "./logs-level.ts";
 import type { PackedLine } from "./logs-lines.ts";
+import { Share } from "./logs-share.ts";
 import { LOGS, sourceSubject } from "./logs-stream.ts";
 import { cutLine, LINE_MOST, LineSplitter, Redaction, withoutAnsi } from "./logs-text.ts";
 
@@ -39,15 +40,21 @@ interface Waiting {
 
 const writerId = (): string => crypto.getRandomValues(Buffer.alloc(8)).toString("hex");
 
-/** @throws LogUnavailable, TypeError for a source that is no subject */
-export async function openWriter(nats: Nats, source: LogSource, options: WriterOptions = {}): Promise<LogWriter> {
+/** @param shareBytes what the source may keep @throws LogUnavailable, TypeError for a source that is no subject */
+export async function openWriter(
+  nats: Nats,
+  source: LogSource,
+  shareBytes: number,
+  options: WriterOptions = {},
+): Promise<LogWriter> {
   const subject = sourceSubject(source);
   const last = await leaderMessage(nats, LOGS, { last_by_subj: subject });
   const head = last === null ? undefined : readHead(last.header);
-  return new Writer(nats, source, subject, options, {
+  return new Writer(nats, source, new Share(nats, subject, shareBytes), options, {
     seq: last?.seq ?? 0,
     time: head?.last ?? 0,
     cursor: head?.cursor,
+    stored: head?.stored ?? 0,
     before: last === null ? [] : [last.seq, ...(head?.before ?? [])].slice(0, BEFORE_MOST),
   });
 }
@@ -57,6 +64,8 @@ interface Begin {
   readonly seq: number;
   readonly time: number;
   readonly cursor: string | undefined;
+  /** Bytes in all. */
+  readonly stored: number;
   readonly before: ReadonlyArray<number>;
 }
 
@@ -65,6 +74,7 @@ class Writer implements LogWriter {
   cursor: string | undefined;
   readonly #nats: Nats;
   readonly #subject: string;
+  readonly #share: Share;
   readonly #id = writerId();
   readonly #redaction = new Redaction();
   readonly #strip: boolean;
@@ -83,6 +93,8 @@ class Writer implements LogWriter {
 
   #expected: number;
   #before: ReadonlyArray<number>;
+  /** Bytes that the source has stored. */
+  #inAll: number;
   #number = 0;
   #running: Promise<void> | undefined;
   #linger: NodeJS.Timeout | undefined;
@@ -90,10 +102,11 @@ class Writer implements LogWriter {
   #failure: LogOvertaken | undefined;
   readonly #closing = new AbortController();
 
-  constructor(nats: Nats, source: LogSource, subject: string, options: WriterOptions, begin: Begin) {
+  constructor(nats: Nats, source: LogSource, share: Share, options: WriterOptions, begin: Begin) {
     this.#nats = nats;
     this.source = source;
-    this.#subject = subject;
+    this.#subject = sourceSubject(source);
+    this.#share = share;
     this.#strip = options.ansi === "strip";
     this.#waits = options.full !== "drop";
     this.#most = options.pendingBytes ?? 4 * 1024 ** 2;
@@ -102,6 +115,7 @@ class Writer implements LogWriter {
     this.cursor = begin.cursor;
     this.#expected = begin.seq;
     this.#before = begin.before;
+    this.#inAll = begin.stored;
     this.#redaction.add(options.redact ?? []);
     this.#splitters = { out: new LineSplitter(this.#lineMost), err: new LineSplitter(this.#lineMost) };
   }
@@ -285,7 +299,7 @@ class Writer implements LogWriter {
     const packed = this.#clean(lines);
     const writer = `${this.#id}.${++this.#number}`;
     for (let failures = 0; ; failures++) {
-      const { headers, data } = await pack(packed, { cursor, writer, before: this.#before });
+      const { headers, data } = await pack(packed, { cursor, writer, before: this.#before, storedBefore: this.#inAll });
       if (data.length > MESSAGE_BYTES && lines.length > 1) {
         const half = lines.length >> 1;
         await this.#storeChunk(lines.slice(0, half));
@@ -294,10 +308,10 @@ class Writer implements LogWriter {
       headers.set("Nats-Expected-Last-Subject-Sequence", String(this.#expected));
       try {
         const { seq } = await this.#nats.js.publish(this.#subject, data, { headers, timeout: 5_000 });
-        return this.#stored(seq, cursor);
+        return await this.#stored(seq, cursor, data);
       } catch (error) {
         const found = WRONG_SEQUENCE.has((error as { code?: number }).code ?? 0) ? await this.#look(writer) : undefined;
-        if (found !== undefined && found.stored > 0) return this.#stored(found.stored, cursor);
+        if (found !== undefined && found.stored > 0) return this.#stored(found.stored, cursor, data);
         if (found?.lost) packed.unshift(LOST(packed[0]!.time));
         this.#closing.signal.throwIfAborted();
         if (found === undefined || failures > 3) await this.#pause(failures);
@@ -310,10 +324,15 @@ class Writer implements LogWriter {
     await after(ms, undefined, { signal: this.#closing.signal });
   }
 
-  #stored(seq: number, cursor: string | undefined): void {
+  async #stored(seq: number, cursor: string | undefined, data: Uint8Array): Promise<void> {
     this.#expected = seq;
     this.#before = [seq, ...this.#before].slice(0, BEFORE_MOST);
+    this.#inAll += bytesOf(data);
     this.cursor = cursor;
+    const kept = await this.#share.keep(this.#inAll, seq);
+    if (kept === undefined) return;
+    const mib = Math.max(1, Math.round(kept / 1024 ** 2));
+    this.#push(this.#gapLine(`[the oldest lines of this source are no longer kept: it has its share of ${mib} MiB]`));
   }
 
   /** The subject's last chunk is not the one expected. @throws LogOvertaken */

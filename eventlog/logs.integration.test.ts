@@ -307,6 +307,70 @@ test("what the limits drop is told to who comes back, and is no trouble for the 
   await Promise.all([writer.close(), noise.close()]);
 });
 
+test("one noisy source keeps its share and pushes nobody else's lines out", async ({ signal, defer }) => {
+  const server = await startOwnNats();
+  const own = await connectNats({ url: server.url, user: server.user, password: server.password, name: "own" });
+  defer(() => own.close());
+  const shareBytes = 300_000;
+  const there = await openLogs(own, { maxBytes: 1_000_000, shareBytes });
+  const quiet = entity();
+  const noisy = { ...entity(), source: "run" };
+  const quietWriter = await there.writer({ ...quiet, source: "run" });
+  await quietWriter.line({ text: "what matters" });
+  await quietWriter.flush();
+  const following = news(there.tail({ of: [noisy], signal, since: 1 }), (some) =>
+    linesIn(some).some((line) => line.text === "line 299"),
+  );
+  const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(9_000))).toString("base64");
+  // Over several collectors, each of which counts on where the one before it ended.
+  for (let from = 0; from < 300; from += 100) {
+    const writer = await there.writer(noisy);
+    for (let i = from; i < from + 100; i++) {
+      await writer.line({ text: `line ${i}` });
+      await writer.line({ text: random() });
+      await writer.flush();
+    }
+    assert.is(await writer.close(), 0);
+  }
+  const found = await there.read({ of: [noisy], order: "oldest", limit: 10_000 });
+  const told = found.lines.filter((line) => line.gap);
+  assert.ok(
+    told.length > 0 && told.every(({ text }) => /no longer kept: it has its share/.test(text)),
+    `${told.length}`,
+  );
+  const numbers = found.lines.flatMap(({ text }) => (text.startsWith("line ") ? [Number(text.slice(5))] : []));
+  assert.equal(
+    numbers,
+    Array.from({ length: 300 - numbers[0]! }, (_, i) => numbers[0]! + i),
+  );
+  assert.ok(numbers.length > 15 && numbers.length < 60, `${numbers.length} of 300 chunks are kept`);
+  const { state } = await own.jsm.streams.info("LOGS");
+  assert.ok(state.bytes < shareBytes * 1.1, `${state.bytes} bytes`);
+  assert.equal(texts((await there.read({ of: [quiet], order: "newest", limit: 10 })).lines), ["what matters"]);
+  const seen = linesIn(await following).filter(({ text }) => text.startsWith("line "));
+  assert.ok(seen.length > numbers.length);
+  await quietWriter.close();
+});
+
+test("age and size are set on a stream that is there, as far as the disk has room", async ({ defer }) => {
+  const server = await startOwnNats();
+  const own = await connectNats({ url: server.url, user: server.user, password: server.password, name: "own" });
+  defer(() => own.close());
+  const limits = async () => {
+    const { config } = await own.jsm.streams.info("LOGS");
+    return [config.max_age / 1_000_000, config.max_bytes];
+  };
+  await openLogs(own, { maxBytes: 100_000_000 });
+  const days = 86_400_000;
+  assert.equal(await limits(), [30 * days, 100_000_000]);
+  await openLogs(own, { maxAgeMs: 3 * days, maxBytes: 50_000_000 });
+  assert.equal(await limits(), [3 * days, 50_000_000]);
+  await openLogs(own);
+  assert.equal(await limits(), [3 * days, 50_000_000]);
+  await openLogs(own, { maxAgeMs: 4 * days, maxBytes: 100_000 * 1024 ** 3 });
+  assert.equal(await limits(), [4 * days, 50_000_000]);
+});
+
 test("a cursor, a pattern or a position that is none is refused in words", async () => {
   const of = [entity()];
   for (const query of [{ after: "bm9uZQ" }, { regex: "(" }, { limit: 0 }]) {

@@ -17,6 +17,7 @@ import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { Level } from "./logs-level.ts";
 import { readLogs } from "./logs-reader.ts";
+import { shareOf } from "./logs-share.ts";
 import { ensureLogs, filterSubject, LOGS, type LogLimits } from "./logs-stream.ts";
 import { tailLogs } from "./logs-tail.ts";
 import { openWriter } from "./logs-writer.ts";
@@ -174,9 +175,10 @@ export interface Logs {
 
 /** Makes sure of the stream. @throws LogUnavailable */
 export async function openLogs(nats: Nats, limits: LogLimits = {}): Promise<Logs> {
-  await ensureLogs(nats, limits);
+  const maxBytes = await ensureLogs(nats, limits);
+  const share = limits.shareBytes ?? shareOf(maxBytes);
   return {
-    writer: (source, options) => openWriter(nats, source, options),
+    writer: (source, options) => openWriter(nats, source, share, options),
     read: (query) => readLogs(nats, query),
     tail: (query) => tailLogs(nats, query),
     async remove(of) {

@@ -51,7 +51,7 @@ test("a chunk has the lines that were packed into it", async () => {
         time += step;
         return { ...line, time };
       });
-      const { headers, data } = await pack(lines, { cursor: "c#1", writer: "w.1", before: [5, 3] });
+      const { headers, data } = await pack(lines, { cursor: "c#1", writer: "w.1", before: [5, 3], storedBefore: 0 });
       const head = readHead(headers)!;
       assert.equal(
         [head.first, head.last, head.count, head.cursor, head.before],
@@ -142,7 +142,7 @@ const linesOf = async (...texts: string[]): Promise<Lines> => {
     cut: false,
     gap: false,
   }));
-  const { data } = await pack(packed, { cursor: undefined, writer: "w.1", before: [] });
+  const { data } = await pack(packed, { cursor: undefined, writer: "w.1", before: [], storedBefore: 0 });
   return Lines.unpack(data, texts.length);
 };
 
@@ -179,7 +179,7 @@ test("text is found in the same lines as line by line", async () => {
 
 const packed = async (...texts: string[]) => {
   const lines = texts.map((text) => ({ time: 1, level: undefined, text, stderr: false, cut: false, gap: false }));
-  const { data } = await pack(lines, { cursor: undefined, writer: "w.1", before: [] });
+  const { data } = await pack(lines, { cursor: undefined, writer: "w.1", before: [], storedBefore: 0 });
   const count = lines.length;
   return { data, at: { count, from: 0, to: 2, first: 0, end: count, most: count, newest: false } };
 };

@@ -9,6 +9,7 @@ import {
   describeSettings,
   Flag,
   IntegerBetween,
+  logLimits,
   NATS_SETTINGS,
   Port,
   readSettings,
@@ -89,6 +90,13 @@ test("numbers, ports and replicas have limits", () => {
     assert.is(faults({ MILLRACE_X_PORT: port, MILLRACE_X_PIN: "1" }).length, 1, port);
   assert.is(readSettings(NATS_SETTINGS, { MILLRACE_REPLICAS: "3" }).replicas, 3);
   assert.throws(() => readSettings(NATS_SETTINGS, { MILLRACE_REPLICAS: "2" }), /MILLRACE_REPLICAS/);
+});
+
+test("days and GiB of log lines, or what is usual", () => {
+  assert.equal(logLimits(readSettings(NATS_SETTINGS, {})), {});
+  const set = readSettings(NATS_SETTINGS, { MILLRACE_LOG_DAYS: "7", MILLRACE_LOG_GIB: "2" });
+  assert.equal(logLimits(set), { maxAgeMs: 604_800_000, maxBytes: 2_147_483_648 });
+  assert.throws(() => readSettings(NATS_SETTINGS, { MILLRACE_LOG_DAYS: "0" }), /MILLRACE_LOG_DAYS/);
 });
 
 test.run();
