@@ -86,7 +86,7 @@ export const Wait = Schema.String.check(
   ),
 ).annotate({
   description:
-    "Answer when this holds, or time is up: `terminal` (its work has ended), `state=a|b` (of `status.state`), `generation>=n`, `version>=n` (number of events), `gone`. `Millrace-Wait` says which: `met` or `timeout`",
+    "Answer when this holds, or time is up: `terminal` (its work has ended), `state=a|b` (of `status.state`), `generation>=n`, `version>=n` (number of events, which every answer has as `Millrace-Version`), `gone`. `Millrace-Wait` says which: `met` or `timeout`",
   examples: ["terminal", "state=succeeded|failed"],
 });
 const Timeout = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: WAIT.timeoutMs })).annotate({
