@@ -371,6 +371,47 @@ test("age and size are set on a stream that is there, as far as the disk has roo
   assert.equal(await limits(), [4 * days, 50_000_000]);
 });
 
+test("whoever searches or follows holds up nobody else: no turn of the event loop works for long", async ({
+  signal,
+}) => {
+  const app = { ...entity(), source: "run" };
+  const writer = await logs.writer(app);
+  for (let i = 0; i < 20_000; i++) await writer.line({ text: `INFO request ${i} ${"a".repeat(80)}!` });
+  await writer.close();
+  let longest = 0;
+  let turns = 0;
+  const watched = async (work: () => Promise<unknown>) => {
+    let isDone = false;
+    const done = work().finally(() => {
+      isDone = true;
+    });
+    // Work of this thread, not the time that others have the processor.
+    for (let before = process.threadCpuUsage(); !isDone; turns++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      const now = process.threadCpuUsage();
+      longest = Math.max(longest, (now.user + now.system - before.user - before.system) / 1_000);
+      before = now;
+    }
+    await done;
+  };
+  const search = async (match: object, limit: number) =>
+    (await logs.read({ of: [app], order: "oldest", limit, deadlineMs: 60_000, ...match })).lines.length;
+  const follow = () => news(logs.tail({ of: [app], signal, since: 1 }), (some) => some.at(-1)!.type === "caught-up");
+  // Once to have everything compiled.
+  await Promise.all([search({ regex: "(a+)+$" }, 10), search({}, 1_000), follow()]);
+  await watched(async () => {
+    const [none, few, many, told] = await Promise.all([
+      search({ regex: "(a?){10}(a+)+$" }, 10),
+      search({ q: "request 19999" }, 10),
+      search({ level: "info" }, 1_000),
+      follow(),
+    ]);
+    assert.equal([none, few, many, linesIn(told).length], [0, 1, 1_000, 20_000]);
+  });
+  assert.ok(longest < 40, `one turn took ${longest} ms of work, of ${turns}`);
+  console.log(`longest turn ${longest.toFixed(1)} ms of work, ${turns} turns`);
+});
+
 test("a cursor, a pattern or a position that is none is refused in words", async () => {
   const of = [entity()];
   for (const query of [{ after: "bm9uZQ" }, { regex: "(" }, { limit: 0 }]) {
