@@ -2,7 +2,7 @@
 
 /** How long a command that its client can repeat is remembered, and how many of them at the most. */
 export const REMEMBER_MS = 24 * 3_600_000;
-const REMEMBER_MOST = 1_000;
+const REMEMBER_MOST = 10_000;
 /** Of commands that nobody outside can repeat: enough for a writer here to find its own after an answer that never came. */
 const PASSING_MOST = 64;
 

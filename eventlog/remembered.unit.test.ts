@@ -21,10 +21,10 @@ test("a command that can be repeated is known for a day, one that cannot for the
   assert.ok(commands.get("key_b"));
 });
 
-test("no more than a thousand that can be repeated", () => {
+test("no more than ten thousand that can be repeated", () => {
   const commands = new RememberedCommands();
-  for (let i = 0; i < 1_500; i++) commands.add(`key_${i}`, at(i));
-  assert.is(commands.size, 1_000);
+  for (let i = 0; i < 10_500; i++) commands.add(`key_${i}`, at(i));
+  assert.is(commands.size, 10_000);
   assert.is(commands.get("key_499"), undefined);
   assert.ok(commands.get("key_500"));
 });

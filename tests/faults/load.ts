@@ -288,17 +288,19 @@ export class Load {
   }
 
   /** Sends acknowledged commands again. @returns those that were not answered as the first time */
-  async repeatSome(most: number): Promise<string[]> {
+  async repeatSome(most: number, commits: ReadonlyArray<StoredCommit> = []): Promise<string[]> {
     const wrong: string[] = [];
     const step = Math.max(1, Math.floor(this.acknowledged.length / most));
     for (let i = 0; i < this.acknowledged.length; i += step) {
-      const { request, position, id } = this.acknowledged[i]!;
+      const { request, position, id, seq } = this.acknowledged[i]!;
       let answer = await this.#send(request);
       // One of several gateways may be away for good.
       for (let attempt = 1; answer === undefined && attempt < this.#options.urls.length; attempt++) {
         answer = await this.#send(request, attempt);
       }
-      const said = `${request.method} ${request.path} again`;
+      const own = commits.filter(({ aggregate }) => aggregate === id);
+      const first = own.find((commit) => commit.seq === seq);
+      const said = `${request.method} ${request.path} again (key ${request.key}, ${first?.command} of ${first?.at} at ${seq}, one of ${own.length} commits)`;
       if (answer === undefined || answer.status >= 300) wrong.push(`${said}: ${answer?.status} ${answer?.text}`);
       else if (!answer.headers.has("idempotent-replayed")) wrong.push(`${said}: was carried out again`);
       else if (answer.headers.get("millrace-position") !== position) wrong.push(`${said}: another position`);
