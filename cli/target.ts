@@ -1,5 +1,5 @@
 /** Which gateway, organisation and token a call is meant for. Flag before environment before context. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { lastRunState } from "@millrace/local/run-state.ts";
 import { type Context, contextNamed, readContexts } from "./contexts.ts";
 import { Failure } from "./failure.ts";
@@ -43,14 +43,23 @@ export function targetOf(io: Io, asked: Asked): Target {
       fix: "Start one here with `mill up`, or name one: `mill context add <name> --url <address>`",
     });
   }
+  const token = io.env.MILLRACE_TOKEN || (found === undefined ? undefined : tokenOf(io, found.name, found.context));
+  if (token === undefined && found?.context.data !== undefined && !existsSync(found.context.data)) throw gone(found);
   return {
     url: checkedUrl(url),
-    token: io.env.MILLRACE_TOKEN || (found === undefined ? undefined : tokenOf(io, found.name, found.context)),
+    token,
     org: asked.org ?? io.env.MILLRACE_ORG ?? found?.context.org,
     context: found?.name,
     data: given === undefined ? found?.context.data : undefined,
   };
 }
+
+/** Said here: without a token the gateway could only say that it got none. */
+const gone = ({ name, context }: { readonly name: string; readonly context: Context }): Failure =>
+  new Failure("no-data-folder", EXIT.usage, `The data folder of the context ${name} is not there`, {
+    why: `${context.data} is gone, and the owner's token with it. Was it moved?`,
+    fix: "`mill up` on it where it is now makes a context of its own; `mill context list` shows them, `mill context select <name>` chooses one",
+  });
 
 export const targetOfCall = ({ io, flags }: AnyCall): Target => targetOf(io, flags);
 

@@ -211,6 +211,12 @@ export function deploymentText(deployment: Deployment): string {
   return parts.join("\n");
 }
 
+/** What heals by itself is no problem; what was repaired in vain and is left alone for a while is. */
+function driftWord({ status: { drift } }: Application): string {
+  const left = Object.entries(drift).filter(([, { open, suspendedUntil }]) => open && suspendedUntil !== undefined);
+  return left.length === 0 ? "" : `drift of ${left.map(([resource]) => resource).join(", ")}`;
+}
+
 export const applicationColumns = [
   { title: "name", value: (row: Application) => row.spec.name },
   { title: "state", value: (row: Application) => row.status.state },
@@ -219,7 +225,7 @@ export const applicationColumns = [
   { title: "changed", value: ({ status }: Application) => (status.changed && status.live ? "yes" : "") },
   { title: "node", value: (row: Application) => row.status.node },
   { title: "host", value: (row: Application) => row.status.host },
-  { title: "problem", value: (row: Application) => row.status.problem?.code },
+  { title: "problem", value: (row: Application) => row.status.problem?.code ?? driftWord(row) },
 ];
 
 export const deploymentColumns = [

@@ -24,7 +24,9 @@ export interface Actual {
   readonly routes: RouteState;
   /** Of this application; undefined: the engine does not answer, so nothing is known of them. */
   readonly containers:
-    | ReadonlyArray<Pick<Container, "id" | "deployment" | "slot" | "imageId" | "state" | "health" | "address">>
+    | ReadonlyArray<
+        Pick<Container, "id" | "deployment" | "slot" | "imageId" | "state" | "health" | "address" | "endedWith">
+      >
     | undefined;
 }
 
@@ -113,11 +115,17 @@ function startsOf(desired: Desired, { containers }: Actual): Action[] {
 
 type Known = NonNullable<Actual["containers"]>[number];
 
+/** Why it ended, as far as its code tells; 137 is SIGKILL, which is also what comes at the limit of memory. */
+function afterCode({ endedWith }: Known): string {
+  if (endedWith === undefined) return "";
+  return ` after code ${endedWith}${endedWith === 137 ? " (killed: out of memory, or by hand)" : ""}`;
+}
+
 function containerFault({ imageId }: Desired, there: Known | undefined): string | undefined {
   if (there === undefined) return "nothing";
   if (imageId !== undefined && there.imageId !== imageId) return `another image, ${there.imageId}`;
   // One that the engine starts again and again is in that state for ever longer: seen, told, and after a while left alone.
-  if (there.state !== "running") return there.state;
+  if (there.state !== "running") return `${there.state}${afterCode(there)}`;
   return there.health === "unhealthy" ? "unhealthy" : undefined;
 }
 

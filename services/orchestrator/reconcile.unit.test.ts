@@ -267,4 +267,12 @@ test("nobody is sent to what does not run yet, and nothing that serves is ended 
   );
 });
 
+test("a drift says with which code a container ended, and what that means", () => {
+  const wrong = (more: Partial<Running>) =>
+    plan(app, { ...up, containers: [running(0), running(1, { address: undefined, ...more })] })[0]?.actual;
+  assert.is(wrong({ state: "restarting", endedWith: 1 }), "restarting after code 1");
+  assert.is(wrong({ state: "exited", endedWith: 137 }), "exited after code 137 (killed: out of memory, or by hand)");
+  assert.is(wrong({ state: "created" }), "created");
+});
+
 test.run();

@@ -159,12 +159,19 @@ export async function listContainers(connection: Connection, filter: ContainerFi
     imageId: info.ImageID,
     state: info.State as Container["state"],
     health: healthOf(/\((?:health: )?(starting|healthy|unhealthy)\)/.exec(info.Status)?.[1]),
+    endedWith: endedWith(info.Status),
     address: addressOf(
       info.State === "running" ? info.Ports.find(({ PublicPort }) => PublicPort)?.PublicPort : undefined,
     ),
     createdAt: info.Created * 1000,
   }));
 }
+
+/** `Exited (137) 3 seconds ago` */
+const endedWith = (status: string): number | undefined => {
+  const [, code] = /^(?:Exited|Restarting) \((\d{1,3})\)/.exec(status) ?? [];
+  return code === undefined ? undefined : Number(code);
+};
 
 export async function inspectContainer(connection: Connection, id: string): Promise<ContainerDetail | undefined> {
   const there = await look(connection, id);

@@ -128,6 +128,8 @@ export interface Container {
   readonly state: "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
   /** Docker's verdict; `none` when it does not check (then only our own probe knows). */
   readonly health: "starting" | "healthy" | "unhealthy" | "none";
+  /** Exit code of the last end, of what does not run. */
+  readonly endedWith?: number | undefined;
   /** `127.0.0.1:<port>` while running. It stays the same over restarts of the container. */
   readonly address: string | undefined;
   /** Epoch milliseconds. */
