@@ -104,7 +104,13 @@ test("what goes wrong ends with a reason and a next step, and the former release
   await fails("BUILD_STEP_FAILED", "BUILDING");
   grounds.commit(path, { Dockerfile: "FRUM nothing\n" });
   await fails("BUILD_DOCKERFILE", "BUILDING");
+  // What may come back is tried again until the deadline, which says what was in the way.
+  await grounds.change(id, { do: "change", policy: { progressDeadlineMs: 5_000 } });
   grounds.commit(path, { Dockerfile: "FROM registry.invalid/nothing:1\n" });
+  await fails("PROGRESS_DEADLINE", "BUILDING");
+  grounds.commit(path, { Dockerfile: `FROM ${image}\nRUN sleep 600\n` });
+  await fails("PROGRESS_DEADLINE", "BUILDING");
+});
   await fails("BUILD_BASE_IMAGE", "BUILDING");
   grounds.commit(path, { Dockerfile: `FROM ${image}\nRUN sleep 600\n` });
   await grounds.change(id, { do: "change", policy: { progressDeadlineMs: 5_000 } });

@@ -50,43 +50,11 @@ export async function startOrchestrator(
   version: string,
 ): Promise<Orchestrator> {
   const data = resolve(config.data);
-  const disk = nodeDisk(data, config.node);
-  mkdirSync(disk.apps, { recursive: true, mode: 0o700 });
   const log = await openLog(config);
   const leases = await Leases.open(log.nats, { node: config.node, ttlMs: config.leaseSeconds * 1_000 });
-  const secrets = await Secrets.open(log, config.masterKey, logger);
-  const ports = portsOf(config);
-  const scope = scopeOf(config, disk.root);
-  const docker = openDocker({
-    scope,
-    ...(config.dockerHost === undefined ? {} : { endpoint: config.dockerHost }),
-    ...(ports === undefined ? {} : { ports }),
-  });
-  const collectors = new Collectors();
-  const engine = new EngineWatch(docker, logger);
-  const node: OrchestratorNode = {
-    name: config.node,
-    disk,
-    docker,
-    hadEngine: () => engine.wasPresent,
-    log,
-    logs: await openLogs(log.nats, logLimits(config)),
-    secrets,
-    localSources: config.localSources ?? [],
-    publicUrl: publicUrlOf(config.publicListen),
-    drained: (id) => collectors.drained(id),
-    logger,
-  };
-  const index = await startLiveIndex({
-    log,
-    context: application.context,
-    kinds: [application, deployment],
-    snapshot: "orchestrator",
-    // Deployments that are over are only history here.
-    keep: (kind, state) =>
-      kind === application.kind || nextOfDeployment(state, 0) !== undefined || state.state === "queued",
-    onError: (err) => logger.warn({ err }, "the live index starts again"),
-  });
+  const { node, scope, engine, collectors, close } = await openNode(config, log, logger);
+  const { disk } = node;
+  const index = await openIndex(log, logger);
   const drifted = new Set<string>();
   const worker = await startWorker({
     log,
@@ -145,12 +113,57 @@ export async function startOrchestrator(
       await worker.stop();
       await Promise.all([presence.stop(), watching, ...singletons]);
       await Promise.all([leases.close(), index.stop()]);
-      secrets.close();
-      docker.close();
+      close();
       await log.close();
     },
   };
 }
+
+/** Disk, engine, secrets and lines, as every reactor has them. */
+async function openNode(config: OrchestratorConfig, log: EventLog, logger: Logger) {
+  const disk = nodeDisk(resolve(config.data), config.node);
+  mkdirSync(disk.apps, { recursive: true, mode: 0o700 });
+  const secrets = await Secrets.open(log, config.masterKey, logger);
+  const ports = portsOf(config);
+  const scope = scopeOf(config, disk.root);
+  const docker = openDocker({
+    scope,
+    ...(config.dockerHost === undefined ? {} : { endpoint: config.dockerHost }),
+    ...(ports === undefined ? {} : { ports }),
+  });
+  const collectors = new Collectors();
+  const engine = new EngineWatch(docker, logger);
+  const node: OrchestratorNode = {
+    name: config.node,
+    disk,
+    docker,
+    hadEngine: () => engine.wasPresent,
+    log,
+    logs: await openLogs(log.nats, logLimits(config)),
+    secrets,
+    localSources: config.localSources ?? [],
+    publicUrl: publicUrlOf(config.publicListen),
+    drained: (id) => collectors.drained(id),
+    logger,
+  };
+  const close = () => {
+    secrets.close();
+    docker.close();
+  };
+  return { node, scope, engine, collectors, close };
+}
+
+/** Applications, and the deployments of which something is still to be done: those that are over are only history here. */
+const openIndex = (log: EventLog, logger: Logger): Promise<LiveIndex> =>
+  startLiveIndex({
+    log,
+    context: application.context,
+    kinds: [application, deployment],
+    snapshot: "orchestrator",
+    keep: (kind, state) =>
+      kind === application.kind || nextOfDeployment(state, 0) !== undefined || state.state === "queued",
+    onError: (err) => logger.warn({ err }, "the live index starts again"),
+  });
 
 const openLog = (config: OrchestratorConfig): Promise<EventLog> => {
   const { natsUrl: url, natsUser: user, natsPassword: password, replicas } = config;

@@ -112,14 +112,7 @@ export async function deployUnderKills(options: DeployingOptions): Promise<Deplo
   await house.ready(120_000);
   await load.stop();
 
-  const counts = { repeated: 0, adopted: 0 };
-  for (const id of ended) {
-    const state = await assertOnce({ log }, id);
-    for (const phase of Object.values(state.phases)) {
-      counts.repeated += Math.max(0, phase.attempt - 1);
-      if (phase.adopted === true && phase.attempt > 1) counts.adopted++;
-    }
-  }
+  const counts = await onceEach(log, ended);
   for (const app of apps) await assertWhole(house, log, port, app);
   if (options.docker !== undefined) await assertContainers(options.docker.endpoint, scope!, log, apps);
   await log.nats.nc.close();
@@ -134,6 +127,19 @@ export async function deployUnderKills(options: DeployingOptions): Promise<Deplo
     p50: tookMs[tookMs.length >> 1]!,
     most: tookMs[tookMs.length - 1]!,
   };
+}
+
+/** @returns attempts beyond the first, and what was found done then */
+async function onceEach(log: EventLog, ids: ReadonlyArray<string>): Promise<{ repeated: number; adopted: number }> {
+  const counts = { repeated: 0, adopted: 0 };
+  for (const id of ids) {
+    const state = await assertOnce({ log }, id);
+    for (const phase of Object.values(state.phases)) {
+      counts.repeated += Math.max(0, phase.attempt - 1);
+      if (phase.adopted === true && phase.attempt > 1) counts.adopted++;
+    }
+  }
+  return counts;
 }
 
 async function isOver(log: EventLog, id: string): Promise<boolean> {

@@ -147,11 +147,15 @@ export class Grounds {
       pid: started.pid,
       healthPort,
       ready: async () => {
-        await eventually(async () => {
-          if (started.exit() !== undefined) throw new Error(`${name} has ended:\n${this.said()}`);
-          const answer = await fetch(`http://127.0.0.1:${healthPort}/readyz`).catch(() => undefined);
-          return answer?.status === 200 ? true : undefined;
-        }, `${name} is ready`);
+        await eventually(
+          async () => {
+            if (started.exit() !== undefined) throw new Error(`${name} has ended:\n${this.said()}`);
+            const answer = await fetch(`http://127.0.0.1:${healthPort}/readyz`).catch(() => undefined);
+            return answer?.status === 200 ? true : undefined;
+          },
+          `${name} is ready`,
+          60_000,
+        );
       },
       died: async (ms = 60_000) => {
         const exit = await eventually(async () => started.exit(), `${name} dies at ${dieAt}`, ms);
