@@ -78,12 +78,17 @@ export function failureOfAnswer(status: number, body: unknown, requestId: string
     told ? undefined : detail,
     ...fields,
     text(problem.what) && `missing: ${problem.what}`,
-    text(problem.permission) && `needs the permission ${problem.permission}`,
+    text(problem.permission) &&
+      !detail?.includes(`${problem.permission}`) &&
+      `needs the permission ${problem.permission}`,
     text(problem.rule) && `rule: ${problem.rule}`,
-  ].filter((part) => part !== undefined);
+  ].filter((part) => typeof part === "string");
   const fallback = status === 401 ? EXIT.auth : status === 404 ? EXIT.notFound : EXIT.failure;
   return new Failure(code, EXIT_OF_PROBLEM[code] ?? fallback, text(problem.title) ?? `The gateway answered ${status}`, {
-    why: why.length === 0 ? undefined : why.join("; "),
+    why:
+      why.length === 0
+        ? undefined
+        : why.map((part, at) => (at < why.length - 1 ? part.replace(/\.$/, "") : part)).join("; "),
     fix: text(problem.fix),
     requestId: text(problem.requestId) ?? requestId,
   });

@@ -135,7 +135,10 @@ test("what is wrong with a field is said once", () => {
   const why = (detail: string) =>
     failureOfAnswer(400, { type: "/problems/invalid-input", detail, errors }, undefined).why;
   assert.is(why("/body/name too long"), "/body/name: too long");
-  assert.is(why("Two names at once."), "Two names at once.; /body/name: too long");
+  const permission = "applications:read";
+  const refused = { type: "/problems/forbidden", detail: `It takes the permission ${permission}.`, permission };
+  assert.is(failureOfAnswer(403, refused, undefined).why, refused.detail);
+  assert.is(why("Two names at once."), "Two names at once; /body/name: too long");
 });
 
 test("an error for a program is one line of JSON", () => {
