@@ -4,7 +4,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -69,7 +69,10 @@ export async function openGrounds(options: GroundsOptions = {}): Promise<Grounds
     // A socket's path may have 107 characters, and the run's folder is long.
     const place = mkdtempSync(join("/tmp", "mill-caddy-"));
     caddy = await startCaddy({ dataDir: place });
-    deferToEndOfFile(() => caddy?.stop("SIGKILL"));
+    deferToEndOfFile(async () => {
+      await caddy?.kill();
+      rmSync(place, { recursive: true, force: true });
+    });
   }
   return new Grounds(options, nats, log, folder, caddy);
 }
