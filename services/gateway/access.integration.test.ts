@@ -326,4 +326,37 @@ test("a projector that comes late: queries say it is being built, then answer", 
   await eventually(async () => ((await list()).status === 200 ? true : undefined), "the first build is shown");
 });
 
+test("who names a secret in an application can read it: that takes the permission for it", async () => {
+  const apps = "/v1/organisations/home/applications";
+  const stored = async () =>
+    (await call("POST", "/v1/organisations/home/secrets", { body: { name: fresh(), value: "hidden" } })).body
+      .id as string;
+  const [first, second] = [await stored(), await stored()];
+  const withEnv = (secret: string, name = fresh()) => ({
+    name,
+    source: { kind: "git", url: "https://git.example.org/a.git" },
+    build: { kind: "dockerfile" },
+    runtime: { port: 8080, env: { KEY: { secret } } },
+  });
+  const made = await call("POST", apps, { body: withEnv(first) });
+  assert.is(made.status, 201, made.text);
+  const { id } = made.body;
+  const { secret: narrow } = await tokenAt("home", [`applications:*@${id}`]);
+  const change = (token: string, body: object) =>
+    call("PATCH", `${apps}/${id}`, { token, body, headers: { "if-match": "*" } });
+  const named = (secret: string) => ({ runtime: { port: 8080, env: { KEY: { secret } } } });
+  const refused = await change(narrow, named(second));
+  assert.is(refused.status, 403, refused.text);
+  assert.is(refused.body.permission, "identity:secrets");
+  const credentials = { kind: "token", secret: second };
+  const source = { kind: "git", url: "https://git.example.org/a.git", credentials };
+  assert.is((await change(narrow, { source })).status, 403);
+  assert.is((await change(narrow, named(first))).status, 200, "what it names already");
+
+  const { secret: both } = await tokenAt("home", [`applications:*@${id}`, `identity:secrets@${second}`]);
+  assert.is((await change(both, named(second))).status, 200);
+  const { secret: wide } = await tokenAt("home", ["applications:*"]);
+  assert.is((await call("POST", apps, { token: wide, body: withEnv(first) })).status, 403);
+});
+
 test.run();

@@ -40,6 +40,7 @@ import { type Gateway, resolve } from "../gateway.ts";
 import { history } from "../history.ts";
 import { differences, past } from "../past.ts";
 import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
+import { mayName, secretsNamed } from "./application-secrets.ts";
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 
@@ -83,19 +84,26 @@ export const applicationRoutes = (gateway: Gateway) =>
     return handlers
       .handle(
         "createApplication",
-        applications.create(({ payload }, asked) => ({
-          do: "create",
-          spec: reserved(gateway, payload as ApplicationInput, hostOf(gateway, asked, payload.name)),
-          host: hostOf(gateway, asked, payload.name),
-        })),
+        applications.create(({ payload }, asked) => {
+          const host = hostOf(gateway, asked, payload.name);
+          const spec = reserved(gateway, payload as ApplicationInput, host);
+          mayName(asked, secretsNamed(spec), new Set());
+          return { do: "create", spec, host };
+        }),
       )
       .handle("listApplications", list(gateway, applicationsView, { query: inWords }))
       .handle("getApplication", pastApplications.get())
       .handle(
         "changeApplication",
         applications.change(async ({ payload, params }, seen, asked) => {
-          const own = payload.domains === undefined ? "" : await ownHost(gateway, asked, params.id);
-          const change = reserved(gateway, payload as Omit<ChangeApplication, "do">, own);
+          const asks = payload as Omit<ChangeApplication, "do">;
+          const named = secretsNamed(asks);
+          const own =
+            payload.domains === undefined && named.size === 0
+              ? undefined
+              : (await loadOwn(gateway, application, asked, params.id)).state;
+          mayName(asked, named, secretsNamed(own?.spec ?? {}));
+          const change = reserved(gateway, asks, own?.host ?? "");
           return { do: "change", ...change, ...seenOf(seen) };
         }),
       )
@@ -129,10 +137,6 @@ export const applicationRoutes = (gateway: Gateway) =>
 
 const hostOf = ({ appsDomain }: Gateway, asked: Asked, name: string): string =>
   `${name}.${asked.organisation!.name}.${appsDomain}`;
-
-async function ownHost(gateway: Gateway, asked: Asked, reference: string): Promise<string> {
-  return (await loadOwn(gateway, application, asked, reference)).state.host;
-}
 
 /** Hosts below the installation's own domain are given out by it, so that nobody takes what is to be another's. */
 function reserved<I extends { readonly domains?: ReadonlyArray<string> }>(
