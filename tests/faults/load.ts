@@ -129,8 +129,10 @@ export class Load {
     const place = n % this.#shared.length;
     await this.#carryOut(this.#comment(this.#shared[place]!), givesUp);
     if (++this.#said % SHARED_COMMENTS !== 0) return;
+    // Now, because others go on counting while it is opened.
+    const full = (this.#said / SHARED_COMMENTS) % this.#shared.length;
     const opened = await this.#carryOut(this.#open(), false);
-    if (opened !== undefined) this.#shared[(this.#said / SHARED_COMMENTS) % this.#shared.length] = opened.id;
+    if (opened !== undefined) this.#shared[full] = opened.id;
   }
 
   #open(): Plan {
