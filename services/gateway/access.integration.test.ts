@@ -355,6 +355,11 @@ test("who names a secret in an application can read it: that takes the permissio
 
   const { secret: both } = await tokenAt("home", [`applications:*@${id}`, `identity:secrets@${second}`]);
   assert.is((await change(both, named(second))).status, 200);
+  assert.is((await change(narrow, { source })).status, 403, "what the application is given is not for its source");
+  assert.is((await change(both, { source })).status, 200);
+  assert.is((await change(narrow, { source: { ...source, ref: "next" } })).status, 200, "the same place");
+  const elsewhere = { ...source, url: "https://git.example.net/a.git" };
+  assert.is((await change(narrow, { source: elsewhere })).status, 403, "its credentials would go to another server");
   const { secret: wide } = await tokenAt("home", ["applications:*"]);
   assert.is((await call("POST", apps, { token: wide, body: withEnv(first) })).status, 403);
 });

@@ -1,6 +1,7 @@
 /**
- * Who names a secret in an application can have its value shown by it. So to name one that the application does not name
- * already takes the permission for secrets: for all of them, or for this one.
+ * Who names a secret in an application can have its value shown by it, and who says where its source is can have the credentials
+ * sent there. So to name one that the application does not name already, in the same place, takes the permission for secrets: for all
+ * of them, or for this one.
  */
 import { allows } from "@millrace/contracts/permissions.ts";
 import { Forbidden } from "@millrace/contracts/problems.ts";
@@ -11,34 +12,50 @@ const PERMISSION = "identity:secrets";
 
 /** Any part of an application's spec. */
 export interface NamesSecrets {
-  readonly source?: { readonly credentials?: { readonly secret: string } | undefined } | object | undefined;
+  readonly source?:
+    | { readonly url?: string; readonly credentials?: { readonly secret: string } | undefined }
+    | object
+    | undefined;
   readonly runtime?:
     | { readonly env?: Readonly<Record<string, string | { readonly secret: string }>> | undefined }
     | undefined;
 }
 
-/** Ids of all secrets that it names. */
-export function secretsNamed({ source, runtime }: NamesSecrets): Set<string> {
-  const { credentials } = (source ?? {}) as { readonly credentials?: { readonly secret: string } };
-  const values = Object.values(runtime?.env ?? {});
-  return new Set([
-    ...(credentials === undefined ? [] : [credentials.secret]),
-    ...values.flatMap((value) => (typeof value === "string" ? [] : [value.secret])),
-  ]);
+interface Named {
+  /** Where it is sent: to the repository's URL; undefined: to the application itself. */
+  readonly to: string | undefined;
+  readonly secret: string;
 }
 
+function secretsNamed({ source, runtime }: NamesSecrets): Named[] {
+  const { url, credentials } = (source ?? {}) as {
+    readonly url?: string;
+    readonly credentials?: { readonly secret: string };
+  };
+  const values = Object.values(runtime?.env ?? {});
+  return [
+    ...(credentials === undefined ? [] : [{ to: url ?? "", secret: credentials.secret }]),
+    ...values.flatMap((value) => (typeof value === "string" ? [] : [{ to: undefined, secret: value.secret }])),
+  ];
+}
+
+export const namesSecrets = (spec: NamesSecrets): boolean => secretsNamed(spec).length > 0;
+
 /**
- * @param known what the application names already
+ * @param own what the application is now, if it is there
  * @throws Failed (forbidden)
  */
-export function mayName({ token, organisation }: Asked, named: Iterable<string>, known: ReadonlySet<string>): void {
-  for (const id of named) {
-    if (known.has(id) || allows(token?.grants ?? [], PERMISSION, [organisation!.id, id])) continue;
+export function mayName({ token, organisation }: Asked, asks: NamesSecrets, own: NamesSecrets = {}): void {
+  const known = secretsNamed(own);
+  for (const { to, secret } of secretsNamed(asks)) {
+    if (known.some((one) => one.secret === secret && one.to === to)) continue;
+    if (allows(token?.grants ?? [], PERMISSION, [organisation!.id, secret])) continue;
+    const how = to === undefined ? "which an application can show" : "which is sent to the source's URL";
     fail(
       new Forbidden({
         permission: PERMISSION,
-        detail: `It names the secret ${id}, which an application can show: that takes the permission ${PERMISSION}.`,
-        fix: `Use a token that holds it, for all secrets or as ${PERMISSION}@${id} for this one.`,
+        detail: `It names the secret ${secret}, ${how}: that takes the permission ${PERMISSION}.`,
+        fix: `Use a token that holds it, for all secrets or as ${PERMISSION}@${secret} for this one.`,
       }),
     );
   }

@@ -40,7 +40,7 @@ import { type Gateway, resolve } from "../gateway.ts";
 import { history } from "../history.ts";
 import { differences, past } from "../past.ts";
 import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
-import { mayName, secretsNamed } from "./application-secrets.ts";
+import { mayName, namesSecrets } from "./application-secrets.ts";
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 
@@ -87,7 +87,7 @@ export const applicationRoutes = (gateway: Gateway) =>
         applications.create(({ payload }, asked) => {
           const host = hostOf(gateway, asked, payload.name);
           const spec = reserved(gateway, payload as ApplicationInput, host);
-          mayName(asked, secretsNamed(spec), new Set());
+          mayName(asked, spec);
           return { do: "create", spec, host };
         }),
       )
@@ -97,12 +97,11 @@ export const applicationRoutes = (gateway: Gateway) =>
         "changeApplication",
         applications.change(async ({ payload, params }, seen, asked) => {
           const asks = payload as Omit<ChangeApplication, "do">;
-          const named = secretsNamed(asks);
           const own =
-            payload.domains === undefined && named.size === 0
+            payload.domains === undefined && !namesSecrets(asks)
               ? undefined
               : (await loadOwn(gateway, application, asked, params.id)).state;
-          mayName(asked, named, secretsNamed(own?.spec ?? {}));
+          mayName(asked, asks, own?.spec ?? {});
           const change = reserved(gateway, asks, own?.host ?? "");
           return { do: "change", ...change, ...seenOf(seen) };
         }),
