@@ -54,6 +54,19 @@ test("one file that breaks does not take the others along", async () => {
   assert.is(lines.at(-1), "3 passed, 1 failed, 2 skipped");
 });
 
+test("a file with servers that failed has a second try, alone, and is named; what fails twice has failed", async () => {
+  const unsteady = await run("unsteady.integration");
+  assert.is(unsteady.lines.at(-1), "1 passed, 0 failed, 0 skipped");
+  assert.is(unsteady.code, 0);
+  assert.match(
+    unsteady.text,
+    /unsteady \(failed, and passed at a second try.*\n.*fails the first time: a busy machine/,
+  );
+  const wrong = await run("wrong.integration", "unsteady.integration");
+  assert.is(wrong.lines.at(-1), "1 passed, 1 failed, 0 skipped");
+  assert.is(wrong.code, 1);
+});
+
 test("nothing found is a failure", async () => {
   const { code, lines } = await run("there-is-no-such-file");
   assert.is(code, 1);
