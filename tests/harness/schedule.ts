@@ -70,8 +70,8 @@ async function runTask(task: Task, number: number, options: ScheduleOptions): Pr
     return [];
   }
   const mark = `${options.run}.${number}`;
-  const results = join(options.folder, `${number}.results`);
-  const logFile = join(options.folder, `${number}.output`);
+  const results = join(options.folder, `${mark}.results`);
+  const logFile = join(options.folder, `${mark}.output`);
   let child: BoundProcess;
   try {
     const environment = await options.environment(first);
