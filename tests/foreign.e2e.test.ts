@@ -66,6 +66,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "applications.rollBackApplication": {},
   "applications.scaleApplication": { instances: 2 },
   "applications.cancelDeployment": {},
+  "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
+  "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
 const QUERY: Readonly<Record<string, string>> = {
   "system.search": "?q=canary",

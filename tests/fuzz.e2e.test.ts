@@ -13,8 +13,6 @@ const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 20_000);
 /** Nothing in the log, so nothing to be retried or dropped. */
 const NEVER = new Set([
   ...["system.retryDeadLetter", "system.dropDeadLetter"],
-  // A link is signed.
-  "logs.sharedLogs",
   // No worker is there, so nothing is ever live.
   ...["applications.planRollback", "applications.rollBackApplication", "applications.restartApplication"],
 ]);

@@ -51,7 +51,7 @@ export class FuzzedWorld implements World {
     // What is archived takes no commands any more, so it is archived where nobody else works.
     if (parameter === "org")
       return this.#pool(operation.id === "identity.archiveOrganisation" ? "spare" : "org").pick(n);
-    if (parameter === "line" || parameter === "comment") return this.#pool(parameter).pick(n);
+    if (parameter === "line" || parameter === "comment" || parameter === "link") return this.#pool(parameter).pick(n);
     const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)![1]!;
     const parts = operation.path.includes("{line}") || operation.path.includes("{comment}");
     return this.#pool(parts ? "itm with parts" : COLLECTIONS[collection]!).pick(n);
@@ -126,6 +126,8 @@ export class FuzzedWorld implements World {
         i % 2 === 0 ? { build: { kind: "static" } } : { build: { kind: "dockerfile" }, runtime: { port: 80 } };
       const app = await post(`${under}/applications`, { name: `app-${i}`, source, ...build });
       this.#pool("app").keep(app.id);
+      const { url } = await post(`${under}/applications/${app.id}/logs/share`, { expiresInMs: 86_400_000 });
+      this.#pool("link").keep(url.split("/").at(-1));
       if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
     }
     for (let i = 0; i < 4; i++) {
