@@ -123,12 +123,17 @@ function requestFor(operation: Operation, { org, byCollection, line, comment }: 
   assert.ok(!/undefined/.test(path + query), `${operation.id}: ${path}`);
   const takesTag = operation.parameters.some(({ name }) => name === "if-match");
   const body =
-    operation.body === undefined ? {} : { body: fc.sample(validOf(operation.body), { seed: 7, numRuns: 1 })[0] };
+    operation.body === undefined
+      ? {}
+      : { body: fc.sample(validOf(operation.body), { seed: 7, numRuns: 40 }).find(plain) };
   return {
     path: query.length === 0 ? path : `${path}?${query.join("&")}`,
     options: { ...body, ...(takesTag ? { headers: { "if-match": '"999999"' } } : {}) },
   };
 }
+
+/** To name a secret takes a permission of its own (services/gateway/access.integration.test.ts). */
+const plain = (body: unknown): boolean => !JSON.stringify(body).includes('"secret"');
 
 const send = (operation: Operation, token: string | undefined, things: Things): Promise<Answer> => {
   const { path, options } = requestFor(operation, things);

@@ -57,7 +57,9 @@ export async function auditFeed(nats: Nats, declaration: ContextDeclaration): Pr
   const wrong: string[] = [];
   const feed = wholeFeed(nats, name);
   let events = 0;
+  let seen = 0;
   for await (const commits of readLog(nats, name)) {
+    seen += commits.length;
     for (const commit of commits) {
       for (let index = 0; index < commit.events.length; index++) {
         const message = toFeedMessage(declaration.kinds[commit.kind]!, commit, index);
@@ -77,7 +79,8 @@ export async function auditFeed(nats: Nats, declaration: ContextDeclaration): Pr
   }
   const { value: more } = await feed.next();
   if (more !== undefined) wrong.push(`FEED ${name}: ${placeText(more.place)} after the log's last event`);
-  if (events === 0) wrong.push(`FEED ${name}: there was nothing to compare`);
+  // A context in which nothing happened has nothing; what the load works on must have something.
+  if (events === 0 && (seen > 0 || name === "work")) wrong.push(`FEED ${name}: there was nothing to compare`);
   return wrong;
 }
 
