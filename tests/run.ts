@@ -7,7 +7,7 @@
  */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -46,7 +46,7 @@ async function runTests(files: readonly TestFile[], verb: "test" | "soak"): Prom
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => interrupt.abort());
   }
-  const run = (files: readonly TestFile[], atOnce: number) =>
+  const run = (files: readonly TestFile[], atOnce: number, servers: RunServers) =>
     schedule(files, {
       folder,
       run: randomBytes(6).toString("hex"),
@@ -61,14 +61,18 @@ async function runTests(files: readonly TestFile[], verb: "test" | "soak"): Prom
       signal: interrupt.signal,
     });
   try {
-    await run(files, verb === "soak" ? 1 : Math.min(2, availableParallelism()));
+    await run(files, verb === "soak" ? 1 : Math.min(2, availableParallelism()), servers);
     const again = verb === "test" && !interrupt.signal.aborted ? worthASecondTry(files, outcomes) : [];
     if (again.length > 0) {
       console.log(`\nonce more, alone: ${again.map(({ name }) => name).join(", ")}`);
       const isAgain = ({ name }: { readonly name: string }) => again.some((file) => file.name === name);
       unsteady.push(...outcomes.filter(isAgain));
       outcomes.splice(0, outcomes.length, ...outcomes.filter((outcome) => !isAgain(outcome)));
-      await run(again, 1);
+      // With servers of its own: in those of the first try stands what that one did.
+      const place = join(folder, "again");
+      mkdirSync(place, { mode: 0o711 });
+      const fresh = new RunServers(place, again);
+      await run(again, 1, fresh).finally(() => fresh.stop());
     }
   } finally {
     await servers.stop();
