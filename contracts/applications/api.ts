@@ -10,11 +10,7 @@ import {
   commandHeaders,
   created,
   Difference,
-  Differences,
-  diffQuery,
   entityParams,
-  HistoryPage,
-  historyQuery,
   listQuery,
   ORGANISATION,
   organisationParams,
@@ -26,6 +22,7 @@ import {
   textFilter,
 } from "../http.ts";
 import { Name, Reference } from "../ids.ts";
+import { diffOf, historyOf } from "../past.ts";
 import {
   Application,
   Credentials,
@@ -254,19 +251,12 @@ const applicationEndpoints = HttpApiGroup.make("applications")
     ),
   )
   .add(
-    HttpApiEndpoint.get("historyOfApplication", `${one}/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("applications:read", "What happened to an application")),
+    historyOf("historyOfApplication", one).annotateMerge(says("applications:read", "What happened to an application")),
   )
   .add(
-    HttpApiEndpoint.get("diffApplication", `${one}/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("applications:read", "What differs between two moments of an application")),
+    diffOf("diffApplication", one).annotateMerge(
+      says("applications:read", "What differs between two moments of an application"),
+    ),
   );
 
 const actionEndpoints = applicationEndpoints
@@ -360,19 +350,14 @@ export const applicationsApi = actionEndpoints
     ),
   )
   .add(
-    HttpApiEndpoint.get("historyOfDeployment", `${deployment}/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("applications:read", "What happened in a deployment")),
+    historyOf("historyOfDeployment", deployment).annotateMerge(
+      says("applications:read", "What happened in a deployment"),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("diffDeployment", `${deployment}/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("applications:read", "What differs between two moments of a deployment")),
+    diffOf("diffDeployment", deployment).annotateMerge(
+      says("applications:read", "What differs between two moments of a deployment"),
+    ),
   )
   .add(
     HttpApiEndpoint.get("listNodes", `${ORGANISATION}/nodes`, {

@@ -13,8 +13,6 @@ import {
   diffQuery,
   entity,
   entityParams,
-  HistoryPage,
-  historyQuery,
   listQuery,
   ORGANISATION,
   organisationParams,
@@ -26,6 +24,7 @@ import {
   textFilter,
 } from "../http.ts";
 import { Id, Name } from "../ids.ts";
+import { diffOf, historyOf } from "../past.ts";
 import { Grant } from "../permissions.ts";
 import { OrganisationSettings, Timestamp, Title } from "./events.ts";
 
@@ -168,19 +167,10 @@ export const identityApi = organisationEndpoints
       success: HttpApiSchema.NoContent,
     }).annotateMerge(says("identity:tokens", "Revoke a token; it is refused within a second")),
   )
+  .add(historyOf("historyOfToken", `${tokens}/:id`).annotateMerge(says("identity:tokens", "What happened to a token")))
   .add(
-    HttpApiEndpoint.get("historyOfToken", `${tokens}/:id/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("identity:tokens", "What happened to a token")),
-  )
-  .add(
-    HttpApiEndpoint.get("diffToken", `${tokens}/:id/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("identity:tokens", "What differs between two moments of a token")),
+    diffOf("diffToken", `${tokens}/:id`).annotateMerge(
+      says("identity:tokens", "What differs between two moments of a token"),
+    ),
   )
   .annotateMerge(OpenApi.annotations({ title: "Identity", description: "Who may do what" }));

@@ -8,12 +8,8 @@ import {
   changeHeaders,
   commandHeaders,
   created,
-  Differences,
-  diffQuery,
   entity,
   entityParams,
-  HistoryPage,
-  historyQuery,
   listQuery,
   ORGANISATION,
   organisationParams,
@@ -24,6 +20,7 @@ import {
   textFilter,
 } from "../http.ts";
 import { Id, Name } from "../ids.ts";
+import { diffOf, historyOf } from "../past.ts";
 
 export const Secret = entity(Id("sec", "Secret id"), Schema.Struct({ name: Name }), Schema.Struct({})).annotate({
   identifier: "Secret",
@@ -78,19 +75,12 @@ export const secretsApi = HttpApiGroup.make("secrets")
     }).annotateMerge(says("identity:secrets", "Erase a secret: its key is destroyed, nobody can read it again")),
   )
   .add(
-    HttpApiEndpoint.get("historyOfSecret", `${secrets}/:id/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("identity:secrets", "What happened to a secret")),
+    historyOf("historyOfSecret", `${secrets}/:id`).annotateMerge(says("identity:secrets", "What happened to a secret")),
   )
   .add(
-    HttpApiEndpoint.get("diffSecret", `${secrets}/:id/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("identity:secrets", "What differs between two moments of a secret")),
+    diffOf("diffSecret", `${secrets}/:id`).annotateMerge(
+      says("identity:secrets", "What differs between two moments of a secret"),
+    ),
   )
   .annotateMerge(
     OpenApi.annotations({ title: "Secrets", description: "Named values that are sealed before they are kept" }),

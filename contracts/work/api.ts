@@ -8,11 +8,7 @@ import {
   changeHeaders,
   commandHeaders,
   created,
-  Differences,
-  diffQuery,
   entityParams,
-  HistoryPage,
-  historyQuery,
   listQuery,
   ORGANISATION,
   organisationParams,
@@ -23,6 +19,7 @@ import {
   textFilter,
 } from "../http.ts";
 import { Reference } from "../ids.ts";
+import { diffOf, historyOf } from "../past.ts";
 import { ListedWorkItem, Workflow, WorkItem, WorkItemGates, WorkType } from "./entities.ts";
 import {
   Assignee,
@@ -184,21 +181,8 @@ const itemEndpoints = HttpApiGroup.make("work")
       success: HttpApiSchema.NoContent,
     }).annotateMerge(says("work:delete", "Delete a work item; its past can still be read")),
   )
-  .add(
-    HttpApiEndpoint.get("historyOfItem", `${item}/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("work:read", "What happened to a work item")),
-  )
-  .add(
-    HttpApiEndpoint.get("diffItem", `${item}/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("work:read", "What differs between two moments of a work item")),
-  );
+  .add(historyOf("historyOfItem", item).annotateMerge(says("work:read", "What happened to a work item")))
+  .add(diffOf("diffItem", item).annotateMerge(says("work:read", "What differs between two moments of a work item")));
 
 const actionEndpoints = itemEndpoints
   .add(
@@ -338,19 +322,10 @@ export const workApi = partEndpoints
       ),
     ),
   )
+  .add(historyOf("historyOfType", `${types}/:id`).annotateMerge(says("work:read", "What happened to a type of work")))
   .add(
-    HttpApiEndpoint.get("historyOfType", `${types}/:id/history`, {
-      params: entityParams,
-      headers: queryHeaders,
-      query: historyQuery,
-      success: HistoryPage,
-    }).annotateMerge(says("work:read", "What happened to a type of work")),
-  )
-  .add(
-    HttpApiEndpoint.get("diffType", `${types}/:id/diff`, {
-      params: entityParams,
-      query: diffQuery,
-      success: Differences,
-    }).annotateMerge(says("work:read", "What differs between two moments of a type of work")),
+    diffOf("diffType", `${types}/:id`).annotateMerge(
+      says("work:read", "What differs between two moments of a type of work"),
+    ),
   )
   .annotateMerge(OpenApi.annotations({ title: "Work", description: "What is to be done, by whom, and how far it is" }));
