@@ -279,6 +279,8 @@ class Writer implements LogWriter {
         throw error;
       }
       this.#free(lines);
+      // Now, since no line may follow.
+      if (this.#dropped > 0 && this.#bytes <= this.#most / 2) this.#tellDropped();
     }
     this.#flushing = false;
   }

@@ -1,40 +1,13 @@
 /** What can be read, and how: lists, the past, differences, history, the search; one test a row. */
 import { decodePosition, encodePosition } from "@millrace/contracts/position.ts";
 import * as assert from "uvu/assert";
-import {
-  type Answer,
-  ask,
-  assertProblem,
-  eventually,
-  type TestGateway,
-  testGateway,
-  testProjector,
-} from "../../tests/harness/gateway.ts";
+import { call, fresh, gateway, makeTokenAt, openAcme, org } from "../../tests/harness/acme.ts";
+import { assertProblem, eventually } from "../../tests/harness/gateway.ts";
 import { suite } from "../../tests/harness/suite.ts";
 
 const test = suite("reads");
 
-let gateway: TestGateway;
-let org = "";
-let serial = 0;
-
-test.before(async () => {
-  gateway = await testGateway();
-  await testProjector(gateway.config);
-  org = (await call("POST", "/v1/organisations", { body: { name: "acme" } })).body.id;
-  await eventually(async () => {
-    const paths = ["history", "tokens", "search?q=acme"].map((rest) => `/v1/organisations/${org}/${rest}`);
-    const answers = await Promise.all(paths.map((path) => call("GET", path)));
-    return answers.every(({ status }) => status === 200) || undefined;
-  }, "everything is projected for the first time");
-});
-
-type Options = Parameters<typeof ask>[3] & { readonly at?: string };
-const call = (method: string, path: string, options: Options = {}): Promise<Answer> =>
-  ask(options.at ?? gateway.url, method, path, { token: gateway.owner, ...options });
-const fresh = () => `n-${++serial}-${Date.now().toString(36)}`;
-const makeTokenAt = async (organisation: string, grants: string[], over: object = {}) =>
-  (await call("POST", `/v1/organisations/${organisation}/tokens`, { body: { name: fresh(), grants, ...over } })).body;
+test.before(openAcme);
 
 test("a query with the position of a command shows what it did", async () => {
   for (let i = 0; i < 20; i++) {

@@ -14,15 +14,8 @@ import {
 } from "@millrace/domain/applications/next.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type Change, executeAll } from "@millrace/eventlog/execute.ts";
-import { type Answer, ask, testGateway, testProjector } from "./gateway.ts";
+import { callerOf, testGateway, testProjector } from "./gateway.ts";
 import { deferToEndOfFile } from "./suite.ts";
-
-interface Options {
-  readonly body?: unknown;
-  /** Left out: the owner's. */
-  readonly token?: string | undefined;
-  readonly headers?: Record<string, string>;
-}
 
 const COMMIT = "8f1b2c3d4e5f60718293a4b5c6d7e8f901234567";
 
@@ -37,28 +30,7 @@ export async function applicationBench() {
   );
   deferToEndOfFile(() => log.close());
 
-  const call = (method: string, path: string, options: Options = {}): Promise<Answer> =>
-    ask(url, method, `/v1/organisations/home${path}`, { token: owner, ...options });
-
-  /** Calls, and says the answer's text when the status is another. */
-  const expect = async (status: number, method: string, path: string, options: Options = {}): Promise<Answer> => {
-    const answer = await call(method, path, options);
-    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
-    return answer;
-  };
-
-  /** A list as of an answer's position; while a view is built for the first time it is asked again. */
-  const listed = async (path: string, after: Answer): Promise<Answer> => {
-    const headers = { "millrace-position": after.headers.get("millrace-position")! };
-    for (const deadline = Date.now() + 30_000; ; ) {
-      const answer = await call("GET", path, { headers });
-      if (answer.status !== 503 || Date.now() > deadline) {
-        assert.equal(answer.status, 200, answer.text);
-        return answer;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  };
+  const { call, expect, listed } = callerOf({ url, owner });
 
   let commands = 0;
   const record = async (organisation: string, changes: ReadonlyArray<Change>): Promise<void> => {

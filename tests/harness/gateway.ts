@@ -96,3 +96,37 @@ export function assertProblem({ status, headers, body }: Answer, expected: numbe
 }
 
 export { eventually } from "./eventually.ts";
+
+export interface CallOptions {
+  readonly body?: unknown;
+  /** Left out: the owner's. */
+  readonly token?: string | undefined;
+  readonly headers?: Record<string, string>;
+}
+
+/** The shorthand in which tests call the API of one organisation. */
+export function callerOf({ url, owner }: Pick<TestGateway, "url" | "owner">, organisation = "home") {
+  const call = (method: string, path: string, options: CallOptions = {}): Promise<Answer> =>
+    ask(url, method, `/v1/organisations/${organisation}${path}`, { token: owner, ...options });
+
+  /** Calls, and says the answer's text when the status is another. */
+  const expect = async (status: number, method: string, path: string, options: CallOptions = {}): Promise<Answer> => {
+    const answer = await call(method, path, options);
+    assert.is(answer.status, status, `${method} ${path}: ${answer.text}`);
+    return answer;
+  };
+
+  /** A list as of an answer's position; while a view is built for the first time it is asked again. */
+  const listed = async (path: string, after: Answer): Promise<Answer> => {
+    const headers = { "millrace-position": after.headers.get("millrace-position")! };
+    for (const deadline = Date.now() + 30_000; ; ) {
+      const answer = await call("GET", path, { headers });
+      if (answer.status !== 503 || Date.now() > deadline) {
+        assert.is(answer.status, 200, answer.text);
+        return answer;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  return { call, expect, listed };
+}
