@@ -1,70 +1,16 @@
-/** Containers, whose worker dies at every place of every effect: one set of containers, one image, one route, nothing left over. */
-import * as assert from "uvu/assert";
-import { assertOnce, dieAtEach, diskOf, placesOf, SUCCESS_PLACES } from "./faults/deaths.ts";
-import { leftIn } from "./harness/docker.ts";
-import { container, nodeApp, openDockerGrounds } from "./harness/node-app.ts";
+/**
+ * Containers, whose worker dies inside each effect and right after it. What comes before and after that is as for sites;
+ * `npm run soak` dies everywhere.
+ */
+import { containersUnderDeaths } from "./faults/deaths-of-containers.ts";
+import { testDocker } from "./harness/docker.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("deaths of containers", { timeoutMs: 500_000 });
 
 test("a deployment that succeeds, and one that is undone", async (context) => {
-  const { grounds, scope, endpoint, image, engine } = await openDockerGrounds(context);
-  context.defer(() => engine.close());
-  const quietly = await grounds.start();
-  const path = grounds.repository(nodeApp(image, "one"));
-  const { id, host } = await container(grounds, "deadly", path, {
-    policy: { minHealthyTimeMs: 0, keepReleases: 1, progressDeadlineMs: 3_600_000, healthyDeadlineMs: 600_000 },
-  });
-  await grounds.succeeds(await grounds.deploy(id), 120_000);
-  await quietly.process.stop();
-
-  grounds.commit(path, nodeApp(image, "two"));
-  let made = "";
-  const alive = await dieAtEach(grounds, SUCCESS_PLACES, async () => {
-    made = await grounds.deploy(id);
-  });
-  await grounds.succeeds(made, 120_000);
-  await assertOnce(grounds, made);
-  const served = await grounds.get(host);
-  assert.equal([served.status, served.text, served.deployment], [200, "two", made]);
-  await oneOfEach(made);
-  const disk = diskOf(grounds, id);
-  assert.equal(
-    disk.filter((name) => /\/\.(new|gone)/.test(name)),
-    [],
-    "nothing half made is left",
-  );
-
-  await alive.process.stop();
-  grounds.commit(path, nodeApp(image, "three"));
-  await grounds.change(id, {
-    do: "change",
-    runtime: { port: 3000, env: { WRONG: "silent" } },
-    policy: { healthyDeadlineMs: 3_000 },
-  });
-  let undone = "";
-  const compensations = ["RESTORE_ROUTES", "RESTORE_SYMLINKS", "REMOVE_CONTAINERS", "REMOVE_IMAGE", "REMOVE_RELEASE"];
-  await dieAtEach(grounds, placesOf(...compensations), async () => {
-    undone = await grounds.deploy(id);
-  });
-  const state = await grounds.ended(undone, 120_000);
-  assert.equal([state.state, state.failure?.phase], ["failed", "UPDATING_ROUTES"]);
-  await assertOnce(grounds, undone);
-  const still = await grounds.get(host);
-  assert.equal([still.status, still.text, still.deployment], [200, "two", made], "the former release serves");
-  await oneOfEach(made);
-  const but = (name: string) => !name.startsWith("/generation");
-  assert.equal(diskOf(grounds, id).filter(but), disk.filter(but), "nothing is left over");
-
-  async function oneOfEach(deployment: string): Promise<void> {
-    const containers = await engine.listContainers();
-    assert.equal(
-      containers.map((one) => [one.deployment, one.slot, one.state]),
-      [[deployment, 0, "running"]],
-    );
-    const kinds = (await leftIn(endpoint, scope)).map((left) => left.split("/")[1]);
-    assert.equal(kinds.sort(), ["containers", "images", "networks"], "one container, one image, one network");
-  }
+  await testDocker(context);
+  await containersUnderDeaths(context, (place) => /\.(during|after)$/.test(place));
 });
 
 test.run();

@@ -19,6 +19,8 @@ import { type Outcome, schedule } from "./harness/schedule.ts";
 const minute = 60_000;
 /** More files than this that failed are no accident. */
 const SECOND_TRIES = 4;
+/** Tests wait half of their time. */
+const AT_ONCE = availableParallelism() < 2 ? 1 : 3;
 const [verb = "test", ...words] = process.argv.slice(2);
 if (verb !== "test" && verb !== "soak" && verb !== "bench") {
   console.error(`tests/run.ts: "${verb}" is none of test, soak, bench`);
@@ -61,7 +63,7 @@ async function runTests(files: readonly TestFile[], verb: "test" | "soak"): Prom
       signal: interrupt.signal,
     });
   try {
-    await run(files, verb === "soak" ? 1 : Math.min(2, availableParallelism()), servers);
+    await run(files, verb === "soak" ? 1 : AT_ONCE, servers);
     const again = verb === "test" && !interrupt.signal.aborted ? worthASecondTry(files, outcomes) : [];
     if (again.length > 0) {
       console.log(`\nonce more, alone: ${again.map(({ name }) => name).join(", ")}`);

@@ -26,7 +26,6 @@ import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type Change, type CommandContext, executeAll } from "@millrace/eventlog/execute.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
-import { cacheFolder } from "@millrace/local/binaries.ts";
 import { type RunningCaddy, startCaddy } from "@millrace/local/caddy.ts";
 import { freePort } from "@millrace/local/ports.ts";
 import { type BoundProcess, startBound } from "@millrace/local/process.ts";
@@ -107,8 +106,6 @@ export class Grounds {
       MILLRACE_LEASE_SECONDS: "2",
       MILLRACE_RECONCILE_SECONDS: "2",
       MILLRACE_LOG_LEVEL: "info",
-      // Started again and again: what is compiled is kept.
-      NODE_COMPILE_CACHE: join(cacheFolder(), "compiled"),
       // No engine, unless a test gives one: never the machine's own.
       MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock",
       ...(caddy === undefined ? {} : { MILLRACE_CADDY_ADMIN: caddy.admin, MILLRACE_PUBLIC_LISTEN: caddy.address }),

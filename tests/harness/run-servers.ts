@@ -38,6 +38,8 @@ export class RunServers {
       // Nor an engine in which the caller's own containers run.
       if (!foreign && name !== "DOCKER_HOST") environment[name] = value;
     }
+    // The same modules are loaded some thousand times.
+    environment.NODE_COMPILE_CACHE = join(this.folder, "compiled");
     if (file.kind === "unit") return environment;
     this.servers ??= this.start();
     const [nats, postgres] = await this.servers;

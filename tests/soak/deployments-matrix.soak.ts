@@ -1,0 +1,13 @@
+/** Containers, whose worker dies at every place of every effect. */
+import { containersUnderDeaths } from "../faults/deaths-of-containers.ts";
+import { testDocker } from "../harness/docker.ts";
+import { suite } from "../harness/suite.ts";
+
+const test = suite("deaths of containers, everywhere", { timeoutMs: 1_000_000 });
+
+test("a deployment that succeeds, and one that is undone", async (context) => {
+  await testDocker(context);
+  await containersUnderDeaths(context, () => true);
+});
+
+test.run();
