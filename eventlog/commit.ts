@@ -21,6 +21,8 @@ export interface Commit {
   readonly digest: string;
   readonly correlation: string;
   readonly causation: string;
+  /** How many rules stand between this and what somebody outside asked for; left out: none. By it no circle of rules goes on for ever. */
+  readonly hops?: number;
   /** When it was decided, RFC 3339. The log's own time is the stream's. */
   readonly at: string;
   /** W3C traceparent of the command. */

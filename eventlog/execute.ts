@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { type Actor, type Circumstances, type Claim, isRefusal, type Refusal } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
+import { nuid } from "@nats-io/transport-node";
 import { foldCommit, type Loaded } from "./aggregate.ts";
 import type { Entry } from "./append.ts";
 import { type Commit, decodeClaimBody, encodeBody, type StoredCommit } from "./commit.ts";
@@ -27,9 +28,24 @@ export interface CommandContext {
   readonly olderDigests?: ReadonlyArray<string>;
   readonly correlation: string;
   readonly causation: string;
+  /** How many rules stand between this and what somebody outside asked for; left out: none. */
+  readonly hops?: number;
   /** RFC 3339. */
   readonly now: string;
   readonly trace?: string;
+}
+
+/** What a service commands by itself, caused by nobody. @param commandId given where it must be the same in a second try */
+export function ownContext(service: string, organisation: string, commandId = `cmd_${nuid.next()}`): CommandContext {
+  return {
+    organisation,
+    actor: { kind: "service", id: service, name: service },
+    commandId,
+    digest: "",
+    correlation: commandId,
+    causation: commandId,
+    now: new Date().toISOString(),
+  };
 }
 
 /** One aggregate's part of a change. */
@@ -226,6 +242,7 @@ async function decideAll(
       digest: context.digest,
       correlation: context.correlation,
       causation: context.causation,
+      ...(context.hops === undefined ? {} : { hops: context.hops }),
       at: context.now,
       ...(context.trace === undefined ? {} : { trace: context.trace }),
       events: decision.events.map(({ type, data }) => ({ type, v: kind.events[type]!.version, data })),
@@ -278,3 +295,12 @@ export async function readClaim(
     ? { holder: null, seq: 0 }
     : { holder: decodeClaimBody(message.data).holder, seq: message.seq };
 }
+
+/** What plans read (domain/reads.ts), by this log. */
+export const readsOf = (log: EventLog) => ({
+  load: <S>(kind: Kind<S>, id: string) => log.aggregates.load(kind, id),
+  holderOf: async (kind: Kind, organisation: string, name: string): Promise<string | null> => {
+    const claim = kind.nameClaim?.(organisation, name);
+    return claim === undefined ? null : (await readClaim(log, kind.context, claim)).holder;
+  },
+});
