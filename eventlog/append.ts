@@ -9,6 +9,7 @@
 import { errors, headers, type MsgHdrs, nuid } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { AppendConflict, CommitRefused, LogUnavailable } from "./failures.ts";
+import { pause } from "./pause.ts";
 
 /** One message of a unit. */
 export interface Entry {
@@ -66,7 +67,6 @@ const BATCH_TOO_MANY = 10210;
 /** Codes after which nothing was stored and the same may succeed a moment later. */
 const TRY_AGAIN = new Set([DUPLICATE_IN_PROCESS, BATCH_INCOMPLETE, BATCH_TOO_MANY, WRONG_LAST_SEQUENCE_UNKNOWN]);
 
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 const jitter = (attempt: number) => Math.min(500, 2 * 2 ** attempt) * (0.5 + Math.random());
 
 export class Appender {

@@ -7,6 +7,7 @@ import type { Nats } from "./connection.ts";
 import { type Ask, causeOf, type DeadLetters } from "./deadletters.ts";
 import type { Logger } from "./logging.ts";
 import { ownerText, thisOwner } from "./owner.ts";
+import { pause } from "./pause.ts";
 import { type Postgres, PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import type { Projection } from "./projection.ts";
 import {
@@ -315,15 +316,3 @@ class Engine {
     for (const [name, count] of letters) metrics.deadLetters.set({ consumer: `projection:${name}` }, count);
   }
 }
-
-const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-    if (signal.aborted) end();
-  });

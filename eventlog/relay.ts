@@ -18,6 +18,7 @@ import { faultPoint } from "./faultpoint.ts";
 import { BEGINNING, feedEvent, feedState, type RelayMark, RelayMarks } from "./feed.ts";
 import { type FollowBatch, follow } from "./follow.ts";
 import type { Logger } from "./logging.ts";
+import { pause } from "./pause.ts";
 import { logStream } from "./subjects.ts";
 import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
 import { linkTo, withSpan } from "./tracing.ts";
@@ -314,15 +315,4 @@ const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
   });

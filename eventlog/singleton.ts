@@ -1,5 +1,6 @@
 /** Named singletons: one at a time in the whole installation, with the holder visible as the lease's. */
 import type { LeaseHolder, Leases } from "./leases.ts";
+import { pause } from "./pause.ts";
 
 export interface SingletonOptions {
   readonly leases: Leases;
@@ -44,17 +45,4 @@ async function ended({ leases, name, signal }: SingletonOptions): Promise<void> 
   });
   await pause(leases.ttlMs, AbortSignal.any([signal, told.signal]));
   stop();
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
 }

@@ -4,6 +4,7 @@
  * It also picks up what people want done with dead letters.
  */
 import { DeliverPolicy } from "@nats-io/jetstream";
+import { pause } from "./pause.ts";
 import { runSingleton } from "./singleton.ts";
 import { logStream, parseAggregateSubject } from "./subjects.ts";
 import { metrics } from "./telemetry.ts";
@@ -16,8 +17,6 @@ const ASKED_MS = 2_000;
 const LATE_MS = 5_000;
 /** Aggregates looked at by the sweep at the same moment. */
 const AT_ONCE = 128;
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 export class Sweeper {
   readonly #core: WorkerCore;
@@ -51,7 +50,7 @@ export class Sweeper {
           // Spread, so that many contexts' sweeps do not fall together.
           nextAt = Date.now() + this.#everyMs * (0.8 + Math.random() * 0.4);
         }
-        await wait(Math.min(ASKED_MS, this.#everyMs), signal);
+        await pause(Math.min(ASKED_MS, this.#everyMs), signal);
       }
     } finally {
       this.sweeping = false;
@@ -110,17 +109,4 @@ export class Sweeper {
       await deadLetters.answered(ask.id);
     }
   }
-}
-
-function wait(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
-  });
 }

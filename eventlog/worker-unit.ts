@@ -1,13 +1,13 @@
 /** One unit of work under its lease: load, ask `next`, act, record, and again, until there is nothing to do. */
 
-import { nuid } from "@nats-io/transport-node";
 import type { Loaded } from "./aggregate.ts";
 import { type Commit, decodeCommitBody } from "./commit.ts";
 import { causeOf, deadLetterId, type Poison } from "./deadletters.ts";
-import { type Change, type CommandContext, executeAll } from "./execute.ts";
+import { type Change, type CommandContext, executeAll, ownContext } from "./execute.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import type { Lease } from "./leases.ts";
+import { pause } from "./pause.ts";
 import { logStream } from "./subjects.ts";
 import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
 import { linkTo, withSpan } from "./tracing.ts";
@@ -24,8 +24,6 @@ const SLOWEST_MS = 60_000;
 const IDLE_MS = 1_000;
 /** Steps in a row that changed nothing before it is taken for a circle. */
 const CIRCLES = 3;
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 export async function runUnit(core: WorkerCore, unit: Unit): Promise<void> {
   const first = unit.waiting[0];
@@ -325,15 +323,9 @@ function causeIn(body: Uint8Array | undefined): Commit | undefined {
 }
 
 function commandContext(service: string, { organisation }: Loaded<any>, cause: Commit | undefined): CommandContext {
-  const commandId = `cmd_${nuid.next()}`;
-  return {
-    organisation: organisation!,
-    actor: { kind: "service", id: service, name: service },
-    commandId,
-    digest: "",
-    correlation: cause?.correlation ?? `cor_${nuid.next()}`,
-    causation: cause?.id ?? commandId,
-    now: new Date().toISOString(),
-    ...(cause?.trace === undefined ? {} : { trace: cause.trace }),
-  };
+  const own = ownContext(service, organisation!);
+  if (cause === undefined) return own;
+  const { correlation, id: causation, trace, hops } = cause;
+  const inherited = { ...(trace === undefined ? {} : { trace }), ...(hops === undefined ? {} : { hops }) };
+  return { ...own, correlation, causation, ...inherited };
 }

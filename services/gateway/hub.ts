@@ -14,6 +14,7 @@ import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
 import type { Nats } from "@millrace/eventlog/connection.ts";
 import { BEGINNING } from "@millrace/eventlog/feed.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { logStream } from "@millrace/eventlog/subjects.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
 import { ContextFeed } from "./hub-feed.ts";
@@ -41,8 +42,8 @@ export interface HubOptions {
 /** What a subscription is made from. */
 export interface Subscriber {
   readonly organisation: string;
-  /** Contexts it may read and wants, each with the ids it is restricted to, if it is. */
-  readonly contexts: ReadonlyMap<string, { readonly ids?: ReadonlySet<string> }>;
+  /** Contexts it may read and wants, each with the ids it is restricted to, or what else lets an event through, if it is. */
+  readonly contexts: ReadonlyMap<string, Pick<LegFilter, "ids" | "admits">>;
   readonly query: EventsQuery;
   readonly sink: Sink;
   /** Asked before each event and twice a second: why it must end now, or undefined. */
@@ -197,13 +198,14 @@ class HubSubscription implements Subscription, LegOwner {
     this.#subscriber = subscriber;
     const { organisation, query } = subscriber;
     const { start, kind, type } = query;
-    this.#legs = [...subscriber.contexts].map(([context, { ids }]) => {
+    this.#legs = [...subscriber.contexts].map(([context, { ids, admits }]) => {
       const feed = feedOf(context);
       const place =
         "after" in start ? (start.after[context] ?? BEGINNING) : start.from === "now" ? feed.head.place : BEGINNING;
       const filter: LegFilter = {
         organisation,
         ...(ids === undefined ? {} : { ids }),
+        ...(admits === undefined ? {} : { admits }),
         ...(kind === undefined ? {} : { kinds: new Set(kind) }),
         ...(type === undefined ? {} : { types: new Set(type) }),
       };
@@ -385,5 +387,3 @@ class HubSubscription implements Subscription, LegOwner {
     return true;
   }
 }
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

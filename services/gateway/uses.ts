@@ -1,8 +1,7 @@
 /** Counts uses of tokens, and writes them down as one event per token and minute, and at the end. */
-import { randomUUID } from "node:crypto";
 import { type Token, token as tokenKind } from "@millrace/domain/identity/token.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { execute } from "@millrace/eventlog/execute.ts";
+import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 
 const EVERY_MS = 60_000;
@@ -52,29 +51,10 @@ export class TokenUses {
   }
 
   async #write(id: string, use: Use): Promise<void> {
-    const commandId = randomUUID();
+    const lastUsedAt = new Date(use.lastUsedAt).toISOString();
+    const change = { kind: tokenKind, id, command: { type: "RecordTokenUse" as const, count: use.count, lastUsedAt } };
     try {
-      await execute(
-        this.#log,
-        {
-          kind: tokenKind,
-          id,
-          command: {
-            type: "RecordTokenUse",
-            count: use.count,
-            lastUsedAt: new Date(use.lastUsedAt).toISOString(),
-          },
-        },
-        {
-          organisation: use.organisation,
-          actor: { kind: "service", id: "gateway", name: "gateway" },
-          commandId,
-          digest: "",
-          correlation: commandId,
-          causation: commandId,
-          now: new Date().toISOString(),
-        },
-      );
+      await execute(this.#log, change, ownContext("gateway", use.organisation));
     } catch (error) {
       this.#logger.warn({ err: error, tokenId: id }, "uses of a token could not be written; counted on");
       const newer = this.#uses.get(id);

@@ -2,12 +2,12 @@
 import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import type { NodeRecord } from "@millrace/eventlog/presence.ts";
 import type { NodeDisk } from "./adapters/disk.ts";
 import type { DockerEngine, EngineHint, EngineInfo } from "./adapters/docker.ts";
 import { DockerFailed } from "./adapters/docker-failures.ts";
 import type { OrchestratorConfig } from "./config.ts";
-import { pause } from "./node.ts";
 
 const LOOK_MS = 5_000;
 

@@ -40,17 +40,3 @@ export async function asOutcome<T extends object>(act: () => Promise<Outcome<T>>
 export const failedBy = ({ class: kind, code, reason, fix }: DockerFailed): Failed => ({
   failed: { class: kind, code, message: reason, fix },
 });
-
-/** Until a moment or the signal, whichever is first. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted || ms <= 0) return resolve();
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal?.addEventListener("abort", done);
-  });
-}

@@ -8,11 +8,12 @@ import type { ApplicationState } from "@millrace/domain/applications/application
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import { nextOfApplication, nextOfDeployment } from "@millrace/domain/applications/next.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { collectMirrors, listApps, removeApp } from "./adapters/collect.ts";
 import { appDisk } from "./adapters/disk.ts";
 import type { Container } from "./adapters/docker.ts";
 import { DockerFailed } from "./adapters/docker-failures.ts";
-import { type OrchestratorNode, pause } from "./node.ts";
+import type { OrchestratorNode } from "./node.ts";
 import { away, look } from "./reactors/healing.ts";
 import { desiredOf, plan } from "./reconcile.ts";
 

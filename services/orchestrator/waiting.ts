@@ -1,15 +1,14 @@
 /** Deployments whose node has no worker are told so in their status: one process of the whole installation looks after them. */
 
-import { randomUUID } from "node:crypto";
 import { application } from "@millrace/domain/applications/application.ts";
 import { homeOf } from "@millrace/domain/applications/application-state.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { execute } from "@millrace/eventlog/execute.ts";
+import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
-import { pause } from "./node.ts";
 
 const LOOK_MS = 5_000;
 
@@ -45,18 +44,6 @@ async function say(log: EventLog, index: LiveIndex, id: string, node: string): P
   const known = index.get(deployment, id);
   const reason = `No worker of the node "${node}" is there: start an orchestrator with MILLRACE_NODE=${node} and its data folder.`;
   if (known === undefined || known.state.waiting?.reason === reason) return;
-  const commandId = `cmd_${randomUUID()}`;
-  await execute(
-    log,
-    { kind: deployment, id, command: { do: "wait", reason } },
-    {
-      organisation: known.organisation,
-      actor: { kind: "service", id: "orchestrator", name: "orchestrator" },
-      commandId,
-      digest: "",
-      correlation: commandId,
-      causation: commandId,
-      now: new Date().toISOString(),
-    },
-  );
+  const change = { kind: deployment, id, command: { do: "wait", reason } };
+  await execute(log, change, ownContext("orchestrator", known.organisation));
 }

@@ -2,9 +2,10 @@
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import type { LogWriter } from "@millrace/eventlog/logs.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import type { Container } from "../adapters/docker.ts";
 import { DockerFailed } from "../adapters/docker-failures.ts";
-import { type OrchestratorNode, pause } from "../node.ts";
+import type { OrchestratorNode } from "../node.ts";
 import { away } from "./healing.ts";
 import { environment } from "./making.ts";
 

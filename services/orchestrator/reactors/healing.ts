@@ -2,13 +2,14 @@
 import type { ApplicationSpec } from "@millrace/contracts/applications/entities.ts";
 import type { ApplicationState } from "@millrace/domain/applications/application-state.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import type { Container } from "../adapters/docker.ts";
 import { DockerFailed } from "../adapters/docker-failures.ts";
 import { fail, type Outcome } from "../adapters/failure.ts";
 import { probeReady } from "../adapters/probe.ts";
 import { findRelease } from "../adapters/releases.ts";
 import { chooseRelease, readRoutes, SLOTS, setStopped, switchRoute } from "../adapters/routes.ts";
-import { asOutcome, type OrchestratorNode, pause } from "../node.ts";
+import { asOutcome, type OrchestratorNode } from "../node.ts";
 import { type Action, type Actual, addressesOf, type Desired } from "../reconcile.ts";
 import { build, containerSpecs, diskOf, fenceOfRepair, type Making, materialise } from "./making.ts";
 import { ended, SETTLE_MS } from "./phases.ts";

@@ -5,6 +5,7 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { ApplicationSpec, Release as KnownRelease } from "@millrace/contracts/applications/entities.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { inputHash as hashOfInput } from "../adapters/build-input.ts";
 import { type AppDisk, appDisk } from "../adapters/disk.ts";
 import { type ContainerSpec, imageTag } from "../adapters/docker.ts";
@@ -19,7 +20,7 @@ import {
   resolveRef,
 } from "../adapters/git.ts";
 import { materialiseImage, materialiseStatic, type Release } from "../adapters/releases.ts";
-import { type OrchestratorNode, pause } from "../node.ts";
+import type { OrchestratorNode } from "../node.ts";
 
 /** For whom something is made. */
 export interface Making {

@@ -6,6 +6,7 @@ import type { Outputs } from "@millrace/contracts/applications/entities.ts";
 import type { Phase } from "@millrace/contracts/applications/values.ts";
 import { type ApplicationState, hostsOf } from "@millrace/domain/applications/application-state.ts";
 import type { DeploymentState } from "@millrace/domain/applications/deployment-state.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { collect } from "../adapters/collect.ts";
 import { imageTag, type RunningContainer } from "../adapters/docker.ts";
 import { DockerFailed } from "../adapters/docker-failures.ts";
@@ -13,7 +14,6 @@ import { fail, type Outcome } from "../adapters/failure.ts";
 import { probeReady, probeThrough } from "../adapters/probe.ts";
 import { findRelease } from "../adapters/releases.ts";
 import { chooseRelease, type RouteTarget, setStopped, switchRoute } from "../adapters/routes.ts";
-import { pause } from "../node.ts";
 import { amid, build, containerSpecs, diskOf, fenceOf, type Making, materialise, pullRef } from "./making.ts";
 
 /** A deployment under work. */
