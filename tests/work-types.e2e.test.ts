@@ -41,7 +41,7 @@ test("types: the built-in ones, own ones, one that takes a built-in one's place,
   assert.equal((await call("POST", "/work-types", { body: spec })).status, 409);
   const shown = await listed("/work-types", own);
   const names = shown.body.items.map((one: { spec: { name: string } }) => one.spec.name);
-  assert.deepEqual(names, ["incident", "service", "integration", "platform", "documentation", "task"]);
+  assert.deepEqual(names, ["incident", "service", "integration", "platform", "change", "documentation", "task"]);
   for (const one of shown.body.items) isType(one);
 
   const item = (await expect(201, "POST", "/work-items", { body: { type: "incident", title: "It smokes" } })).body;

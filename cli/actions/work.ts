@@ -36,6 +36,9 @@ const lineText = (line: Line, number: number): string => {
   return `  ${number}. [${line.done ? "x" : " "}] ${oneLine(line.text)}${line.required ? "" : "  (optional)"}${by}`;
 };
 
+const linkText = ({ kind, id, relation, commit }: Item["spec"]["links"][number]): string =>
+  `${relation} ${kind} ${id}${commit === undefined ? "" : ` at ${commit.slice(0, 12)}`}`;
+
 /** An item for people, whole. */
 export function itemText(item: Item): string {
   const { spec, status } = item;
@@ -49,6 +52,7 @@ export function itemText(item: Item): string {
       ["labels", spec.labels],
       ["priority", spec.priority],
       ["due", spec.dueOn],
+      ["links", spec.links.map(linkText)],
       ["generation", item.generation],
       ["opened", `${item.createdAt} by ${item.createdBy.name}`],
       ["changed", item.updatedAt],
@@ -82,12 +86,15 @@ async function act<N extends Act>(call: AnyCall, operation: N, request: RequestO
 
 export async function open(
   call: Call<
-    Of<"string", "type" | "description" | "notes" | "priority" | "due"> & Of<"strings", "assign" | "label">,
+    Of<"string", "type" | "description" | "notes" | "priority" | "due" | "application" | "commit"> &
+      Of<"strings", "assign" | "label">,
     Args<"title">
   >,
 ): Promise<void> {
   const { args, flags } = call;
   if (flags.description === "-" && flags.notes === "-") throw usage("Standard input can be read once");
+  if (flags.commit !== undefined && flags.application === undefined) throw usage("--commit needs --application");
+  const commit = flags.commit === undefined ? {} : { commit: flags.commit };
   const item = await act(call, "openItem", {
     payload: {
       type: flags.type ?? "task",
@@ -98,6 +105,9 @@ export async function open(
       ...(flags.label.length === 0 ? {} : { labels: flags.label }),
       ...(flags.priority === undefined || flags.priority === "none" ? {} : { priority: flags.priority as never }),
       ...(flags.due === undefined || flags.due === "none" ? {} : { dueOn: flags.due }),
+      ...(flags.application === undefined
+        ? {}
+        : { links: [{ kind: "application", id: flags.application, relation: "changes", ...commit }] }),
     },
   });
   call.io.err(`Next: mill work show ${item.id}\n`);
@@ -193,6 +203,21 @@ export async function label(call: Call<Removing, Args<"item"> & Many<"label">>):
   const { args, flags } = call;
   const request = { params: { id: args.item }, seen: flags.seen, payload: { labels: args.label } };
   await act(call, flags.remove ? "unlabelItem" : "labelItem", request);
+}
+
+export async function link(
+  call: Call<Removing & Of<"string", "commit" | "relation">, Args<"item" | "kind" | "id">>,
+): Promise<void> {
+  const { args, flags } = call;
+  const params = { id: args.item };
+  const end = { kind: args.kind as never, id: args.id };
+  if (flags.remove) {
+    await act(call, "unlinkItem", { params, seen: flags.seen, payload: { links: [end] } });
+    return;
+  }
+  const relation = flags.relation === undefined ? {} : { relation: flags.relation as never };
+  const commit = flags.commit === undefined ? {} : { commit: flags.commit };
+  await act(call, "linkItem", { params, seen: flags.seen, payload: { links: [{ ...end, ...relation, ...commit }] } });
 }
 
 /** The line meant by a number from 1, an id, or the beginning of its text. @throws Failure with exit code 3 */

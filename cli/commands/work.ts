@@ -69,8 +69,16 @@ const itemCommands: readonly Command[] = [
       notes: { type: "string", value: "TEXT", summary: "Its notes; `-` reads them from standard input" },
       assign: { type: "strings", value: "WHO", summary: "Who is to do it" },
       label: { type: "strings", value: "LABEL", summary: "A label" },
+      application: {
+        type: "string",
+        value: "APP",
+        names: { collection: "applications" },
+        summary: "Application that it changes: its deployments tick the line `deployed`, or open an incident",
+      },
+      commit: { type: "string", value: "HASH", summary: "The commit that is to be deployed (default any)" },
     },
     examples: [
+      { line: 'mill work open "Dark mode" --type change --application site', says: "Done when it is deployed" },
       { line: 'mill work open "Renew the certificate" --label area/network --due 2027-01-31', says: "A task" },
       { line: 'item=$(mill work open "Login fails" --type bug -o name)', says: "Keep its id" },
     ],
@@ -148,6 +156,30 @@ const partCommands: readonly Command[] = [
     examples: [{ line: `mill work label ${ID} area/network --remove`, says: "Take one off" }],
     impact: "write",
     run: async (call) => (await work()).label(call),
+  }),
+  command({
+    path: "work link",
+    summary: "Link a work item to an application, a deployment or another item, or take a link off",
+    description:
+      "A change that is linked to an application follows its deployments: the line `deployed` of its checklist is ticked when one is " +
+      "verified, and an incident is opened when one fails.",
+    arguments: {
+      ...ITEM,
+      kind: { summary: "application, deployment or item" },
+      id: { summary: "Id or name of what it is linked to" },
+    },
+    flags: {
+      commit: { type: "string", value: "HASH", summary: "Only deployments of this commit count" },
+      relation: { type: "string", value: "RELATION", summary: "changes, caused-by or relates-to (the default)" },
+      ...REMOVE,
+      ...SEEN,
+    },
+    examples: [
+      { line: `mill work link ${ID} application site --relation changes --commit 8f1b2c3`, says: "What it changes" },
+      { line: `mill work link ${ID} application site --remove`, says: "It does not after all" },
+    ],
+    impact: "write",
+    run: async (call) => (await work()).link(call),
   }),
   command({
     path: "work check",

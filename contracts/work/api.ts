@@ -24,15 +24,18 @@ import { ListedWorkItem, Workflow, WorkItem, WorkItemGates, WorkType } from "./e
 import {
   Assignee,
   CommentText,
+  Commit,
   Day,
   Gate,
   GroupName,
   Label,
   LIMITS,
   LineText,
+  LinkedKindName,
   LongText,
   PriorityName,
   Reason,
+  RelationName,
   StateName,
   Title,
   TypeName,
@@ -41,6 +44,14 @@ import {
 const { optionalKey } = Schema;
 const some = <S extends Schema.Top>(schema: S, most: number) =>
   Schema.Array(schema).check(Schema.isMinLength(1), Schema.isMaxLength(most));
+
+/** As people give it: by id or name, and how the item stands to it if that is more than to relate to it. */
+export const GivenLink = Schema.Struct({
+  kind: LinkedKindName,
+  id: Reference,
+  relation: optionalKey(RelationName),
+  commit: optionalKey(Commit),
+}).annotate({ identifier: "GivenWorkLink" });
 
 export const OpenItem = Schema.Struct({
   type: TypeName,
@@ -51,6 +62,7 @@ export const OpenItem = Schema.Struct({
   labels: optionalKey(Schema.Array(Label).check(Schema.isMaxLength(LIMITS.labels))),
   priority: optionalKey(PriorityName),
   dueOn: optionalKey(Day),
+  links: optionalKey(Schema.Array(GivenLink).check(Schema.isMaxLength(LIMITS.links))),
 }).annotate({
   identifier: "OpenWorkItem",
   examples: [{ type: "task", title: "Renew the certificate of the build server", labels: ["area/network"] }],
@@ -72,6 +84,12 @@ export const Assignees = Schema.Struct({ assignees: some(Assignee, LIMITS.assign
   identifier: "WorkItemAssignees",
 });
 export const Labels = Schema.Struct({ labels: some(Label, LIMITS.labels) }).annotate({ identifier: "WorkItemLabels" });
+export const LinkItem = Schema.Struct({ links: some(GivenLink, LIMITS.links) }).annotate({
+  identifier: "LinkWorkItem",
+});
+export const UnlinkItem = Schema.Struct({
+  links: some(Schema.Struct({ kind: LinkedKindName, id: Reference }), LIMITS.links),
+}).annotate({ identifier: "UnlinkWorkItem" });
 export const WaiveGate = Schema.Struct({ gate: Gate, reason: Reason }).annotate({ identifier: "WaiveGate" });
 
 const Index = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: LIMITS.lines })).annotate({
@@ -152,6 +170,7 @@ const itemEndpoints = HttpApiGroup.make("work")
         type: textFilter("Name of its type"),
         assignee: textFilter("One of its assignees"),
         label: textFilter("One of its labels"),
+        link: textFilter("Id of something that it is linked to"),
         priority: optionalKey(PriorityName),
         createdBy: textFilter("Id of who opened it"),
       }),
@@ -224,6 +243,20 @@ const actionEndpoints = itemEndpoints
     HttpApiEndpoint.post("unlabelItem", `${item}/unlabel`, { ...act, payload: Labels }).annotateMerge(
       says("work:edit", "Take labels off a work item"),
     ),
+  )
+  .add(
+    HttpApiEndpoint.post("linkItem", `${item}/link`, { ...act, payload: LinkItem }).annotateMerge(
+      says(
+        "work:edit",
+        "Link a work item to applications, deployments or other items",
+        "An item with an open line `deployed` that is linked to an application follows its deployments: the line is ticked when the deployment of its commit (of any, without one) is verified, and an incident is opened when it fails.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("unlinkItem", `${item}/unlink`, { ...act, payload: UnlinkItem }).annotateMerge(
+      says("work:edit", "Take links off a work item"),
+    ),
   );
 
 const partEndpoints = actionEndpoints
@@ -237,7 +270,13 @@ const partEndpoints = actionEndpoints
       ...act,
       params: lineParams,
       payload: ChangeLine,
-    }).annotateMerge(says("work:edit", "Tick, untick, reword or move a line of the checklist")),
+    }).annotateMerge(
+      says(
+        "work:edit",
+        "Tick, untick, reword or move a line of the checklist",
+        "The line by its id, or by its key where it has one.",
+      ),
+    ),
   )
   .add(
     HttpApiEndpoint.delete("removeLine", `${item}/checklist/:line`, { ...act, params: lineParams }).annotateMerge(

@@ -5,15 +5,19 @@ import { Id } from "../ids.ts";
 import {
   Assignee,
   CommentText,
+  Commit,
   Day,
   Gate,
   GroupName,
   Label,
   LIMITS,
+  LineKey,
   LineText,
+  LinkedKindName,
   LongText,
   PriorityName,
   Reason,
+  RelationName,
   StateName,
   Title,
   TypeName,
@@ -28,6 +32,7 @@ export const ChecklistLine = Schema.Struct({
   id: LineId,
   text: LineText,
   required: Schema.Boolean,
+  key: Schema.optionalKey(LineKey),
   fromType: Schema.Boolean.annotate({
     description:
       "Came with the type of work: if required, it can be ticked or its gate waived, not removed or reworded",
@@ -55,6 +60,15 @@ export const Waiver = Schema.Struct({
 const Assignees = Schema.Array(Assignee).check(Schema.isMaxLength(LIMITS.assignees));
 const Labels = Schema.Array(Label).check(Schema.isMaxLength(LIMITS.labels));
 
+export const Link = Schema.Struct({
+  kind: LinkedKindName,
+  id: Schema.String,
+  relation: RelationName,
+  commit: Schema.optionalKey(Commit),
+}).annotate({ identifier: "WorkLink", description: "What an item has to do with something else" });
+export type Link = typeof Link.Type;
+const Links = Schema.Array(Link).check(Schema.isMaxLength(LIMITS.links));
+
 export const ItemSpec = Schema.Struct({
   type: TypeName,
   title: Title,
@@ -64,6 +78,7 @@ export const ItemSpec = Schema.Struct({
   labels: Labels,
   priority: Schema.optionalKey(PriorityName),
   dueOn: Schema.optionalKey(Day),
+  links: Links,
 }).annotate({ identifier: "WorkItemSpec", description: "What people asked for" });
 
 export const ItemStatus = Schema.Struct({
@@ -123,7 +138,11 @@ export const TypeTransition = Schema.Struct({
   to: StateName,
   title: Schema.optionalKey(Title),
 }).annotate({ identifier: "WorkTypeTransition" });
-export const TemplateLine = Schema.Struct({ text: LineText, required: Schema.Boolean }).annotate({
+export const TemplateLine = Schema.Struct({
+  text: LineText,
+  required: Schema.Boolean,
+  key: Schema.optionalKey(LineKey),
+}).annotate({
   identifier: "WorkTemplateLine",
 });
 

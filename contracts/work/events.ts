@@ -4,7 +4,7 @@
  */
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
-import { GroupName, PriorityName } from "./values.ts";
+import { GroupName, LinkedKindName, PriorityName, RelationName } from "./values.ts";
 
 const text = (description: string) => Schema.String.annotate({ description });
 const texts = (description: string) => Schema.Array(Schema.String).annotate({ description });
@@ -13,6 +13,15 @@ const group = Schema.Literals(GroupName.literals).annotate({ description: "What 
 const line = text("The line's id");
 const lineText = text("What the line says");
 const comment = text("The comment's id");
+
+const linked = Schema.Literals(LinkedKindName.literals).annotate({ description: "What the link leads to" });
+const link = Schema.Struct({
+  kind: linked,
+  id: text("Its id"),
+  relation: Schema.Literals(RelationName.literals).annotate({ description: "How the item stands to it" }),
+  commit: Schema.optionalKey(text("Hash of a commit, or its beginning")),
+});
+const key = Schema.optionalKey(text("What automation knows the line by"));
 
 export const ItemOpened = Schema.Struct({
   type: text("Name of the type of work"),
@@ -27,7 +36,8 @@ export const ItemOpened = Schema.Struct({
   state: text("Name of the state it begins in"),
   stateTitle: text("Title of that state"),
   group,
-  checklist: Schema.Array(Schema.Struct({ id: line, text: lineText, required: Schema.Boolean })),
+  checklist: Schema.Array(Schema.Struct({ id: line, text: lineText, required: Schema.Boolean, key })),
+  links: Schema.optionalKey(Schema.Array(link)),
 });
 export const ItemRetitled = Schema.Struct({ title: text("The new title") });
 export const ItemDescribed = Schema.Struct({ description: text("The new description") });
@@ -38,6 +48,8 @@ export const ItemAssigned = Schema.Struct({ assignees: texts("Who was added") })
 export const ItemUnassigned = Schema.Struct({ assignees: texts("Who was taken off") });
 export const ItemLabelled = Schema.Struct({ labels: texts("Labels that were added") });
 export const ItemUnlabelled = Schema.Struct({ labels: texts("Labels that were taken off") });
+export const ItemLinked = Schema.Struct({ links: Schema.Array(link) });
+export const ItemUnlinked = Schema.Struct({ links: Schema.Array(Schema.Struct({ kind: linked, id: text("Its id") })) });
 export const ChecklistLineAdded = Schema.Struct({
   line,
   text: lineText,
@@ -77,6 +89,8 @@ export const itemEvents = {
   ItemUnassigned: { version: 1, data: ItemUnassigned, description: "A work item was taken from somebody." },
   ItemLabelled: { version: 1, data: ItemLabelled, description: "A work item has further labels." },
   ItemUnlabelled: { version: 1, data: ItemUnlabelled, description: "A work item has fewer labels." },
+  ItemLinked: { version: 1, data: ItemLinked, description: "A work item was linked to something else." },
+  ItemUnlinked: { version: 1, data: ItemUnlinked, description: "Links of a work item were taken off." },
   ChecklistLineAdded: { version: 1, data: ChecklistLineAdded, description: "A line was added to a checklist." },
   ChecklistLineTicked: { version: 1, data: ChecklistLineTicked, description: "A line of a checklist is done." },
   ChecklistLineUnticked: {
@@ -103,7 +117,7 @@ const states = Schema.Array(Schema.Struct({ name: Schema.String, title: Schema.S
 const transitions = Schema.Array(
   Schema.Struct({ from: Schema.String, to: Schema.String, title: Schema.optionalKey(Schema.String) }),
 );
-const checklist = Schema.Array(Schema.Struct({ text: Schema.String, required: Schema.Boolean }));
+const checklist = Schema.Array(Schema.Struct({ text: Schema.String, required: Schema.Boolean, key }));
 const notesRequired = Schema.Struct({ minLength: Schema.Int });
 const gates = Schema.Record(group, Schema.optionalKey(Schema.Array(Schema.String))).annotate({
   description: "Gates by the group of states they stand before",

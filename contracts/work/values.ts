@@ -3,6 +3,7 @@
  * What is too long is refused with an error, never cut.
  */
 import * as Schema from "effect/Schema";
+import { idPattern, PREFIXES } from "../ids.ts";
 
 export const LIMITS = {
   /** Code points of a title. */
@@ -17,6 +18,7 @@ export const LIMITS = {
   threadBytes: 1024 * 1024,
   assignees: 20,
   labels: 50,
+  links: 50,
   waivers: 50,
   reason: 2_000,
   states: 50,
@@ -33,6 +35,8 @@ export const PATTERNS = {
   text: /^[\P{C}\p{Cf}\p{Co}\p{Cn}\t\n\r]*$/u,
   label: /^[a-z0-9][a-z0-9\-./]{0,62}$/u,
   assignee: /^[a-z0-9][a-z0-9._@-]{0,63}$/u,
+  /** The beginning of a commit's hash, or all of it. */
+  commit: /^[0-9a-f]{7,64}$/u,
   /** Names of types and states. Without an underscore, so that none looks like an id. */
   name: /^[a-z0-9][a-z0-9-]{0,62}$/u,
   /** A day that exists is checked beyond this. */
@@ -52,6 +56,22 @@ export const GATES = {
   notes_present: "The notes are written: long enough, and not the template as it was",
 } as const;
 export type GateName = keyof typeof GATES;
+
+/** What a work item may be linked to, and which kind that is. */
+export const LINKED = {
+  application: "applications.application",
+  deployment: "applications.deployment",
+  item: "work.item",
+} as const satisfies Readonly<Record<string, keyof typeof PREFIXES>>;
+export type LinkedKind = keyof typeof LINKED;
+export const LINKED_KINDS = Object.keys(LINKED) as ReadonlyArray<LinkedKind>;
+
+/** How a work item stands to what it is linked to. */
+export const RELATIONS = ["changes", "caused-by", "relates-to"] as const;
+export type Relation = (typeof RELATIONS)[number];
+
+/** Key of the line that is ticked when what the item changes has been deployed, and was found well. */
+export const DEPLOYED = "deployed";
 
 const encoder = new TextEncoder();
 
@@ -110,6 +130,20 @@ export const TypeName = Schema.String.check(Schema.isPattern(PATTERNS.name)).ann
   description: "Name of a type of work",
   examples: ["task"],
 });
+export const LineKey = Schema.String.check(Schema.isPattern(PATTERNS.name)).annotate({
+  description: `What automation knows a line by; \`${DEPLOYED}\` is ticked when the deployment of the item's commit is verified`,
+  examples: [DEPLOYED],
+});
+export const Commit = Schema.String.check(Schema.isPattern(PATTERNS.commit)).annotate({
+  description: "Hash of a commit, or its first seven digits and more",
+  examples: ["8f1b2c3"],
+});
+export const LinkedKindName = Schema.Literals(LINKED_KINDS).annotate({ description: "What it leads to" });
+export const RelationName = Schema.Literals(RELATIONS).annotate({
+  description: "How the item stands to it; `relates-to` if left out",
+});
+/** The pattern of ids that each kind of link takes. */
+export const linkedId = (kind: LinkedKind): RegExp => idPattern(PREFIXES[LINKED[kind]]);
 export const Day = Schema.String.check(
   Schema.isPattern(PATTERNS.day),
   Schema.makeFilter((text: string) => isDay(text) || "a day of the calendar"),

@@ -3,6 +3,7 @@
  * of that name. They are data: whoever wants another way of working copies one and changes it.
  */
 import type { Workflow } from "@millrace/contracts/work/entities.ts";
+import { DEPLOYED } from "@millrace/contracts/work/values.ts";
 
 type State = Workflow["states"][number];
 type Transition = Workflow["transitions"][number];
@@ -106,6 +107,21 @@ const platform: Workflow = {
   gates,
 };
 
+const change: Workflow = {
+  name: "change",
+  title: "Change",
+  description: "Something that people use is changed, and deployed.",
+  ...along([todo, inProgress, review], done, cancelled),
+  checklist: [
+    ...required("Somebody else has looked at it", "It was tried before it went live"),
+    { text: "It is deployed, and was found well", required: true, key: DEPLOYED },
+    ...optional("Who uses it knows what is different"),
+  ],
+  notesTemplate: "## What is different\n\n## Why\n\n## The way back\n",
+  notesRequired: { minLength: 60 },
+  gates,
+};
+
 const documentation: Workflow = {
   name: "documentation",
   title: "Documentation",
@@ -169,7 +185,7 @@ const task: Workflow = {
 };
 
 export const BUILT_IN_TYPES: ReadonlyMap<string, Workflow> = new Map(
-  [service, integration, platform, documentation, incident, task].map((workflow) => [workflow.name, workflow]),
+  [service, integration, platform, change, documentation, incident, task].map((workflow) => [workflow.name, workflow]),
 );
 
 /** A built-in type as the API shows it. */

@@ -34,6 +34,7 @@ export const name = says(
   (value) => PATTERNS.name.test(value),
   "lower-case letters, digits and hyphens; at most 63, beginning with a letter or digit",
 );
+export const commit = says((value) => PATTERNS.commit.test(value), "7 to 64 hexadecimal digits in lower case");
 export const day = says(isDay, "a day of the calendar as YYYY-MM-DD");
 
 export { Faults };

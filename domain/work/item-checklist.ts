@@ -17,7 +17,7 @@ const required = (line: Line) =>
 
 export function decideChecklist(command: ChecklistCommand, { checklist }: ItemState): Answer {
   const { line: id } = command;
-  const line = checklist.find((candidate) => candidate.id === id);
+  const line = checklist.find((candidate) => candidate.id === id || candidate.key === id);
   if (command.do === "addLine") {
     const { text, required: isRequired = false, index = checklist.length } = command;
     const refusal = new field.Faults().check("/text", field.lineText, text).refusal();
@@ -38,7 +38,7 @@ export function decideChecklist(command: ChecklistCommand, { checklist }: ItemSt
   if (line === undefined) return noLine;
   if (command.do === "changeLine") return changeLine(command, line, checklist);
   if (line.required && line.fromType) return required(line);
-  return { events: [{ type: "ChecklistLineRemoved", data: { line: id, text: line.text } }] };
+  return { events: [{ type: "ChecklistLineRemoved", data: { line: line.id, text: line.text } }] };
 }
 
 function changeLine({ text, done, index }: ChangeLine, line: Line, checklist: ReadonlyArray<Line>): Answer {

@@ -1,6 +1,6 @@
 /** What can be asked of a work item. */
 import type { Workflow } from "@millrace/contracts/work/entities.ts";
-import type { Priority } from "@millrace/contracts/work/values.ts";
+import type { LinkedKind, Priority, Relation } from "@millrace/contracts/work/values.ts";
 
 /** The generation the asker saw; left out: any. Another one is refused. */
 interface Seen {
@@ -12,6 +12,15 @@ interface ByWorkflow {
   readonly workflow: Workflow;
 }
 
+/** What it leads to was looked up at the edge: it is there, and the asker may see it. */
+export interface GivenLink {
+  readonly kind: LinkedKind;
+  readonly id: string;
+  /** Left out: `relates-to`. */
+  readonly relation?: Relation;
+  readonly commit?: string;
+}
+
 export interface OpenItem extends ByWorkflow {
   readonly do: "open";
   readonly title: string;
@@ -21,6 +30,7 @@ export interface OpenItem extends ByWorkflow {
   readonly labels?: ReadonlyArray<string>;
   readonly priority?: Priority;
   readonly dueOn?: string;
+  readonly links?: ReadonlyArray<GivenLink>;
   /** One id for each line of the type's checklist. */
   readonly lineIds: ReadonlyArray<string>;
 }
@@ -37,6 +47,7 @@ export interface ChangeItem extends Seen {
 
 export interface ChangeLine extends Seen {
   readonly do: "changeLine";
+  /** Its id or its key. */
   readonly line: string;
   readonly done?: boolean;
   readonly text?: string;
@@ -51,6 +62,12 @@ export type ListCommand = Seen &
   (
     | { readonly do: "assign" | "unassign"; readonly assignees: ReadonlyArray<string> }
     | { readonly do: "label" | "unlabel"; readonly labels: ReadonlyArray<string> }
+  );
+
+export type LinkCommand = Seen &
+  (
+    | { readonly do: "link"; readonly links: ReadonlyArray<GivenLink> }
+    | { readonly do: "unlink"; readonly links: ReadonlyArray<Pick<GivenLink, "kind" | "id">> }
   );
 
 export type ChecklistCommand =
@@ -79,6 +96,7 @@ export type ItemCommand =
   | OpenItem
   | ChangeItem
   | ListCommand
+  | LinkCommand
   | ChecklistCommand
   | TransitionItem
   | WaiveGate

@@ -13,6 +13,7 @@ import type {
   TransitionItem,
   WaiveGate,
 } from "./item-command.ts";
+import { decideLinks, faultsOfLinks, linksOf } from "./item-links.ts";
 import { type ItemEvent, type ItemState, isClosed } from "./item-state.ts";
 
 type Answer = Decision<ItemEvent>;
@@ -37,6 +38,9 @@ export function decide(command: ItemCommand, state: ItemState, { actor }: Circum
     case "changeLine":
     case "removeLine":
       return decideChecklist(command, state);
+    case "link":
+    case "unlink":
+      return decideLinks(command, state);
     case "transition":
       return transition(command, state);
     case "waive":
@@ -55,7 +59,7 @@ function open(command: OpenItem, state: ItemState): Answer {
     return { refused: "conflict", reason: "This work item exists already.", fix: "Use another Idempotency-Key." };
   }
   const { workflow, title, description = "", notes, priority, dueOn, lineIds } = command;
-  const { assignees = [], labels = [] } = command;
+  const { assignees = [], labels = [], links = [] } = command;
   const faults = new field.Faults()
     .check("/title", field.title, title)
     .check("/description", field.longText, description)
@@ -65,6 +69,7 @@ function open(command: OpenItem, state: ItemState): Answer {
     .each("/assignees", field.assignee, assignees)
     .most("/labels", labels.length, LIMITS.labels)
     .each("/labels", field.label, labels);
+  faultsOfLinks(links, state.id, faults);
   if (new Set(lineIds).size < workflow.checklist.length) {
     faults.add("/type", "the type's checklist has more lines than ids were made for");
   }
@@ -84,7 +89,8 @@ function open(command: OpenItem, state: ItemState): Answer {
     state: begin.name,
     stateTitle: begin.title,
     group: begin.group,
-    checklist: workflow.checklist.map((line, i) => ({ id: lineIds[i]!, text: line.text, required: line.required })),
+    checklist: workflow.checklist.map((line, i) => ({ id: lineIds[i]!, ...line })),
+    ...(links.length === 0 ? {} : { links: linksOf(links) }),
   };
   return { events: [{ type: "ItemOpened", data }] };
 }

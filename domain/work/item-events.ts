@@ -59,6 +59,17 @@ export const itemEventDeclarations: Readonly<Record<ItemEventType, EventDeclarat
     { labels: ["urgent"] },
     ({ labels }) => `took off the ${labels.length === 1 ? "label" : "labels"} ${listed(labels)}`,
   ),
+  ItemLinked: first(
+    shape.ItemLinked,
+    { links: [{ kind: "application", id: "app_01kajzq4v0e8r9t2m5x7c3d6fg", relation: "changes", commit: "8f1b2c3" }] },
+    ({ links }) =>
+      `linked it to ${listed(links.map(({ kind, id, commit }) => `the ${kind} ${id}${commit === undefined ? "" : ` (commit ${commit.slice(0, 12)})`}`))}`,
+  ),
+  ItemUnlinked: first(
+    shape.ItemUnlinked,
+    { links: [{ kind: "application", id: "app_01kajzq4v0e8r9t2m5x7c3d6fg" }] },
+    ({ links }) => `took off the link to ${listed(links.map(({ kind, id }) => `the ${kind} ${id}`))}`,
+  ),
   ChecklistLineAdded: first(
     shape.ChecklistLineAdded,
     { line, text: "Restart the server", required: false, index: 1 },

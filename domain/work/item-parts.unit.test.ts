@@ -55,6 +55,54 @@ test("a checklist is added to, reworded, ticked, ordered and cut", () => {
   assert.deepEqual([state.checklist[0]?.doneBy, state.checklist[0]?.doneAt], [ada, timeOf(1)]);
 });
 
+const app = "app_00000000000000000000000001";
+const linked: Told = ["ItemLinked", { links: [{ kind: "application", id: app, relation: "changes" }] }];
+
+test("what automation does, it does to a line by its key", () => {
+  const keyed: Told = [
+    "ItemOpened",
+    { ...openedData, checklist: [{ id: line0, text: "Deployed", required: true, key: "deployed" }] },
+  ];
+  given(item, [keyed])
+    .when({ do: "changeLine", line: "deployed", done: true })
+    .happens(["ChecklistLineTicked", { line: line0, text: "Deployed" }]);
+  given(item, [opened]).when({ do: "changeLine", line: "deployed", done: true }).isRefused({ refused: "not-found" });
+});
+
+test("links: one to each end, bounded, with what can be one", () => {
+  given(item, [opened])
+    .when({ do: "link", links: [{ kind: "application", id: app, relation: "changes" }] })
+    .happens(linked);
+  given(item, [opened, linked])
+    .when({ do: "link", links: [{ kind: "application", id: app, relation: "changes" }] })
+    .happens();
+  given(item, [opened, linked])
+    .when({ do: "link", links: [{ kind: "application", id: app, commit: "8f1b2c3" }] })
+    .leads((state) =>
+      assert.deepEqual(state.links, [{ kind: "application", id: app, relation: "relates-to", commit: "8f1b2c3" }]),
+    );
+  given(item, [opened, linked])
+    .when({ do: "unlink", links: [{ kind: "application", id: app }] })
+    .happens(["ItemUnlinked", { links: [{ kind: "application", id: app }] }]);
+  given(item, [opened])
+    .when({ do: "unlink", links: [{ kind: "application", id: app }] })
+    .happens();
+  given(item, [opened])
+    .when({
+      do: "link",
+      links: [
+        { kind: "deployment", id: app },
+        { kind: "application", id: app, commit: "main" },
+      ],
+    })
+    .isRefused({ pointers: ["/body/links/0/id", "/body/links/1/commit"] });
+  const many = Array.from({ length: LIMITS.links }, (_, i) => ({
+    kind: "application" as const,
+    id: `app_${String(i + 5).padStart(26, "0")}`,
+  }));
+  given(item, [opened, linked]).when({ do: "link", links: many }).isRefused({ rule: "too-many-links" });
+});
+
 test("a line that the type requires is ticked or waived, not removed or reworded; an own one may be", () => {
   given(item, [opened])
     .when({ do: "removeLine", line: line0 })

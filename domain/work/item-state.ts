@@ -1,4 +1,5 @@
 /** A work item as folded from its events. */
+import type { Link } from "@millrace/contracts/work/entities.ts";
 import type * as events from "@millrace/contracts/work/events.ts";
 import type { Group, Priority } from "@millrace/contracts/work/values.ts";
 import { bytesOf } from "@millrace/contracts/work/values.ts";
@@ -14,6 +15,8 @@ export interface Line {
   readonly id: string;
   readonly text: string;
   readonly required: boolean;
+  /** What automation knows it by. */
+  readonly key?: string;
   /** Came with the type: a required one is waived, not removed or reworded. */
   readonly fromType: boolean;
   readonly done: boolean;
@@ -61,6 +64,7 @@ export interface ItemState {
   /** Bytes of all comments. */
   readonly threadBytes: number;
   readonly waivers: ReadonlyArray<Waiver>;
+  readonly links: ReadonlyArray<Link>;
   readonly createdAt: string;
   readonly createdBy: Actor | null;
   readonly updatedAt: string;
@@ -89,6 +93,7 @@ export const initial = (id: string): ItemState => ({
   comments: [],
   threadBytes: 0,
   waivers: [],
+  links: [],
   createdAt: "",
   createdBy: null,
   updatedAt: "",
@@ -121,6 +126,10 @@ export function evolve(before: ItemState, event: ItemEvent, meta: EventMeta): It
       return asked({ labels: [...state.labels, ...event.data.labels].sort() });
     case "ItemUnlabelled":
       return asked({ labels: without(state.labels, event.data.labels) });
+    case "ItemLinked":
+      return asked({ links: [...unlinked(state.links, event.data.links), ...event.data.links] });
+    case "ItemUnlinked":
+      return asked({ links: unlinked(state.links, event.data.links) });
     case "ChecklistLineAdded":
     case "ChecklistLineReworded":
     case "ChecklistLineMoved":
@@ -230,6 +239,10 @@ function discussed(
   }
 }
 
+type End = Pick<Link, "kind" | "id">;
+const unlinked = (links: ReadonlyArray<Link>, gone: ReadonlyArray<End>): ReadonlyArray<Link> =>
+  links.filter((link) => !gone.some(({ kind, id }) => kind === link.kind && id === link.id));
+
 const without = (all: ReadonlyArray<string>, some: ReadonlyArray<string>): ReadonlyArray<string> =>
   all.filter((one) => !some.includes(one));
 
@@ -249,6 +262,7 @@ export function represent(state: ItemState): unknown {
       labels: state.labels,
       ...(state.priority === null ? {} : { priority: state.priority }),
       ...(state.dueOn === null ? {} : { dueOn: state.dueOn }),
+      links: state.links,
     },
     status: {
       state: state.state,

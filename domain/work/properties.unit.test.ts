@@ -26,6 +26,15 @@ const word = fc.oneof(
 );
 const words = fc.array(word, { maxLength: 4 });
 const optional = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
+const link = fc.record(
+  {
+    kind: fc.constantFrom("application", "item"),
+    id: fc.constantFrom(`app_${digits(1)}`, `app_${digits(2)}`, `itm_${digits(1)}`, "itm_01kajzq4v0e8r9t2m5x7c3d6fg"),
+    relation: fc.constantFrom("changes", "relates-to"),
+    commit: fc.constantFrom("8f1b2c3", "8f1b2c4", "none"),
+  },
+  { requiredKeys: ["kind", "id"] },
+);
 const seen = fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, fc.integer({ min: 1, max: 12 }));
 
 /** Commands that may or may not make sense. Undefined members are left out, as JSON leaves them out. */
@@ -50,6 +59,7 @@ const command = (workflow: Workflow): fc.Arbitrary<ItemCommand> => {
       one(8, "change", { notes: fc.constant(written) }),
       one(6, ["assign", "unassign"], { assignees: words }),
       one(6, ["label", "unlabel"], { labels: words }),
+      one(4, ["link", "unlink"], { links: fc.array(link, { maxLength: 3 }) }),
       one(4, "addLine", { line, text, required: optional(fc.boolean()), index: optional(fc.integer()) }),
       one(6, "changeLine", { line, done: optional(fc.boolean()), text: optional(text) }),
       one(24, "changeLine", { line, done: fc.constant(true) }),
@@ -83,6 +93,7 @@ function holds(state: ItemState, workflow: Workflow): void {
   assert.equal(state.stateTitle, current.title);
   assert.equal(new Set(state.assignees).size, state.assignees.length);
   assert.equal(new Set(state.labels).size, state.labels.length);
+  assert.equal(new Set(state.links.map(({ kind, id }) => kind + id)).size, state.links.length);
   assert.equal(new Set(state.checklist.map(({ id }) => id)).size, state.checklist.length);
   assert.equal(new Set(state.comments.map(({ id }) => id)).size, state.comments.length);
   assert.equal(new Set(state.waivers.map(({ gate }) => gate)).size, state.waivers.length);

@@ -18,6 +18,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
   ItemUnassigned: "took it from ada",
   ItemLabelled: "labelled it urgent",
   ItemUnlabelled: "took off the label urgent",
+  ItemLinked: "linked it to the application app_01kajzq4v0e8r9t2m5x7c3d6fg (commit 8f1b2c3)",
+  ItemUnlinked: "took off the link to the application app_01kajzq4v0e8r9t2m5x7c3d6fg",
   ChecklistLineAdded: 'added the line "Restart the server" to the checklist',
   ChecklistLineTicked: 'ticked "Restart the server"',
   ChecklistLineUnticked: 'unticked "Restart the server"',

@@ -20,6 +20,12 @@ export function checkWorkflow(workflow: Workflow): Refusal | undefined {
       field.lineText,
       workflow.checklist.map(({ text }) => text),
     );
+  for (const [i, { key }] of workflow.checklist.entries()) {
+    faults.check(`/checklist/${i}/key`, field.name, key);
+    if (key !== undefined && workflow.checklist.findIndex((line) => line.key === key) !== i) {
+      faults.add(`/checklist/${i}/key`, `another line has the key "${key}"`);
+    }
+  }
   const { minLength } = workflow.notesRequired;
   if (!Number.isInteger(minLength) || minLength < 0 || minLength > NOTES_LENGTH_MOST) {
     faults.add("/notesRequired/minLength", `a whole number from 0 to ${NOTES_LENGTH_MOST}`);

@@ -115,7 +115,7 @@ test("a type that makes no sense is refused with the places and a fix", () => {
 });
 
 test("the built-in types make sense, read as the contract says, and can be completed only when written up", () => {
-  const names = ["service", "integration", "platform", "documentation", "incident", "task"];
+  const names = ["service", "integration", "platform", "change", "documentation", "incident", "task"];
   assert.deepEqual([...BUILT_IN_TYPES.keys()], names);
   for (const workflow of BUILT_IN_TYPES.values()) {
     assert.equal(checkWorkflow(workflow), undefined, workflow.name);

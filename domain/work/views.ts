@@ -10,7 +10,7 @@ export const rankOf = (priority: Priority | null): number =>
 
 export const workItems: View<ItemState> = {
   name: "work_items",
-  version: 1,
+  version: 2,
   kind: item,
   columns: {
     /** Every view has a column `state` of its own: the route asks for this one when it is asked for `state`. */
@@ -19,6 +19,7 @@ export const workItems: View<ItemState> = {
     type: { type: "text", value: (state) => state.type, filter: true },
     assignee: { type: "text[]", value: (state) => state.assignees, filter: true, index: true },
     label: { type: "text[]", value: (state) => state.labels, filter: true },
+    link: { type: "text[]", value: (state) => state.links.map(({ id }) => id), filter: true },
     createdBy: { type: "text", value: (state) => state.createdBy?.id ?? null, filter: true },
     priority: { type: "bigint", value: (state) => rankOf(state.priority), filter: true, sort: true },
     title: { type: "text", value: (state) => state.title, sort: true },

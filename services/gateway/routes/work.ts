@@ -20,6 +20,7 @@ import type { Asked } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, positionOf, type Request } from "../command.ts";
 import { Failed, fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
+import { linkEnd, linksToOwn } from "../links.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { answerPage, decodeCursor, encodeCursor, type ListQuery, list, readPage, sparse } from "../queries.ts";
@@ -100,7 +101,9 @@ export const workRoutes = (gateway: Gateway) =>
         "openItem",
         items.create(async ({ payload: { type: name, ...payload } }, asked) => {
           const workflow = await workflowToOpen(gateway, asked, name);
-          return { do: "open", ...payload, workflow, lineIds: workflow.checklist.map(() => newId("lin")) };
+          const { links, ...rest } = payload;
+          const given = links === undefined ? {} : { links: await linksToOwn(gateway, asked, links) };
+          return { do: "open", ...rest, ...given, workflow, lineIds: workflow.checklist.map(() => newId("lin")) };
         }),
       )
       .handle("listItems", list(gateway, workItems, { query: itemQuery, show: withoutComments }))
@@ -149,6 +152,22 @@ export const workRoutes = (gateway: Gateway) =>
       .handle(
         "unlabelItem",
         items.act(({ payload }, seen) => ({ do: "unlabel", ...payload, ...seenOf(seen) })),
+      .handle(
+        "linkItem",
+        items.act(async ({ payload }, seen, asked) => ({
+          do: "link",
+          links: await linksToOwn(gateway, asked, payload.links),
+          ...seenOf(seen),
+        })),
+      )
+      .handle(
+        "unlinkItem",
+        items.act(async ({ payload: { links } }, seen, asked) => ({
+          do: "unlink",
+          links: await Promise.all(links.map((link) => linkEnd(gateway, asked, link))),
+          ...seenOf(seen),
+        })),
+      )
       )
       .handle(
         "addLine",
