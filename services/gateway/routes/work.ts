@@ -20,8 +20,8 @@ import type { Asked } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, positionOf, type Request } from "../command.ts";
 import { Failed, fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
-import { linkEnd, linksToOwn } from "../links.ts";
 import { history } from "../history.ts";
+import { linkEnd, linksToOwn } from "../links.ts";
 import { past } from "../past.ts";
 import { answerPage, decodeCursor, encodeCursor, type ListQuery, list, readPage, sparse } from "../queries.ts";
 
@@ -152,6 +152,7 @@ export const workRoutes = (gateway: Gateway) =>
       .handle(
         "unlabelItem",
         items.act(({ payload }, seen) => ({ do: "unlabel", ...payload, ...seenOf(seen) })),
+      )
       .handle(
         "linkItem",
         items.act(async ({ payload }, seen, asked) => ({
@@ -167,7 +168,6 @@ export const workRoutes = (gateway: Gateway) =>
           links: await Promise.all(links.map((link) => linkEnd(gateway, asked, link))),
           ...seenOf(seen),
         })),
-      )
       )
       .handle(
         "addLine",
