@@ -1,8 +1,19 @@
 /** How frames go out: as WebSocket text frames, or as Server-Sent Events. */
 import type { ServerResponse } from "node:http";
+import type { ControlFrame } from "@millrace/contracts/feed.ts";
 import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
 import type { WebSocket } from "ws";
-import type { Sink } from "./hub-subscriber.ts";
+
+/** Where a subscriber's frames go. */
+export interface Sink {
+  readonly transport: "websocket" | "sse";
+  /** Bytes that the other side has not taken yet. */
+  readonly buffered: number;
+  /** @param position token of everything up to and including the event */
+  event(event: FeedEvent, position: string): void;
+  frame(frame: ControlFrame): void;
+  close(code: number, reason: string): void;
+}
 
 /** Reasons of close frames are limited to 123 bytes by the protocol. */
 const REASON_BYTES = 123;

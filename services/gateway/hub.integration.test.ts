@@ -27,8 +27,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { testNats } from "../../tests/harness/servers.ts";
 import { suite } from "../../tests/harness/suite.ts";
 import { Hub, type HubOptions } from "./hub.ts";
-import { webSocketSink } from "./hub-sinks.ts";
-import type { Sink } from "./hub-subscriber.ts";
+import { type Sink, webSocketSink } from "./hub-sinks.ts";
 
 const test = suite("hub");
 let nats: Nats;

@@ -13,12 +13,13 @@ import { comparePlaces, encodePosition, type LogPlace } from "@millrace/contract
 import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
 import type { Nats } from "@millrace/eventlog/connection.ts";
 import { BEGINNING } from "@millrace/eventlog/feed.ts";
+import { ContextFeed } from "@millrace/eventlog/feed-context.ts";
+import { Leg, type LegFilter, type LegOwner, positionOf } from "@millrace/eventlog/feed-leg.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { logStream } from "@millrace/eventlog/subjects.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
-import { ContextFeed } from "./hub-feed.ts";
-import { Leg, type LegFilter, type LegOwner, positionOf, type Sink } from "./hub-subscriber.ts";
+import type { Sink } from "./hub-sinks.ts";
 
 export interface HubOptions {
   readonly nats: Nats;

@@ -13,8 +13,7 @@ import { bodyOfProblem, unavailable } from "../failures.ts";
 import { refuseSocket, type Subscriptions } from "../front.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Hub, Subscriber } from "../hub.ts";
-import { sseSink, webSocketSink } from "../hub-sinks.ts";
-import type { Sink } from "../hub-subscriber.ts";
+import { type Sink, sseSink, webSocketSink } from "../hub-sinks.ts";
 
 export interface EventsOptions {
   readonly gateway: Pick<Gateway, "identity" | "uses">;

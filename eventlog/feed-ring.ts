@@ -1,6 +1,6 @@
 /** The newest events of a feed in memory: every one after `coveredFrom`, in order. */
 import { comparePlaces, type LogPlace } from "@millrace/contracts/position.ts";
-import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
+import type { FeedEvent } from "./cloudevents.ts";
 
 export class Ring {
   readonly #most: number;

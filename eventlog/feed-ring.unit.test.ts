@@ -1,9 +1,10 @@
 /** The ring holds the newest, and says truly what it covers. */
-import { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
+
 import { headers } from "@nats-io/transport-node";
 import * as assert from "uvu/assert";
-import { suite } from "../../tests/harness/suite.ts";
-import { Ring } from "./hub-ring.ts";
+import { suite } from "../tests/harness/suite.ts";
+import { FeedEvent } from "./cloudevents.ts";
+import { Ring } from "./feed-ring.ts";
 
 const test = suite("hub ring");
 

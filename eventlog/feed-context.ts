@@ -1,8 +1,8 @@
-/** One context's feed as the hub sees it: its tail, the ring of what was newest, and who listens live. */
+/** One context's feed as who follows it for many sees it (the hub, the outbox): its tail, the ring of what was newest, and who listens live. */
 import { comparePlaces, type LogPlace } from "@millrace/contracts/position.ts";
-import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
-import type { Nats } from "@millrace/eventlog/connection.ts";
-import { LogUnavailable } from "@millrace/eventlog/failures.ts";
+import type { FeedEvent } from "./cloudevents.ts";
+import type { Nats } from "./connection.ts";
+import { LogUnavailable } from "./failures.ts";
 import {
   atBeginning,
   BEGINNING,
@@ -13,9 +13,9 @@ import {
   RelayMarks,
   readFeed,
   tailFeed,
-} from "@millrace/eventlog/feed.ts";
-import { Ring } from "./hub-ring.ts";
-import type { Leg } from "./hub-subscriber.ts";
+} from "./feed.ts";
+import type { Leg } from "./feed-leg.ts";
+import { Ring } from "./feed-ring.ts";
 
 export interface FeedOptions {
   readonly nats: Nats;

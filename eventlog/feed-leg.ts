@@ -1,20 +1,8 @@
-/** One subscriber: a leg for each context, and the socket they share. */
-import type { ControlFrame } from "@millrace/contracts/feed.ts";
+/** A leg: the way of one subscriber through one context's feed. */
 import { comparePlaces, encodePosition, type LogPlace } from "@millrace/contracts/position.ts";
-import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
-import { justBefore } from "@millrace/eventlog/feed.ts";
-import type { ContextFeed } from "./hub-feed.ts";
-
-/** Where a subscriber's frames go. */
-export interface Sink {
-  readonly transport: "websocket" | "sse";
-  /** Bytes that the other side has not taken yet. */
-  readonly buffered: number;
-  /** @param position token of everything up to and including the event */
-  event(event: FeedEvent, position: string): void;
-  frame(frame: ControlFrame): void;
-  close(code: number, reason: string): void;
-}
+import type { FeedEvent } from "./cloudevents.ts";
+import { justBefore } from "./feed.ts";
+import type { ContextFeed } from "./feed-context.ts";
 
 /** What a leg lets through; sets that are left out let all through. */
 export interface LegFilter {
@@ -22,6 +10,8 @@ export interface LegFilter {
   readonly ids?: ReadonlySet<string>;
   readonly kinds?: ReadonlySet<string>;
   readonly types?: ReadonlySet<string>;
+  /** Whether this event may be seen, where that is not told by its id alone. Asked of every event of the organisation, in order. */
+  readonly admits?: (event: FeedEvent) => boolean;
 }
 
 /** What happens to a leg is decided by the hub. */
@@ -60,9 +50,10 @@ export class Leg {
   }
 
   #matches(event: FeedEvent): boolean {
-    const { organisation, ids, kinds, types } = this.filter;
+    const { organisation, ids, kinds, types, admits } = this.filter;
     return (
       event.organisation === organisation &&
+      (admits === undefined || admits(event)) &&
       (ids === undefined || ids.has(event.id)) &&
       (kinds === undefined || kinds.has(event.kind)) &&
       (types === undefined || types.has(event.type))
