@@ -6,7 +6,6 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { findCaddy } from "./binaries.ts";
-import { tail } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import {
   type BoundProcess,
@@ -15,7 +14,7 @@ import {
   type Exit,
   endProcesses,
   processesWhere,
-  startBound,
+  startReady,
   waitFor,
 } from "./process.ts";
 
@@ -147,14 +146,7 @@ export async function startCaddy(options: CaddyOptions): Promise<RunningCaddy> {
   const prepared = await prepareCaddy(options);
   if (prepared === undefined) throw new Error("there is no Caddy on this machine");
   await prepared.beforeStart();
-  const child = await startBound(prepared.spec);
-  try {
-    await prepared.ready(child.exit);
-  } catch (error) {
-    await child.kill();
-    throw new Error(`${(error as Error).message}\n${tail(prepared.logFile)}`, { cause: error });
-  }
-  return running(prepared, child, options);
+  return running(prepared, await startReady(prepared), options);
 }
 
 function running(prepared: PreparedCaddy, child: BoundProcess, options: CaddyOptions): RunningCaddy {

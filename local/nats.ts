@@ -15,7 +15,7 @@ import {
   type Exit,
   endProcesses,
   processesWhere,
-  startBound,
+  startReady,
 } from "./process.ts";
 import { ensureSecret } from "./secrets.ts";
 
@@ -193,14 +193,7 @@ export async function startNats(options: NatsOptions): Promise<RunningNats> {
 
 async function run(prepared: PreparedNats, options: NatsOptions): Promise<RunningNats> {
   await endOrphanedNats(options.dataDir);
-  const child = await startBound(prepared.spec);
-  try {
-    await prepared.ready(child.exit);
-  } catch (error) {
-    await child.kill();
-    throw new Error(`${(error as Error).message}\n${tail(prepared.logFile)}`, { cause: error });
-  }
-  return runningNats(prepared, child, options);
+  return runningNats(prepared, await startReady(prepared), options);
 }
 
 function runningNats(prepared: PreparedNats, child: BoundProcess, options: NatsOptions): RunningNats {
@@ -298,15 +291,6 @@ export function keptCredentials(file: string): NatsUser {
 /** Removes everything the server keeps in its folder. It must have ended. */
 export function removeNatsData(dataDir: string): void {
   rmSync(dataDir, { recursive: true, force: true });
-}
-
-/** The last lines of a log, for an error message. */
-export function tail(file: string, lines = 20): string {
-  try {
-    return readFileSync(file, "utf8").trimEnd().split("\n").slice(-lines).join("\n");
-  } catch {
-    return "(no log)";
-  }
 }
 
 async function requireBinary({ bring = true, log }: Pick<NatsOptions, "bring" | "log">): Promise<string> {

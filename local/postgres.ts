@@ -7,18 +7,18 @@ import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { tail } from "./nats.ts";
 import { freePort } from "./ports.ts";
 import { openFor, postgresPrograms, type UnprivilegedUser, unprivilegedUser } from "./postgres-place.ts";
 import { probePostgres, query } from "./postgres-probe.ts";
 import {
+  type BoundProcess,
   type BoundSpec,
   commandLine,
   type Exit,
   endProcesses,
   isAlive,
   processesWhere,
-  startBound,
+  startReady,
   waitFor,
   workingFolder,
 } from "./process.ts";
@@ -126,20 +126,17 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   for (let tries = 1; ; tries++) {
     const prepared = await preparePostgres(options);
     await clearAfterCrash(prepared.dataDir);
-    const child = await startBound(prepared.spec);
+    let child: BoundProcess;
     try {
-      await prepared.ready(child.exit);
+      child = await startReady(prepared);
     } catch (error) {
-      await child.kill();
-      const log = tail(prepared.logFile);
+      const { message } = error as Error;
       const again =
-        /pre-existing shared memory block/.test(log) ||
-        (!options.port && /could not (bind|create).*\n?.*Address already in use/.test(log));
-      if (again && tries < 5) {
-        await new Promise((resolve) => setTimeout(resolve, 500 * tries));
-        continue;
-      }
-      throw new Error(`${(error as Error).message}\n${log}`, { cause: error });
+        /pre-existing shared memory block/.test(message) ||
+        (!options.port && /could not (bind|create).*\n?.*Address already in use/.test(message));
+      if (!again || tries === 5) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500 * tries));
+      continue;
     }
     return {
       url: prepared.url,

@@ -120,6 +120,35 @@ export async function startBound(spec: BoundSpec): Promise<BoundProcess> {
   return boundTo(child, spec);
 }
 
+/** What can be started, and how it says that it is ready. */
+export interface Startable {
+  readonly spec: BoundSpec;
+  readonly logFile: string;
+  /** Rejects when it does not become ready. @param exit asked now and then: it may have ended */
+  readonly ready: (exit?: () => Exit | undefined) => Promise<unknown>;
+}
+
+/** Starts it and waits until it is ready. @throws Error with the end of its log when it does not come up; then it has ended. */
+export async function startReady({ spec, logFile, ready }: Startable): Promise<BoundProcess> {
+  const child = await startBound(spec);
+  try {
+    await ready(child.exit);
+    return child;
+  } catch (error) {
+    await child.kill();
+    throw new Error(`${(error as Error).message}\n${tail(logFile)}`, { cause: error });
+  }
+}
+
+/** The last lines of a log, for an error message. */
+export function tail(file: string, lines = 20): string {
+  try {
+    return readFileSync(file, "utf8").trimEnd().split("\n").slice(-lines).join("\n");
+  } catch {
+    return "(no log)";
+  }
+}
+
 function boundTo(child: ChildProcess, spec: BoundSpec): BoundProcess {
   let ended: Exit | undefined;
   const exited = new Promise<Exit>((resolve) => {

@@ -6,8 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Lock, LockedError, takeLock } from "./lock.ts";
 import { LogRotation } from "./log-rotation.ts";
-import { tail } from "./nats.ts";
-import { type BoundProcess, type BoundSpec, type Exit, startBound, startTime } from "./process.ts";
+import { type BoundProcess, type BoundSpec, type Exit, startBound, startTime, tail } from "./process.ts";
 import { endOrphans, lockPath, type RunningService, type ServiceState, writeRunState } from "./run-state.ts";
 
 export interface ServiceSpec extends BoundSpec {

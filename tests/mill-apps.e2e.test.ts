@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { PHASES } from "@millrace/contracts/applications/values.ts";
 import { lastRunState } from "@millrace/local/run-state.ts";
 import * as assert from "uvu/assert";
 import { CHECKOUT, testMill } from "./harness/mill.ts";
@@ -47,17 +48,9 @@ test("created, deployed with its phases as they end, served, changed, rolled bac
   assert.is(await mill.out(["apps", "create", "site", ...flags, "-o", "name"]), "site\n");
   const said = lines(await mill.out(["apps", "deploy", "site", "--wait"]));
   assert.match(said[0]!, /^dep_\w{26}: deployment 1 of site, manual, main, asked for by owner-\w{6}$/);
-  const phases = [
-    "PULLING_SOURCE",
-    "BUILDING",
-    "COPYING_FILES",
-    "CREATING_SYMLINKS",
-    "UPDATING_ROUTES",
-    "HEALTH_CHECK",
-  ];
   assert.equal(
     said.slice(1, -1).map((line) => /^ {2}([A-Z_]+) +\d+\.\d\d s/.exec(line)?.[1]),
-    phases,
+    PHASES,
     said.join("\n"),
   );
   assert.match(said[1]!, `commit ${first.slice(0, 10)} of main`);

@@ -1,11 +1,11 @@
 /** `mill logs`: a stretch of the past, then what comes, taken up again where it was when the connection is lost. */
-import { Failure, interrupted, usage } from "../failure.ts";
-import { bodyOf, type Gateway, gatewayOf, sleep } from "../gateway.ts";
+import { usage } from "../failure.ts";
+import { followed } from "../follow.ts";
+import { bodyOf, type Gateway, gatewayOf } from "../gateway.ts";
 import { plain } from "../io.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT } from "../table.ts";
 import type { Answer } from "../typed.ts";
-import { serverSentEvents } from "./events.ts";
 
 type Line = Answer<"logsOfApplications">["items"][number];
 
@@ -23,8 +23,6 @@ type LogsCall = Call<Choosing & Of<"boolean", "follow"> & Of<"integer", "limit">
 
 const LIMIT = 200;
 const PAGE = 1_000;
-/** Without a byte for so long the connection is given up; the gateway sends something every 15 s. */
-const SILENCE_MS = 40_000;
 export const UNITS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** RFC 3339, or how long ago. */
@@ -102,66 +100,12 @@ async function past(gateway: Gateway, call: AnyCall, wanted: Asked, limit: numbe
 }
 
 /** Without end. @throws Failure when the gateway refuses, or when interrupted */
-async function follow(gateway: Gateway, call: AnyCall, wanted: Asked): Promise<never> {
-  let position: string | undefined;
-  for (let failures = 0; ; ) {
-    try {
-      for await (const { event, id, data } of connection(gateway, call, wanted, position)) {
-        failures = 0;
-        const body = JSON.parse(data) as { items?: Line[]; detail?: string; reason?: string; code?: number };
-        if (event === "lines") await print(call, wanted, body.items ?? []);
-        if (event === "gap") call.io.err(`${plain(body.detail ?? "lines are missing here")}\n`);
-        if (event === "closing") throw closing(body);
-        position = id ?? position;
-      }
-    } catch (error) {
-      if (call.io.interrupted.aborted) throw interrupted();
-      if (error instanceof Failure) throw error;
-      if (failures === 0) call.io.err(`connection lost (${plain((error as Error).message)}), coming back\n`);
-    }
-    if (call.io.interrupted.aborted) throw interrupted();
-    await sleep(Math.min(5_000, 100 * 2 ** failures++) * (0.5 + Math.random() / 2), call.io.interrupted);
-  }
-}
-
-function closing({ code, reason }: { readonly code?: number; readonly reason?: string }): Error {
-  if (code !== 4401 && code !== 4403) return new Error(reason ?? "closed by the gateway");
-  return new Failure("unauthenticated", EXIT.auth, "The token may no longer read this", {
-    why: reason,
-    fix: "`mill login` with another",
-  });
-}
-
-async function* connection(gateway: Gateway, { io }: AnyCall, { path, query }: Asked, position: string | undefined) {
-  const { url, token } = gateway.target;
-  const silence = new AbortController();
-  let watchdog = setTimeout(() => silence.abort(), SILENCE_MS);
-  try {
-    const search = new URLSearchParams({ ...query, follow: "true" });
-    const response = await fetch(`${url}${path(await gateway.org())}?${search}`, {
-      headers: {
-        accept: "text/event-stream, application/problem+json",
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        ...(position === undefined ? {} : { "last-event-id": position }),
-      },
-      signal: AbortSignal.any([io.interrupted, silence.signal]),
-      redirect: "manual",
-    });
-    if (response.status !== 200 || response.body === null) {
-      const text = await response.text();
-      // Not now, but later: as a lost connection.
-      if (response.status === 503 || response.status === 429) throw new Error(`${response.status}`);
-      bodyOf({ status: response.status, headers: response.headers, text });
-      throw new Failure("no-gateway", EXIT.failure, "The answer is no stream of lines", { fix: "Look at the address" });
-    }
-    for await (const frame of serverSentEvents(response.body)) {
-      clearTimeout(watchdog);
-      watchdog = setTimeout(() => silence.abort(), SILENCE_MS);
-      yield frame;
-    }
-  } finally {
-    clearTimeout(watchdog);
-    silence.abort();
+async function follow(gateway: Gateway, call: AnyCall, wanted: Asked): Promise<void> {
+  const path = `${wanted.path(await gateway.org())}?${new URLSearchParams({ ...wanted.query, follow: "true" })}`;
+  for await (const { event, data } of followed(gateway, call, () => path)) {
+    const body = JSON.parse(data) as { items?: Line[]; detail?: string };
+    if (event === "lines") await print(call, wanted, body.items ?? []);
+    if (event === "gap") call.io.err(`${plain(body.detail ?? "lines are missing here")}\n`);
   }
 }
 

@@ -44,6 +44,6 @@ async function say(log: EventLog, index: LiveIndex, id: string, node: string): P
   const known = index.get(deployment, id);
   const reason = `No worker of the node "${node}" is there: start an orchestrator with MILLRACE_NODE=${node} and its data folder.`;
   if (known === undefined || known.state.waiting?.reason === reason) return;
-  const change = { kind: deployment, id, command: { do: "wait", reason } };
+  const change = { kind: deployment, id, command: { do: "wait" as const, reason } };
   await execute(log, change, ownContext("orchestrator", known.organisation));
 }

@@ -1,6 +1,7 @@
 /** Workers that die by SIGKILL at one place after the other of the same deployment, and what must be true when it is over. */
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
+import { PHASES } from "@millrace/contracts/applications/values.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import type { DeploymentState } from "@millrace/domain/applications/deployment-state.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -13,14 +14,7 @@ export const POINTS = ["before", "during", "after", "recorded"] as const;
 export const placesOf = (...effects: ReadonlyArray<string>): string[] =>
   effects.flatMap((effect) => POINTS.map((point) => `deployment.${effect}.${point}`));
 
-export const PHASE_PLACES = placesOf(
-  "PULLING_SOURCE",
-  "BUILDING",
-  "COPYING_FILES",
-  "CREATING_SYMLINKS",
-  "UPDATING_ROUTES",
-  "HEALTH_CHECK",
-);
+export const PHASE_PLACES = placesOf(...PHASES);
 /** A static site has nothing built: nothing is under way there. */
 const hasMiddle = (place: string): boolean => place !== "deployment.BUILDING.during";
 
