@@ -12,10 +12,17 @@ export const PREFIXES = {
   "identity.organisation": "org",
   "identity.token": "tok",
   "identity.secret": "sec",
+  "identity.member": "usr",
+  "identity.invitation": "inv",
+  "identity.role": "rol",
   "work.item": "itm",
   "work.type": "wty",
   "applications.application": "app",
   "applications.deployment": "dep",
+  "integrations.webhook": "whk",
+  "applications.upload": "upl",
+  "automation.schedule": "sch",
+  "automation.process": "prc",
 } as const;
 
 /**

@@ -22,6 +22,8 @@ export interface NodeRecord {
   readonly freeBytes: number;
   /** What it can do: `git`, `static`, `docker`, … */
   readonly capabilities: ReadonlyArray<string>;
+  /** Where it takes and gives bytes, for gateways: `http://host:port`; missing: it does not, or another process of the node does. */
+  readonly bytes?: string;
   /** RFC 3339 */
   readonly startedAt: string;
 }

@@ -73,7 +73,7 @@ function sourceOf({ flags, io }: SpecCall, base: Base["source"]): Spec["source"]
       ? undefined
       : { secret, kind: flags["token-secret"] === undefined ? ("ssh-key" as const) : ("token" as const) };
   // What is not said is left to the API's own default.
-  const branch = (ref === undefined ? base?.ref : ref) as string;
+  const branch = (ref ?? (base !== undefined && "ref" in base ? base.ref : undefined)) as string;
   const withRef = branch === undefined ? ({} as { readonly ref: string }) : { ref: branch };
   if (repository !== undefined && isPath(repository)) {
     if (credentials !== undefined) throw usage("A repository by path needs no credentials");

@@ -34,7 +34,9 @@ export const shortCommit = (commit: string): string => commit.slice(0, 10);
 export const shortRef = (ref: string): string => ref.replace(/^refs\/(heads|tags)\//, "");
 
 const sourceText = ({ spec: { source } }: Application): string =>
-  `${source.kind === "git" ? source.url : source.path}, ${source.ref}`;
+  source.kind === "upload"
+    ? `the upload ${source.upload}`
+    : `${source.kind === "git" ? source.url : source.path}, ${source.ref}`;
 
 function buildText({ build, runtime }: Application["spec"]): string {
   if (build.kind === "static") {

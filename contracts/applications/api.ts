@@ -37,6 +37,7 @@ import {
   Policy,
   Runtime,
   StaticBuild,
+  UploadSource,
   Wanted,
 } from "./entities.ts";
 import {
@@ -74,6 +75,7 @@ const Source = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("path"), path: PathSource.fields.path, ref: optionalKey(Ref) }).annotate({
     identifier: "PathSourceAsked",
   }),
+  UploadSource,
 ]);
 const { kind: staticKind, ...staticFields } = StaticBuild.fields;
 const { kind: dockerfileKind, ...dockerfileFields } = DockerfileBuild.fields;

@@ -25,6 +25,7 @@ import {
   ServerPath,
   Title,
   TRIGGERS,
+  UploadId,
   VariableName,
   VariableValue,
 } from "./values.ts";
@@ -60,7 +61,11 @@ export const PathSource = Schema.Struct({ kind: Schema.Literal("path"), path: Se
   identifier: "PathSource",
   description: "A Git repository on the node's own disk",
 });
-export const Source = Schema.Union([GitSource, PathSource]);
+export const UploadSource = Schema.Struct({ kind: Schema.Literal("upload"), upload: UploadId }).annotate({
+  identifier: "UploadSource",
+  description: "An archive that was uploaded: .tar, .tar.gz, .tar.zst or .zip",
+});
+export const Source = Schema.Union([GitSource, PathSource, UploadSource]);
 export type Source = typeof Source.Type;
 
 export const StaticBuild = Schema.Struct({

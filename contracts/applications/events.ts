@@ -24,6 +24,7 @@ const source = Schema.Union([
     credentials: optionalKey(credentials),
   }),
   Schema.Struct({ kind: Schema.Literal("path"), path: Schema.String, ref: Schema.String }),
+  Schema.Struct({ kind: Schema.Literal("upload"), upload: Schema.String }),
 ]);
 const build = Schema.Union([
   Schema.Struct({

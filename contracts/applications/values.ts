@@ -137,6 +137,7 @@ const between = (minimum: number, maximum: number) => Schema.Int.check(Schema.is
 export const ApplicationId = Id("app", "Application id");
 export const DeploymentId = Id("dep", "Deployment id");
 export const SecretId = Id("sec", "Secret id");
+export const UploadId = Id("upl", "Upload id");
 
 export const Title = Schema.String.check(Schema.isPattern(PATTERNS.title)).annotate({
   description: `One line, at most ${LIMITS.title} characters`,

@@ -3,7 +3,7 @@ import * as shape from "@millrace/contracts/applications/events.ts";
 import type { EventDeclaration } from "../kind.ts";
 import { excerpt, first, listed } from "../sentences.ts";
 import type { ApplicationEventType } from "./application-state.ts";
-import { withDefaults } from "./spec.ts";
+import { placeOf, refOf, withDefaults } from "./spec.ts";
 
 const deployment = "dep_01kajzq4v0e8r9t2m5x7c3d6fg";
 const earlier = "dep_01kajzq4v0e8r9t2m5x7c3d6ff";
@@ -45,16 +45,15 @@ export const applicationEventDeclarations: Readonly<Record<ApplicationEventType,
   ApplicationCreated: first(
     shape.ApplicationCreated,
     { spec, host: "shop.home.apps.localhost" },
-    (data) =>
-      `created the application "${data.spec.name}" from ${data.spec.source.kind === "git" ? data.spec.source.url : data.spec.source.path}`,
+    (data) => `created the application "${data.spec.name}" from ${placeOf(data.spec.source)}`,
   ),
   ApplicationRetitled: first(shape.ApplicationRetitled, { title: "Our shop" }, ({ title }) =>
     title === null ? "took its title off" : `titled it "${title}"`,
   ),
-  SourceChanged: first(
-    shape.SourceChanged,
-    { source: spec.source },
-    ({ source }) => `took it from ${source.kind === "git" ? source.url : source.path} at ${source.ref}`,
+  SourceChanged: first(shape.SourceChanged, { source: spec.source }, ({ source }) =>
+    source.kind === "upload"
+      ? `took it from ${placeOf(source)}`
+      : `took it from ${placeOf(source)} at ${refOf(source)}`,
   ),
   BuildChanged: first(shape.BuildChanged, { build: spec.build }, ({ build }) =>
     build.kind === "static"

@@ -11,7 +11,7 @@ import { exampleLive } from "./application-events.ts";
 import { repairableAt } from "./application-report.ts";
 import { hostsOf, instancesOf, isChanged } from "./application-state.ts";
 import { SHOP, SITE } from "./fixtures/world.ts";
-import { withDefaults } from "./spec.ts";
+import { refOf, withDefaults } from "./spec.ts";
 
 const test = suite("applications");
 
@@ -37,7 +37,7 @@ test("creating fills up what was left out, and takes name and hosts", () => {
   const made = create({ domains: ["shop.example.org", "shop.example.org", host] });
   made.leads((state) => {
     assert.deepEqual(hostsOf(state), [host, "shop.example.org"]);
-    assert.deepEqual([state.spec?.source.ref, state.spec?.runtime?.memoryBytes], ["main", 536_870_912]);
+    assert.deepEqual([state.spec && refOf(state.spec.source), state.spec?.runtime?.memoryBytes], ["main", 536_870_912]);
     assert.deepEqual([state.spec?.policy.keepReleases, instancesOf(state), state.generation], [5, 2, 1]);
     assert.equal(isChanged(state), true);
   });

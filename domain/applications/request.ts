@@ -11,6 +11,7 @@ import { type ApplicationCommand, type ApplicationState, application } from "./a
 import { nothingLive, notKept } from "./application-decide.ts";
 import { type DeploymentCommand, type DeploymentState, deployment } from "./deployment.ts";
 import { makesWay } from "./deployment-decide.ts";
+import { refOf } from "./spec.ts";
 
 /** One aggregate's part; what `executeAll` of the event log takes. */
 export type Part =
@@ -107,7 +108,7 @@ export function requestDeployment(
   // An application that is not there: its decider says so, and nothing comes of the rest.
   if (spec === null) return [partOf(application, state.id, { do: "start" })];
   const { requested, specGeneration } = requestedSpec(spec, state.generation, trigger, target);
-  const ref = ask.ref ?? release?.ref ?? spec.source.ref;
+  const ref = ask.ref ?? release?.ref ?? refOf(spec.source);
   const { nextSeq: seq, queue: superseded } = state;
   return [
     partOf(application, state.id, {

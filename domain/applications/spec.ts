@@ -23,7 +23,15 @@ const given = <T extends object>(part: T | undefined): Given<T> =>
 
 type Given<T> = { -readonly [K in keyof T]?: Exclude<T[K], undefined> };
 
-const sourceOf = (input: ApplicationInput["source"]): Source => ({ ref: DEFAULTS.ref, ...given(input) }) as Source;
+const sourceOf = (input: ApplicationInput["source"]): Source =>
+  ({ ...(input.kind === "upload" ? {} : { ref: DEFAULTS.ref }), ...given(input) }) as Source;
+
+/** The branch, tag, commit or upload that a source names. */
+export const refOf = (source: Source): string => (source.kind === "upload" ? source.upload : source.ref);
+
+/** Where a source is had from, in one word. */
+export const placeOf = (source: Source): string =>
+  source.kind === "git" ? source.url : source.kind === "path" ? source.path : `the upload ${source.upload}`;
 
 const buildOf = (input: ApplicationInput["build"]): Build => ({ ...DEFAULTS[input.kind], ...given(input) }) as Build;
 
@@ -67,6 +75,7 @@ export function changedSpec(spec: ApplicationSpec, change: ChangeApplication): A
 const name = says((value) => PATTERNS.node.test(value), "lower-case letters, digits and hyphens; at most 63");
 const title = says((value) => PATTERNS.title.test(value), `one line of 1 to ${LIMITS.title} characters`);
 const secretId = says((value) => isId("sec", value), "the id of a secret, `sec_…`");
+const uploadId = says((value) => isId("upl", value), "the id of an upload, `upl_…`");
 const user = says((value) => PATTERNS.user.test(value), "a user, or user and group, by name or number");
 const credentialsUser = says((value) => PATTERNS.credentialsUser.test(value), "a user name");
 const variable = says(
@@ -102,13 +111,17 @@ export function checkSpec(spec: ApplicationSpec): Refusal | undefined {
 }
 
 function checkSource(faults: Faults, source: Source): void {
+  if (source.kind === "upload") {
+    faults.check("/source/upload", uploadId, source.upload ?? "");
+    return;
+  }
   faults.check("/source/ref", refFault, source.ref);
   if (source.kind === "path") {
     faults.check("/source/path", serverPathFault, source.path ?? "");
     return;
   }
   if (source.kind !== "git") {
-    faults.add("/source/kind", "`git` or `path`");
+    faults.add("/source/kind", "`git`, `path` or `upload`");
     return;
   }
   faults.check("/source/url", repositoryFault, source.url ?? "");

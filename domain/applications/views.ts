@@ -4,6 +4,8 @@ import { type ApplicationState, application } from "./application.ts";
 import { homeOf, hostsOf, isChanged, stateName } from "./application-state.ts";
 import { type DeploymentState, deployment } from "./deployment.ts";
 import { isOver } from "./deployment-state.ts";
+import { placeOf } from "./spec.ts";
+import { type UploadState, upload } from "./upload.ts";
 
 export const applicationsView: View<ApplicationState> = {
   name: "applications",
@@ -21,11 +23,7 @@ export const applicationsView: View<ApplicationState> = {
   },
   search: (state) => ({
     title: state.spec?.title ?? state.spec?.name ?? "",
-    text: [
-      state.spec?.name ?? "",
-      state.spec?.source.kind === "git" ? state.spec.source.url : (state.spec?.source.path ?? ""),
-      ...hostsOf(state),
-    ].join("\n"),
+    text: [state.spec?.name ?? "", state.spec == null ? "" : placeOf(state.spec.source), ...hostsOf(state)].join("\n"),
   }),
 };
 
@@ -33,6 +31,7 @@ export const deploymentsView: View<DeploymentState> = {
   name: "deployments",
   version: 1,
   kind: deployment,
+  parents: ["application"],
   columns: {
     application: { type: "text", value: (state) => state.application, filter: true, index: true },
     stateName: { type: "text", value: (state) => state.state, filter: true },
@@ -48,4 +47,14 @@ export const deploymentsView: View<DeploymentState> = {
   },
 };
 
-export const applicationsViews: ReadonlyArray<View> = [applicationsView, deploymentsView];
+export const uploadsView: View<UploadState> = {
+  name: "uploads",
+  version: 1,
+  kind: upload,
+  columns: {
+    stateName: { type: "text", value: ({ state }) => state, filter: true },
+    node: { type: "text", value: ({ node }) => node, filter: true },
+  },
+};
+
+export const applicationsViews: ReadonlyArray<View> = [applicationsView, deploymentsView, uploadsView];

@@ -116,6 +116,27 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
     example: "/srv/git",
     optional: true,
   },
+  bytesListen: {
+    variable: "MILLRACE_BYTES_LISTEN",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u)),
+    describe: "Where gateways bring and fetch bytes (uploads), within the installation; port 0 is any free one.",
+    example: "10.0.0.7:7490",
+    fallback: "127.0.0.1:0",
+  },
+  uploadGib: {
+    variable: "MILLRACE_UPLOAD_GIB",
+    schema: IntegerBetween(1, 1_000_000),
+    describe: "GiB of uploads that each organisation may have on this node.",
+    example: "50",
+    fallback: 50,
+  },
+  uploadHours: {
+    variable: "MILLRACE_UPLOAD_HOURS",
+    schema: IntegerBetween(1, 87_600),
+    describe: "Hours after which an upload goes that nobody continues, or that no application uses.",
+    example: "24",
+    fallback: 24,
+  },
   leaseSeconds: {
     variable: "MILLRACE_LEASE_SECONDS",
     schema: IntegerBetween(1, 300),

@@ -178,7 +178,7 @@ export class Rounds {
     for (const { state } of index.all(application)) {
       if (!state.exists || state.spec === null) continue;
       const { source } = state.spec;
-      urls.push(source.kind === "git" ? source.url : source.path);
+      if (source.kind !== "upload") urls.push(source.kind === "git" ? source.url : source.path);
     }
     for (const id of await listApps(node.disk)) {
       const known = index.get(application, id)?.state;

@@ -3,6 +3,7 @@
  *
  *     <data>/orchestrator/<node>/
  *       known_hosts  mirrors/<hash of url>.git  tmp/
+ *       bytes/                                 what was uploaded (eventlog/bytes-store.ts)
  *       apps/<app>/src/<commit>/               a source, whole; <commit>.complete beside it has its facts
  *       apps/<app>/releases/<hash>/            manifest.json and files/
  *       apps/<app>/current                  -> releases/<hash>      the release that the latest deployment chose
@@ -10,10 +11,11 @@
  *       apps/<app>/route                    -> routes/<generation>-<hash>   what is served
  *       apps/<app>/generation                  the highest that ever switched; lower ones are refused
  */
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { join, resolve } from "node:path";
 import { type Failed, fail } from "./failure.ts";
+
+export { makeFolder, syncFolder, writeWhole } from "@millrace/eventlog/durable-files.ts";
 
 export interface NodeDisk {
   readonly root: string;
@@ -21,6 +23,7 @@ export interface NodeDisk {
   readonly apps: string;
   readonly tmp: string;
   readonly knownHosts: string;
+  readonly bytes: string;
 }
 
 export interface AppDisk {
@@ -50,6 +53,7 @@ export function nodeDisk(data: string, node: string): NodeDisk {
     apps: join(root, "apps"),
     tmp: join(root, "tmp"),
     knownHosts: join(root, "known_hosts"),
+    bytes: join(root, "bytes"),
   };
 }
 
@@ -92,39 +96,6 @@ function checked(value: string, pattern: RegExp, what: string): string {
 
 /** The name of the mirror of a URL, or of the path of a repository on this machine. */
 export const mirrorName = (url: string): string => `${createHash("sha256").update(url).digest("hex").slice(0, 40)}.git`;
-
-/** Made with its parents when absent, for this user alone. */
-export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
-}
-
-/** Writes a file so that it is there whole, on the disk, or not at all. */
-export async function writeWhole(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
-  const fresh = join(dirname(path), `.new-${randomBytes(8).toString("hex")}`);
-  try {
-    const file = await open(fresh, "wx", mode);
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(fresh, path);
-  } catch (error) {
-    await rm(fresh, { force: true }).catch(() => {});
-    throw error;
-  }
-}
-
-/** Makes the entries of a folder last over a power cut. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
 
 /** What an error of the file system means; also of a program that says so in its output. */
 export function diskFailure(error: unknown, doing: string): Failed {

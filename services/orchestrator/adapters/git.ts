@@ -155,23 +155,27 @@ export async function pullSource(
       env: { PATH: process.env.PATH ?? "" },
       timeoutMs: 120_000,
     });
-    await writeWhole(factsOf(app, commit), JSON.stringify({ tree: tree.tree, files, bytes, lfsPointers, submodules }));
-    await moveInto(fresh, sourceFolder(app, commit));
-    return {
-      commit,
-      tree: tree.tree,
-      folder: sourceFolder(app, commit),
-      files,
-      bytes,
-      lfsPointers,
-      submodules,
-      adopted: false,
-    };
+    const facts = { tree: tree.tree, files, bytes, lfsPointers, submodules };
+    return { ...(await settleSource(app, commit, fresh, facts)), adopted: false };
   } catch (error) {
     return diskFailure(error, "writing the source");
   } finally {
     await rm(fresh, { recursive: true, force: true }).catch(() => {});
   }
+}
+
+type Facts = Omit<Pulled, "commit" | "folder" | "adopted">;
+
+/** Gives a folder that is whole, and on the disk, its place: `src/<commit>`. */
+export async function settleSource(
+  app: AppDisk,
+  commit: string,
+  fresh: string,
+  facts: Facts,
+): Promise<Omit<Pulled, "adopted">> {
+  await writeWhole(factsOf(app, commit), JSON.stringify(facts));
+  await moveInto(fresh, sourceFolder(app, commit));
+  return { ...facts, commit, folder: sourceFolder(app, commit) };
 }
 
 /** What stands in `src/<commit>`, whole; undefined when it does not. */
@@ -180,10 +184,7 @@ export async function findSource(app: AppDisk, commit: string): Promise<Pulled |
   try {
     // The facts are written first and the folder comes whole by a rename, so both or nothing counts.
     if (!(await stat(folder)).isDirectory()) return undefined;
-    const facts = JSON.parse(await readFile(factsOf(app, commit), "utf8")) as Omit<
-      Pulled,
-      "commit" | "folder" | "adopted"
-    >;
+    const facts = JSON.parse(await readFile(factsOf(app, commit), "utf8")) as Facts;
     return { ...facts, commit, folder, adopted: true };
   } catch {
     return undefined;

@@ -5,7 +5,11 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { ApplicationSpec, Release as KnownRelease } from "@millrace/contracts/applications/entities.ts";
+import { isId } from "@millrace/contracts/ids.ts";
+import { upload } from "@millrace/domain/applications/upload.ts";
+import { blobPath } from "@millrace/eventlog/bytes-store.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
+import { unpackSource } from "../adapters/archive.ts";
 import { inputHash as hashOfInput } from "../adapters/build-input.ts";
 import { type AppDisk, appDisk } from "../adapters/disk.ts";
 import { type ContainerSpec, imageTag } from "../adapters/docker.ts";
@@ -88,35 +92,64 @@ async function gitWork(asking: Asking): Promise<Outcome<{ readonly work: GitWork
   };
 }
 
-const sourceOf = ({ source }: Pick<ApplicationSpec, "source">) =>
+type Repository = Exclude<ApplicationSpec["source"], { readonly kind: "upload" }>;
+
+const repositoryOf = (source: Repository) =>
   source.kind === "git" ? ({ kind: "git", url: source.url } as const) : ({ kind: "path", path: source.path } as const);
 
-/** What a branch, tag or commit is at this moment. */
+/** What a branch, tag or commit, or an upload, is at this moment. */
 export async function resolveNow(asking: Asking, ref: string): Promise<Outcome<Resolved>> {
+  const { source } = asking.requested;
+  if (source.kind === "upload") return resolveUpload(asking, ref);
   const git = await gitWork(asking);
-  return "failed" in git ? git : resolveRef(sourceOf(asking.requested), ref, git.work);
+  return "failed" in git ? git : resolveRef(repositoryOf(source), ref, git.work);
 }
 
-/** The files of what a branch, tag or commit is now. */
+/** The hash of an upload that is whole, and lies here. */
+async function resolveUpload({ node, organisation }: Asking, id: string): Promise<Outcome<Resolved>> {
+  const missing = (code: string, message: string, fix: string) => fail("permanent", code, message, fix);
+  const found = isId(upload.prefix, id) ? await node.log.aggregates.load(upload, id) : undefined;
+  const again = "Upload the archive again, and deploy that.";
+  if (found === undefined || found.organisation !== organisation || found.state.state === null) {
+    return missing("UPLOAD_NOT_FOUND", `There is no upload ${id}.`, again);
+  }
+  const { state } = found;
+  if (state.state === "removed") return missing("UPLOAD_NOT_FOUND", `The upload ${id} was removed.`, again);
+  if (state.node !== node.name) {
+    const fix = `Upload it to the node ${node.name}, or have the application live on ${state.node}.`;
+    return missing("UPLOAD_ELSEWHERE", `The upload ${id} lies on the node ${state.node}.`, fix);
+  }
+  if (state.sha256 === null)
+    return missing("UPLOAD_INCOMPLETE", `Not all of the upload ${id} has arrived.`, "Send the rest, and deploy again.");
+  return { commit: state.sha256, ref: id };
+}
+
+/** The files of what was resolved: out of a repository, or out of an archive. */
+async function pullResolved(making: Making, resolved: Resolved): Promise<Outcome<Pulled>> {
+  const { source } = making.requested;
+  const { node, organisation, signal, say } = making;
+  if (source.kind !== "upload") {
+    const git = await gitWork(making);
+    return "failed" in git ? git : pullSource(diskOf(making), repositoryOf(source), resolved, git.work);
+  }
+  const path = blobPath(node.disk.bytes, organisation, resolved.commit);
+  const unpacking = unpackSource(diskOf(making), { path, sha256: resolved.commit, signal, onLine: say });
+  return amid(making.during, unpacking);
+}
+
+/** The files of what a branch, tag or commit, or an upload, is now. */
 export async function pullRef(making: Making, ref: string): Promise<Outcome<Pulled & { readonly ref: string }>> {
-  const git = await gitWork(making);
-  if ("failed" in git) return git;
-  const source = sourceOf(making.requested);
-  const resolved = await resolveRef(source, ref, git.work);
+  const resolved = await resolveNow(making, ref);
   if ("failed" in resolved) return resolved;
   making.say(`${ref} is ${resolved.commit}`);
   making.during();
-  const pulled = await pullSource(diskOf(making), source, resolved, git.work);
+  const pulled = await pullResolved(making, resolved);
   return "failed" in pulled ? pulled : { ...pulled, ref: resolved.ref };
 }
 
-/** The files of a commit that was pulled before: where they are gone, from the repository again. */
+/** The files of a commit that was pulled before: where they are gone, from where they came again. */
 export async function sourceAt(making: Making, resolved: Resolved): Promise<Outcome<Pulled>> {
-  const found = await findSource(diskOf(making), resolved.commit);
-  if (found !== undefined) return found;
-  const git = await gitWork(making);
-  if ("failed" in git) return git;
-  return pullSource(diskOf(making), sourceOf(making.requested), resolved, git.work);
+  return (await findSource(diskOf(making), resolved.commit)) ?? pullResolved(making, resolved);
 }
 
 /** What a build of this deployment depends on and gives. */
