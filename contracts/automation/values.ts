@@ -1,0 +1,63 @@
+/** Words and limits of the automation context: said once, used by the API's schemas and by the rules alike. */
+import * as Schema from "effect/Schema";
+import { Reference } from "../ids.ts";
+
+export const LIMITS = {
+  /** Code points of a title. */
+  title: 200,
+  /** Commands that one schedule or rule does. */
+  commands: 10,
+  /** Bytes of JSON of all of them. */
+  commandsBytes: 64 * 1024,
+  cron: 200,
+  /** Milliseconds between due times of an interval. */
+  intervalLeastMs: 10_000,
+  intervalMostMs: 366 * 86_400_000,
+  /** Minutes before or after the sun. */
+  offsetMinutes: 720,
+  jitterMs: 86_400_000,
+  /** Missed due times that are made up for. */
+  missed: 100,
+  /** Due times that are shown ahead. */
+  due: 100,
+  /** How long a firing is tried, in milliseconds, before it is given up. Far less than aggregates remember commands. */
+  firingMs: 3_600_000,
+} as const;
+
+export const Title = Schema.String.check(Schema.isPattern(/^[^\p{Cc}\p{Cs}\s][^\p{Cc}\p{Cs}]{0,199}$/u)).annotate({
+  description: `One line, at most ${LIMITS.title} characters`,
+  examples: ["Restart the shop at night"],
+});
+
+export const TimeZone = Schema.String.check(Schema.isPattern(/^[A-Za-z][A-Za-z0-9_+\-/]{0,63}$/u)).annotate({
+  description: "Name of a time zone in the IANA database",
+  examples: ["Europe/Berlin"],
+});
+
+export const Moment = Schema.String.check(
+  Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
+  Schema.makeFilter((text: string) => !Number.isNaN(Date.parse(text)) || "a moment that exists"),
+).annotate({ description: "RFC 3339", examples: ["2026-12-24T17:00:00Z"] });
+
+const isAtMostBytes = (most: number) =>
+  Schema.makeFilter((value: unknown) => JSON.stringify(value).length <= most || `at most ${most} characters of JSON`);
+
+/** One command of the product, as a schedule or rule does it. */
+export const Command = Schema.Struct({
+  action: Schema.String.check(Schema.isPattern(/^[a-z]{1,32}\.[a-zA-Z]{1,64}$/u)).annotate({
+    description: "Name of the operation, as in this document; those that can be used are listed in the guide",
+    examples: ["applications.restartApplication"],
+  }),
+  on: Schema.optionalKey(
+    Reference.annotate({ description: "What it is done to, by id or name; nothing where it makes something" }),
+  ),
+  body: Schema.optionalKey(
+    Schema.Record(Schema.String.check(Schema.isMaxLength(100)), Schema.Unknown).annotate({
+      description: "The operation's body",
+    }),
+  ),
+}).annotate({ identifier: "AutomatedCommand" });
+
+export const Commands = Schema.Array(Command)
+  .check(Schema.isMinLength(1), Schema.isMaxLength(LIMITS.commands), isAtMostBytes(LIMITS.commandsBytes))
+  .annotate({ description: "Done one after the other; when one is refused, those after it are not done" });

@@ -1,0 +1,6 @@
+/** The automation context: what happens by itself. */
+import type { ContextDeclaration } from "../kind.ts";
+import { process } from "./process.ts";
+import { schedule } from "./schedule.ts";
+
+export const automation: ContextDeclaration = { name: "automation", kinds: { schedule, process } };

@@ -1,0 +1,42 @@
+/** What can be asked about what happens by itself. */
+import type { View } from "../view.ts";
+import { type ProcessState, process } from "./process.ts";
+import { type ScheduleState, schedule } from "./schedule.ts";
+import { nextDueAt, stateName } from "./schedule-state.ts";
+
+export const schedulesView: View<ScheduleState> = {
+  name: "schedules",
+  version: 1,
+  kind: schedule,
+  columns: {
+    name: { type: "text", value: (state) => state.name, filter: true, sort: true },
+    /** Every view has a column `state` of its own: the route asks for this one when it is asked for `state`. */
+    stateName: { type: "text", value: stateName, filter: true },
+    maker: { type: "text", value: (state) => state.maker.token, filter: true },
+    nextDueAt: {
+      type: "timestamptz",
+      value: (state) => {
+        const at = nextDueAt(state);
+        return at === undefined ? null : new Date(at).toISOString();
+      },
+      sort: true,
+    },
+  },
+  search: ({ name, title, commands }) => ({
+    title: title ?? name,
+    text: [name, ...commands.map(({ action, on }) => `${action} ${on ?? ""}`)].join("\n"),
+  }),
+};
+
+export const processesView: View<ProcessState> = {
+  name: "processes",
+  version: 1,
+  kind: process,
+  columns: {
+    type: { type: "text", value: (state) => state.type, filter: true },
+    key: { type: "text", value: (state) => state.key, filter: true },
+    acting: { type: "boolean", value: (state) => state.pending !== null, filter: true },
+  },
+};
+
+export const automationViews: ReadonlyArray<View> = [schedulesView, processesView];
