@@ -56,6 +56,8 @@ export interface NatsOptions {
   readonly maxPayload?: number;
   /** Go's soft memory limit, such as "512MiB". */
   readonly memoryLimit?: string;
+  /** A port for leaf connections into the first account, on the same address: what a restore comes in by. */
+  readonly leaf?: NatsUser & { readonly port: number };
   /** How many atomic batches may be open: per stream, and in all. The server's own defaults are 50 and 1000. */
   readonly batches?: { readonly perStream: number; readonly total: number };
   /** Default `<dataDir>/nats.log`. */
@@ -139,6 +141,14 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
       SYS: { users: [{ user: "sys", password: randomBytes(24).toString("base64url") }] },
     },
     system_account: "SYS",
+    ...(options.leaf
+      ? {
+          leafnodes: {
+            listen: `${host}:${options.leaf.port}`,
+            authorization: { user: options.leaf.user, password: options.leaf.password, account: first.name },
+          },
+        }
+      : {}),
     ...(options.cluster
       ? {
           cluster: {
