@@ -1,12 +1,16 @@
 /** Static sites, whose worker dies at every place of every effect: the end is as if nothing had happened. */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { application } from "@millrace/domain/applications/application.ts";
 import * as assert from "uvu/assert";
-import { assertOnce, dieAtEach, diskOf, placesOf, SITE_PLACES } from "./faults/deaths.ts";
+import { assertOnce, dieAtEach, diskOf, HEAL_PLACES, placesOf, SITE_PLACES } from "./faults/deaths.ts";
 import { eventually } from "./harness/eventually.ts";
 import { type Grounds, openGrounds } from "./harness/orchestrator.ts";
 import { suite } from "./harness/suite.ts";
 
-const test = suite("deaths of static sites", { timeoutMs: 300_000 });
+const test = suite("deaths of static sites", { timeoutMs: 500_000 });
 
+const isNoGeneration = (name: string) => !name.startsWith("/generation");
 const files = (text: string) => ({ "index.html": text, "404.html": "none" });
 
 /** A site that serves its first version. */
@@ -67,12 +71,36 @@ test("a deployment that does not become healthy and is undone", async () => {
   await assertOnce(grounds, made);
   const { status, text, deployment } = await grounds.get(host);
   assert.equal([status, text, deployment], [200, "one", first], "the former release serves");
-  const after = diskOf(grounds, id).filter((name) => !name.startsWith("/generation"));
-  assert.equal(
-    after,
-    before.filter((name) => !name.startsWith("/generation")),
-    "nothing is left over",
+  assert.equal(diskOf(grounds, id).filter(isNoGeneration), before.filter(isNoGeneration), "nothing is left over");
+});
+
+test("put right after somebody broke it", async () => {
+  const grounds = await openGrounds({ node: "healed", env: { MILLRACE_RECONCILE_SECONDS: "1" } });
+  const { sites, worker } = await sitesLive(grounds, "broken");
+  const { id, host, first } = sites[0]!;
+  await worker.process.stop();
+  const before = diskOf(grounds, id);
+  await dieAtEach(grounds, HEAL_PLACES, async () => {
+    for (const name of ["current", "route"]) rmSync(join(grounds.data, "orchestrator", grounds.node, "apps", id, name));
+  });
+  await eventually(
+    async () => ((await grounds.get(host)).text === "one" ? true : undefined),
+    "it serves again",
+    30_000,
   );
+  await eventually(
+    async () => Object.values((await grounds.application(id)).drift).every(({ open }) => !open) || undefined,
+    "all of it is said to be put right",
+    30_000,
+  );
+  await grounds.settled(id);
+  assert.is((await grounds.get(host)).deployment, first);
+  assert.equal(diskOf(grounds, id).filter(isNoGeneration), before.filter(isNoGeneration));
+  const told = (await grounds.events(application, id)).filter(({ type }) => type.startsWith("Drift"));
+  const count = (type: string, resource: string) =>
+    told.filter((event) => event.type === type && (event.data as { resource: string }).resource === resource).length;
+  for (const resource of ["symlink", "route"])
+    assert.equal([count("DriftDetected", resource), count("DriftRepaired", resource)], [1, 1], resource);
 });
 
 test("stopped, started and removed", async () => {

@@ -1,9 +1,10 @@
 /** Containers, whose worker dies at places of every effect: one set of containers, one image, one route, nothing left over. */
 import * as assert from "uvu/assert";
 import { leftIn } from "../harness/docker.ts";
+import { eventually } from "../harness/eventually.ts";
 import { container, nodeApp, openDockerGrounds } from "../harness/node-app.ts";
 import type { TestContext } from "../harness/suite.ts";
-import { assertOnce, dieAtEach, diskOf, placesOf, SUCCESS_PLACES } from "./deaths.ts";
+import { assertOnce, dieAtEach, diskOf, HEAL_PLACES, POINTS, placesOf, SUCCESS_PLACES } from "./deaths.ts";
 
 /**
  * A deployment that succeeds, and one that is undone.
@@ -46,7 +47,7 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
   });
   let undone = "";
   const compensations = ["RESTORE_ROUTES", "RESTORE_SYMLINKS", "REMOVE_CONTAINERS", "REMOVE_IMAGE", "REMOVE_RELEASE"];
-  await dieAtEach(grounds, placesOf(...compensations).filter(dies), async () => {
+  const undoing = await dieAtEach(grounds, placesOf(...compensations).filter(dies), async () => {
     undone = await grounds.deploy(id);
   });
   const state = await grounds.ended(undone, 120_000);
@@ -57,6 +58,20 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
   await oneOfEach(made);
   const but = (name: string) => !name.startsWith("/generation");
   assert.equal(diskOf(grounds, id).filter(but), disk.filter(but), "nothing is left over");
+
+  await undoing.process.stop();
+  const healing = await dieAtEach(grounds, HEAL_PLACES.filter(dies), async () => {
+    for (const { id: container } of await engine.listContainers()) await engine.removeContainer(container);
+  });
+  await eventually(async () => ((await grounds.get(host)).text === "two" ? true : undefined), "it runs again", 60_000);
+  await grounds.settled(id);
+  await oneOfEach(made);
+
+  await healing.process.stop();
+  const removing = POINTS.map((point) => `application.tearDown.${point}`);
+  await dieAtEach(grounds, removing.filter(dies), () => grounds.remove(id));
+  await eventually(async () => ((await grounds.application(id)).exists ? undefined : true), "it is gone", 60_000);
+  assert.equal([await leftIn(endpoint, scope), diskOf(grounds, id)], [[], []], "nothing is left of it");
 
   async function oneOfEach(deployment: string): Promise<void> {
     const containers = await engine.listContainers();

@@ -29,6 +29,9 @@ export const SUCCESS_PLACES = [
 ];
 export const SITE_PLACES = SUCCESS_PLACES.filter(hasMiddle);
 
+/** Of one repair after the other, if there are as many. */
+export const HEAL_PLACES = ["before", "after", "recorded"].map((point) => `application.heal.${point}`);
+
 /**
  * Starts a worker that dies at the first place, another that dies at the second, and so on; then one that lives.
  * @param begin called when the first one has been started

@@ -104,7 +104,9 @@ function notReady(what: string, last: string, probes: number, milliseconds: numb
 function describe(error: unknown): string {
   const { code, message } = error as { code?: string; message?: string };
   if (code === "ECONNREFUSED") return "nothing listened";
-  if (code === "ECONNRESET") return "the connection was cut";
+  // Docker's own proxy takes every connection to a published port, and cuts it when nobody listens inside.
+  if (code === "ECONNRESET")
+    return "the connection was cut: does the application listen on this port, on all addresses?";
   return message ?? String(error);
 }
 
