@@ -23,6 +23,8 @@ export interface View<S = any> {
   readonly kind: Kind<S>;
   /** Beyond `organisation, id, seq, version, created_at, updated_at, state`, which every view has. Rows of what no longer exists go. */
   readonly columns: Readonly<Record<string, Column<S>>>;
+  /** Columns that hold the ids of what an entity belongs to (`parents` of the kind): a grant for one of them shows it, too. */
+  readonly parents?: ReadonlyArray<string>;
   /** What the one search over everything finds it by. */
   readonly search?: (state: S) => { readonly title: string; readonly text: string };
 }

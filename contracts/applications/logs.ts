@@ -4,6 +4,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { booleanFilter, created, entityParams, ORGANISATION, organisationParams, page, says, Time } from "../http.ts";
+import { Partly } from "../permissions.ts";
 
 const { optionalKey } = Schema;
 
@@ -157,7 +158,9 @@ export const logsApi = HttpApiGroup.make("logs")
       query: { applications },
       payload: ShareLogsOfSeveral,
       success: created(SharedLogs),
-    }).annotateMerge(says("applications:logs", "Make a link to lines of several applications", SHARES)),
+    })
+      .annotateMerge(says("applications:logs", "Make a link to lines of several applications", SHARES))
+      .annotate(Partly, true),
   )
   .add(
     HttpApiEndpoint.get("sharedLogs", "/v1/shared-logs/:link", {

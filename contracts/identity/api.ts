@@ -27,6 +27,7 @@ import { Id, Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { Grant } from "../permissions.ts";
 import { OrganisationSettings, Timestamp, Title } from "./events.ts";
+import { Binding } from "./roles.ts";
 
 export const Organisation = entity(
   Id("org", "Organisation id"),
@@ -55,6 +56,10 @@ export const Token = entity(
     grants: Grants,
     expiresAt: Schema.optionalKey(Time),
     installation: Schema.Boolean.annotate({ description: "May act on every organisation and create new ones" }),
+    member: Schema.optionalKey(
+      Schema.String.annotate({ description: "Id of the member whose it is: it never does more than they may" }),
+    ),
+    roles: Schema.optionalKey(Schema.Array(Binding)),
   }),
   Schema.Struct({
     last8: Schema.String.annotate({ description: "The last eight digits of the secret, to tell tokens apart" }),
@@ -82,6 +87,9 @@ export const Whoami = Schema.Struct({
   organisation: Schema.Struct({ id: Schema.String, name: Schema.String, title: Schema.String }),
   grants: Schema.Array(Schema.String),
   installation: Schema.Boolean,
+  member: Schema.optionalKey(
+    Schema.Struct({ id: Schema.String, name: Schema.String, title: Schema.String, roles: Schema.Array(Binding) }),
+  ),
 }).annotate({ identifier: "Whoami" });
 
 const tokens = `${ORGANISATION}/tokens` as const;
@@ -149,7 +157,11 @@ export const identityApi = organisationEndpoints
     HttpApiEndpoint.get("listTokens", tokens, {
       params: organisationParams,
       headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name"), grants: textFilter("A grant it holds, as written") }),
+      query: listQuery({
+        name: textFilter("Its name"),
+        grants: textFilter("A grant it holds, as written"),
+        member: textFilter("Id of the member whose it is"),
+      }),
       success: page(Token),
     }).annotateMerge(says("identity:tokens", "List tokens")),
   )

@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
 import { Name } from "../ids.ts";
 import { Grant } from "../permissions.ts";
+import { Binding } from "./roles.ts";
 
 /** Preferences of an organisation that have a meaning to every context. */
 export const OrganisationSettings = Schema.Struct({
@@ -45,6 +46,16 @@ export const organisationEvents = {
     data: Schema.Struct({}),
     description: "An organisation was archived: it can be read, and changed no more.",
   },
+  OwnerAdded: {
+    version: 1,
+    data: Schema.Struct({ member: Schema.String }),
+    description: "A member became an owner of the organisation.",
+  },
+  OwnerRemoved: {
+    version: 1,
+    data: Schema.Struct({ member: Schema.String }),
+    description: "A member is an owner of the organisation no more. The last one cannot be.",
+  },
 } satisfies PublicEvents;
 
 export const tokenEvents = {
@@ -56,9 +67,13 @@ export const tokenEvents = {
       grants: Schema.Array(Grant),
       expiresAt: Schema.optionalKey(Timestamp),
       installation: Schema.Boolean,
+      member: Schema.optionalKey(Schema.String),
     }),
-    description: "A token was created; `last8` are the last digits of its secret.",
+    description:
+      "A token was created; `last8` are the last digits of its secret. With `member` it is that person's, and never does more than they may.",
   },
+  TokenRoleGiven: { version: 1, data: Binding, description: "A role was given to a token." },
+  TokenRoleTaken: { version: 1, data: Binding, description: "A role was taken from a token." },
   TokenUsed: {
     version: 1,
     data: Schema.Struct({ count: Schema.Int, lastUsedAt: Timestamp }),

@@ -60,7 +60,7 @@ const create = (over: Partial<Extract<TokenCommand, { type: "CreateToken" }>> = 
   last8: "12345678",
   grants: ["work:read"],
   installation: false,
-  granter: ["work:*"],
+  granter: [["work:*"]],
   ...over,
 });
 const made = (over: object = {}): TokenEvent => ({
@@ -80,7 +80,7 @@ const tokens: ReadonlyArray<[string, TokenEvent[], TokenCommand, unknown]> = [
   ],
   ["never gets more than its maker holds", [], create({ grants: ["work:read", "identity:tokens"] }), "rule"],
   ["never gets everything from who holds something", [], create({ grants: ["*"] }), "rule"],
-  ["never gets all from who holds it for one resource", [], create({ granter: ["work:*@itm_1"] }), "rule"],
+  ["never gets all from who holds it for one resource", [], create({ granter: [["work:*@itm_1"]] }), "rule"],
   [
     "expires in the future",
     [],

@@ -15,6 +15,8 @@ export interface Organisation {
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly archivedAt: string | null;
+  /** Ids of the members who own it. */
+  readonly owners: ReadonlyArray<string>;
 }
 
 export type OrganisationCommand =
@@ -32,7 +34,10 @@ export type OrganisationCommand =
       readonly title?: string;
       readonly settings?: Partial<OrganisationSettings>;
     }
-  | { readonly type: "ArchiveOrganisation"; readonly seen?: number };
+  | { readonly type: "ArchiveOrganisation"; readonly seen?: number }
+  /** Go with the change of the member, all or nothing: so two owners cannot remove each other at the same moment. */
+  | { readonly type: "AddOwner"; readonly member: string }
+  | { readonly type: "RemoveOwner"; readonly member: string };
 
 const data = {
   OrganisationCreated: Schema.Struct({ name: Name, title: Title, settings: OrganisationSettings }),
@@ -42,6 +47,8 @@ const data = {
     settings: Schema.optionalKey(OrganisationSettings),
   }),
   OrganisationArchived: Schema.Struct({}),
+  OwnerAdded: Schema.Struct({ member: Schema.String }),
+  OwnerRemoved: Schema.Struct({ member: Schema.String }),
 };
 
 export type OrganisationEvent = {
@@ -80,6 +87,7 @@ function decide(command: OrganisationCommand, state: Organisation): Decision<Org
     };
   }
   if (state.generation === 0) return notThere;
+  if (command.type === "AddOwner" || command.type === "RemoveOwner") return changeOwners(command, state);
   if (command.seen !== undefined && command.seen !== state.generation) {
     return { refused: "precondition", expected: command.seen, actual: state.generation };
   }
@@ -88,6 +96,22 @@ function decide(command: OrganisationCommand, state: Organisation): Decision<Org
   }
   if (state.archivedAt !== null) return archived;
   return change(command, state);
+}
+
+const LAST_OWNER = rule(
+  "last-owner",
+  "It is the only owner of the organisation.",
+  "Make somebody else an owner first: `mill members give <name> owner`.",
+);
+
+function changeOwners(
+  { type, member }: { readonly type: "AddOwner" | "RemoveOwner"; readonly member: string },
+  { owners }: Organisation,
+): Decision<OrganisationEvent> {
+  const isOwner = owners.includes(member);
+  if (type === "AddOwner") return { events: isOwner ? [] : [{ type: "OwnerAdded", data: { member } }] };
+  if (!isOwner) return { events: [] };
+  return owners.length === 1 ? LAST_OWNER : { events: [{ type: "OwnerRemoved", data: { member } }] };
 }
 
 function change(
@@ -119,8 +143,14 @@ const decider: Decider<Organisation, OrganisationCommand, OrganisationEvent> = {
     createdAt: "",
     updatedAt: "",
     archivedAt: null,
+    owners: [],
   }),
   evolve: (state, event, { time }) => {
+    // Owners are no part of what is asked for: nobody's copy grows stale by them.
+    if (event.type === "OwnerAdded") return { ...state, owners: [...state.owners, event.data.member] };
+    if (event.type === "OwnerRemoved") {
+      return { ...state, owners: state.owners.filter((id) => id !== event.data.member) };
+    }
     const next = { ...state, generation: state.generation + 1, updatedAt: time };
     switch (event.type) {
       case "OrganisationCreated":
@@ -173,6 +203,18 @@ export const organisation: Kind<Organisation, OrganisationCommand, OrganisationE
       examples: { 1: {} },
       sentence: () => "archived the organisation",
     },
+    OwnerAdded: {
+      version: 1,
+      data: data.OwnerAdded,
+      examples: { 1: { member: "usr_01kajzq4v0e8r9t2m5x7c3d6fg" } },
+      sentence: ({ member }) => `made ${member} an owner of the organisation`,
+    },
+    OwnerRemoved: {
+      version: 1,
+      data: data.OwnerRemoved,
+      examples: { 1: { member: "usr_01kajzq4v0e8r9t2m5x7c3d6fg" } },
+      sentence: ({ member }) => `took the organisation's ownership from ${member}`,
+    },
   },
   publicEvents: organisationEvents,
   generation: (state) => state.generation,
@@ -187,5 +229,5 @@ export const organisation: Kind<Organisation, OrganisationCommand, OrganisationE
     updatedAt: state.updatedAt,
   }),
   nameClaim: (_, name) => byName(name),
-  stateVersion: 1,
+  stateVersion: 2,
 };

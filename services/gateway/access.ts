@@ -1,5 +1,6 @@
 /** Who may do what: from a credential, a permission and the path to the caller, or the problem that says no. */
-import { allows, type Permission } from "@millrace/contracts/permissions.ts";
+import { EVERYTHING, type Powers, type Reach } from "@millrace/contracts/access.ts";
+import type { Permission } from "@millrace/contracts/permissions.ts";
 import { Forbidden, NotFound, type Problem, Refused, Unauthenticated } from "@millrace/contracts/problems.ts";
 import type { Organisation } from "@millrace/domain/identity/organisation.ts";
 import type { Token } from "@millrace/domain/identity/token.ts";
@@ -19,8 +20,9 @@ export interface Need {
 export interface Access {
   readonly token: Token;
   readonly organisation: Organisation | undefined;
-  /** The token holds the permission for single resources only: the resource has yet to be looked at. */
-  readonly narrow: boolean;
+  readonly powers: Powers;
+  /** What the permission is held for: with any set in it, the resource has yet to be looked at. */
+  readonly reach: Reach;
 }
 
 /** What concerns the whole installation is for its owner's tokens alone, whatever others were granted. */
@@ -32,12 +34,14 @@ const uses = {
   expired: metrics.tokenUses.labels({ outcome: "expired" }),
   revoked: metrics.tokenUses.labels({ outcome: "revoked" }),
   unknown: metrics.tokenUses.labels({ outcome: "unknown" }),
+  removed: metrics.tokenUses.labels({ outcome: "revoked" }),
   malformed: metrics.tokenUses.labels({ outcome: "unknown" }),
 };
 
 const REFUSED = {
   expired: "The token has expired.",
   revoked: "The token was revoked.",
+  removed: "The member whose token it is was removed.",
   unknown: "The token is not known here.",
   malformed: "This is no token: it was mistyped or cut off.",
 };
@@ -73,32 +77,32 @@ export function admit(
     const visible = organisation !== undefined && (token.installation || organisation.id === token.organisation);
     if (!visible) return new NotFound({ detail: "There is no such organisation." });
   }
-  const narrow = holds(token, need, organisation);
-  if (narrow === undefined) return forbidden(need.permission);
+  const powers = identity.powersOf(token);
+  const reach = reachFor(token, powers, need, organisation);
+  if (reach === undefined) return forbidden(need.permission);
   if (need.changes && organisation?.archivedAt != null && !endsAccess(need)) return ARCHIVED;
-  return { token, organisation, narrow };
+  return { token, organisation, powers, reach };
 }
 
-/** @returns undefined: not at all; false: for everything; true: for single resources */
-function holds(token: Token, need: Need, organisation: Organisation | undefined): boolean | undefined {
-  if (need.permission === "public" || need.permission === "authenticated") return false;
+/** @returns undefined: not at all */
+function reachFor(token: Token, powers: Powers, need: Need, organisation: Organisation | undefined): Reach | undefined {
+  if (need.permission === "public" || need.permission === "authenticated") return EVERYTHING;
   if (ofInstallation(need) && !token.installation) return undefined;
-  if (allows(token.grants, need.permission, [organisation?.id ?? token.organisation])) return false;
-  const single = token.grants.filter((grant) => grant.includes("@")).map((grant) => grant.slice(0, grant.indexOf("@")));
-  return allows(single, need.permission, []) ? true : undefined;
+  return powers.reach(need.permission, organisation?.id ?? token.organisation);
 }
 
 export const forbidden = (permission: string): Forbidden =>
   new Forbidden({
     permission,
     detail: `It takes the permission ${permission}.`,
-    fix: "Use a token that holds it, or have somebody with `identity:tokens` make one.",
+    fix: `\`mill why ${permission}\` tells what is missing; whoever may give roles or make tokens can help.`,
   });
 
-/** A leaked token of an archived organisation can still be revoked. */
-const endsAccess = (need: Need): boolean => need.permission === "identity:tokens";
+/** A leaked token of an archived organisation can still be revoked, a member removed. */
+const endsAccess = (need: Need): boolean =>
+  need.permission === "identity:tokens" || need.permission === "identity:members";
 
-const ARCHIVED = new Refused({
+export const ARCHIVED = new Refused({
   rule: "organisation-archived",
   reason: "The organisation is archived: it can be read, and changed no more.",
   detail: "The organisation is archived: it can be read, and changed no more.",

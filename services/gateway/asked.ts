@@ -1,6 +1,7 @@
 /** What the gateway knows of one request: made when its head has arrived, kept on Node's request object. */
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { EVERYTHING, type Powers, type Reach } from "@millrace/contracts/access.ts";
 import type { Organisation } from "@millrace/domain/identity/organisation.ts";
 import type { Token } from "@millrace/domain/identity/token.ts";
 import { type ServerSpan, serverSpan } from "@millrace/eventlog/tracing.ts";
@@ -15,9 +16,25 @@ export interface Asked {
   route: string;
   /** Set by authorisation, before any handler. */
   token?: Token;
+  /** What the token may do at this moment. */
+  powers?: Powers;
   /** The one in the path, where there is one. */
   organisation?: Organisation;
+  /** What of the resources the endpoint's permission is held for: read it by `reachOf`. */
+  reach?: Reach;
+  /** A handler has asked for the reach: so it answers for that part alone. */
+  isReachKnown?: boolean;
 }
+
+/** Which resources the caller may see: for handlers that answer about many. Without asking for it they only answer who may see all. */
+export function reachOf(asked: Asked): Reach {
+  asked.isReachKnown = true;
+  return asked.reach ?? EVERYTHING;
+}
+
+/** Whether the caller holds a further permission, for the organisation or one resource of it. */
+export const mayAlso = (asked: Asked, permission: string, ...lineage: string[]): boolean =>
+  asked.powers!.allows(permission, asked.organisation?.id ?? asked.token!.organisation, lineage);
 
 const ASKED = Symbol("asked");
 

@@ -1,8 +1,10 @@
 /** The one middleware of the API: who asks, whether they may, what they send; and every failure as a problem. */
+
+import { type Reach, within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { Authorization } from "@millrace/contracts/http.ts";
 import { isId } from "@millrace/contracts/ids.ts";
-import { allows, type Permission, Requires } from "@millrace/contracts/permissions.ts";
+import { Partly, type Permission, Requires } from "@millrace/contracts/permissions.ts";
 import { InvalidInput, NotFound, PROBLEMS, type Problem } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -22,7 +24,7 @@ import { admit, forbidden } from "./access.ts";
 import { type Asked, askedOf } from "./asked.ts";
 import { checkAnnounced, receive, withText } from "./body.ts";
 import { answerProblem, problemOf, problemOfSchema } from "./failures.ts";
-import { type Gateway, resolve } from "./gateway.ts";
+import { type Gateway, lineageOf, resolve } from "./gateway.ts";
 
 /** What the middleware needs of an endpoint, worked out once. */
 interface Rule {
@@ -32,6 +34,8 @@ interface Rule {
   readonly route: string;
   /** Kind of what `{id}` names, for grants on single resources. */
   readonly kind: Kind | undefined;
+  /** Names no single resource, and its handler may answer about those that the caller reaches. */
+  readonly partly: boolean;
 }
 
 const KINDS = new Map(
@@ -50,6 +54,9 @@ function ruleOf(endpoint: HttpApiEndpoint.Top, group: HttpApiGroup.Top): Rule {
     changes: endpoint.method !== "GET" && endpoint.method !== "HEAD",
     route: endpoint.path.replaceAll(/:([a-z]+)/gi, "{$1}"),
     kind: collection === undefined ? undefined : KINDS.get(collection),
+    partly:
+      !endpoint.path.includes("/:id") &&
+      (endpoint.method === "GET" || Context.getOrUndefined(endpoint.annotations, Partly) === true),
   };
 }
 
@@ -77,7 +84,6 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       asked.route = rule.route;
 
       if (/%00/.test(request.url)) return Effect.succeed(answerProblem(NOTHING, asked));
-      let narrow = false;
       if (rule.permission !== "public") {
         const access = admit(gateway.identity, gateway.uses, Redacted.value(credential as Redacted.Redacted<string>), {
           permission: rule.permission,
@@ -86,8 +92,9 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
         });
         if (!("token" in access)) return Effect.succeed(answerProblem(access, asked));
         asked.token = access.token;
+        asked.powers = access.powers;
+        asked.reach = access.reach;
         if (access.organisation !== undefined) asked.organisation = access.organisation;
-        narrow = access.narrow;
       }
 
       if (endpoint.query === undefined && /\?./.test(request.url)) {
@@ -97,7 +104,9 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       const announced = checkAnnounced(request);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
       const checked = bodyFirst(request, endpoint, inside, asked);
-      return narrow ? resourceFirst(gateway, rule, params.id, asked, checked) : checked;
+      const { reach = [] } = asked;
+      if (reach.length === 0) return checked;
+      return rule.partly ? partOnly(rule, asked, checked) : resourceFirst(gateway, rule, params.id, asked, checked);
     },
   });
 };
@@ -125,7 +134,17 @@ function bodyFirst<E, R>(
   );
 }
 
-/** A token that holds the permission for single resources only: the path must name one of them. */
+/** Of many resources the caller reaches some: the handler answers for those, by `reachOf`. One that has not asked for it is not heard. */
+const partOnly = <E, R>(
+  rule: Rule,
+  asked: Asked,
+  inside: Effect.Effect<HttpServerResponse, E, R>,
+): Effect.Effect<HttpServerResponse, E, R> =>
+  Effect.map(inside, (answer) =>
+    asked.isReachKnown === true || answer.status >= 400 ? answer : answerProblem(forbidden(rule.permission), asked),
+  );
+
+/** Who holds the permission for single resources only: the path must name one of them. */
 function resourceFirst<E, R>(
   gateway: Gateway,
   rule: Rule,
@@ -133,7 +152,7 @@ function resourceFirst<E, R>(
   asked: Asked,
   inside: Effect.Effect<HttpServerResponse, E, R>,
 ): Effect.Effect<HttpServerResponse, E, R> {
-  const permits = (id: string) => allows(asked.token!.grants, rule.permission, [id]);
+  const permits = (...lineage: string[]) => within(asked.reach as Reach, lineage);
   const { kind } = rule;
   const refuse = Effect.sync(() => answerProblem(forbidden(rule.permission), asked));
   if (reference === undefined || kind === undefined || asked.organisation === undefined) return refuse;
@@ -143,9 +162,9 @@ function resourceFirst<E, R>(
   const { id: organisation } = asked.organisation;
   const permitted = async (): Promise<boolean> => {
     const id = await resolve(gateway, kind, organisation, reference);
-    if (permits(id) || kind.parents === undefined) return permits(id);
-    const loaded = await gateway.log.aggregates.load(kind, id);
-    return loaded.organisation === organisation && kind.parents(loaded.state).some(permits);
+    return (
+      permits(id) || (kind.parents !== undefined && permits(...(await lineageOf(gateway, kind, id, organisation))))
+    );
   };
   return Effect.matchEffect(
     Effect.tryPromise({

@@ -52,7 +52,7 @@ export async function bootstrap(
       last8: ownerToken.slice(-8),
       grants: ["*"],
       installation: true,
-      granter: ["*"],
+      granter: [["*"]],
     },
   });
   logger.info({ id: tokenId }, "registered the owner's token");

@@ -363,6 +363,7 @@ export async function carryOutAll(
       }
       faultPoint("gateway.answer.before");
       const seq = Math.max(...outcome.ok.map((one) => one.seq));
+      if (changes[0]!.kind.context === "identity") await gateway.identity.waitFor(seq);
       const headers: Record<string, string> = { "millrace-position": positionOf(changes[0]!.kind.context, seq) };
       if (outcome.ok[0]!.repeated) headers["idempotent-replayed"] = "true";
       return { loaded: outcome.ok.map((one) => one.loaded), headers };

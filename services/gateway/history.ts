@@ -1,15 +1,16 @@
 /** The past as sentences: of one entity, of a whole organisation (the audit log); and the search over everything. */
 import { LIMITS } from "@millrace/contracts/http.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { encodePosition, type Position, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import { CONTEXTS, kindOf } from "@millrace/domain/contexts.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
+import { VIEWS } from "@millrace/domain/views.ts";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import type { Asked } from "./asked.ts";
 import { type Handle, handle, invalidInput, json, pathOf, type Request } from "./command.ts";
 import { fail } from "./failures.ts";
 import { type Gateway, resolve } from "./gateway.ts";
 import { positionAsked } from "./past.ts";
-import { ask, decodeCursor, encodeCursor, waitForPosition } from "./queries.ts";
+import { ask, decodeCursor, encodeCursor, reachConditions, waitForPosition } from "./queries.ts";
 
 interface Filters {
   readonly organisation: string;
@@ -140,29 +141,52 @@ interface Found {
   readonly updated_at: Date;
 }
 
+/** Which of the hits the caller may see: kinds of which all may be read, and of others what is reached. */
+function visible(readable: ReadonlyMap<string, string>, asked: Asked, add: (value: unknown) => string): string[] {
+  const whole: string[] = [];
+  const parts: string[] = [];
+  for (const [name, permission] of readable) {
+    const reach = asked.powers!.reach(permission, asked.organisation!.id);
+    if (reach === undefined) continue;
+    const view = VIEWS.find(({ kind }) => `${kind.context}.${kind.kind}` === name);
+    if (reach.length === 0) whole.push(name);
+    else if (view?.search !== undefined) {
+      const conditions = reachConditions(view, reach, add).join(" AND ");
+      const ids = `SELECT r.id FROM v."${view.name}" AS r WHERE r.organisation = $1 AND ${conditions}`;
+      parts.push(`(s.context || '.' || s.kind = ${add(name)} AND s.id IN (${ids}))`);
+    }
+  }
+  return [`s.context || '.' || s.kind = ANY(${add(whole)})`, ...parts];
+}
+
 /**
- * Handler of the search: finds only kinds of which the token may read everything.
+ * Handler of the search: finds only what the token may read.
  * @param readable the permission that reading a kind takes, by `<context>.<kind>`
  */
 export const search = <R extends Request>(gateway: Gateway, readable: ReadonlyMap<string, string>): Handle<R> =>
   handle(gateway, async (request, asked) => {
     const { q, limit, context, kind } = request.query as { q: string; limit?: number; context?: string; kind?: string };
     const organisation = asked.organisation!.id;
-    const kinds = [...readable]
-      .filter(([, permission]) => allows(asked.token!.grants, permission, [organisation]))
-      .map(([name]) => name.split(".") as [string, string])
-      .filter((name) => (context === undefined || name[0] === context) && (kind === undefined || name[1] === kind));
-    await waitForPosition(gateway, positionAsked(request), Object.fromEntries(kinds.map(([name]) => [name, []])));
+    const kinds = new Map(
+      [...readable].filter(([name]) => {
+        const [itsContext, itsKind] = name.split(".");
+        return (context === undefined || itsContext === context) && (kind === undefined || itsKind === kind);
+      }),
+    );
+    const contexts = [...kinds.keys()].map((name) => [name.split(".")[0]!, []] as const);
+    await waitForPosition(gateway, positionAsked(request), Object.fromEntries(contexts));
+    const values: unknown[] = [organisation, q, limit ?? LIMITS.listDefault];
+    const seen = visible(kinds, asked, (value) => `$${values.push(value)}`);
     const rows = await ask(() =>
       gateway.postgres.query<Found>(
         `SELECT s.context, s.kind, s.id, s.title, s.updated_at,
            ts_headline('simple', left(s.text, 10000), query, 'StartSel="", StopSel="", MaxFragments=1, MaxWords=24, MinWords=8') AS excerpt
          FROM (
            SELECT s.*, query FROM v.search AS s, millrace.search_query($2) AS query
-           WHERE s.organisation = $1 AND s.context || '.' || s.kind = ANY($3) AND s.document @@ query
-           ORDER BY ts_rank(s.document, query) DESC, s.updated_at DESC, s.id LIMIT $4
+           WHERE s.organisation = $1 AND (${seen.join(" OR ")}) AND s.document @@ query
+           ORDER BY ts_rank(s.document, query) DESC, s.updated_at DESC, s.id LIMIT $3
          ) AS s`,
-        [organisation, q, kinds.map((name) => name.join(".")), limit ?? LIMITS.listDefault],
+        values,
       ),
     );
     const items = rows.map(({ updated_at, ...hit }) => ({

@@ -1,11 +1,16 @@
 /**
- * Organisations and tokens in memory, kept by following the identity log from its beginning: authorisation needs no
+ * Organisations, members, roles and tokens in memory, kept by following the identity log from its beginning: authorisation needs no
  * database, and a token that was revoked anywhere is refused here within the time an event takes.
  */
 import { createHash } from "node:crypto";
+import { grantsOfBinding, type Held, type Layer, Powers } from "@millrace/contracts/access.ts";
+import { type Binding, builtInRole } from "@millrace/contracts/identity/roles.ts";
 import { isToken } from "@millrace/contracts/token.ts";
+import { type Member, member } from "@millrace/domain/identity/member.ts";
 import { type Organisation, organisation } from "@millrace/domain/identity/organisation.ts";
+import { type Role, role } from "@millrace/domain/identity/role.ts";
 import { type Token, token } from "@millrace/domain/identity/token.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
 import { metaOf } from "@millrace/eventlog/aggregate.ts";
 import type { StoredCommit } from "@millrace/eventlog/commit.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -16,20 +21,35 @@ import { upcast } from "@millrace/eventlog/upcast.ts";
 
 export type Authenticated =
   | { readonly token: Token }
-  | { readonly failed: "malformed" | "unknown" | "expired" | "revoked" };
+  | { readonly failed: "malformed" | "unknown" | "expired" | "revoked" | "removed" };
 
 /** How long the connection to the log may be away before what is known here is no longer trusted. */
 const TRUSTED_MS = 1_000;
 
 export const hashOf = (secret: string): string => createHash("sha256").update(secret).digest("hex");
 
+/** Folds a commit into what is known. */
+function evolved<S>(kind: Kind<S>, known: Map<string, S>, commit: StoredCommit): { before: S; after: S } {
+  const before = known.get(commit.aggregate) ?? kind.decider.initial(commit.aggregate);
+  const after = commit.events.reduce(
+    (state, event) => kind.decider.evolve(state, upcast(kind, commit, event) as never, metaOf(commit)),
+    before,
+  );
+  known.set(commit.aggregate, after);
+  return { before, after };
+}
+
 export class IdentityDirectory {
   readonly #organisations = new Map<string, Organisation>();
   readonly #names = new Map<string, string>();
   readonly #tokens = new Map<string, Token>();
   readonly #hashes = new Map<string, string>();
+  readonly #members = new Map<string, Member>();
+  readonly #roles = new Map<string, Role>();
   readonly #stopping = new AbortController();
   #waiting: { readonly seq: number; readonly passed: () => void }[] = [];
+  /** By the token's id, until something happens in identity. */
+  readonly #powers = new Map<string, Powers>();
   #seq = 0;
   #target = Number.POSITIVE_INFINITY;
   #failure: unknown;
@@ -103,7 +123,62 @@ export class IdentityDirectory {
     if (known === undefined) return { failed: "unknown" };
     if (known.revokedAt !== null) return { failed: "revoked" };
     if (known.expiresAt !== null && Date.parse(known.expiresAt) <= now) return { failed: "expired" };
+    if (known.member !== null && this.member(known.member) === undefined) return { failed: "removed" };
     return { token: known };
+  }
+
+  /** By id; undefined when removed. */
+  member(id: string): Member | undefined {
+    const known = this.#members.get(id);
+    return known?.removedAt === null ? known : undefined;
+  }
+
+  /** Roles of an organisation's own making, by name. */
+  rolesOf(organisationId: string): Role[] {
+    return [...this.#roles.values()]
+      .filter((one) => one.organisation === organisationId && one.deletedAt === null)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** By name or id; also one that comes with the product. @returns undefined when there is none */
+  roleNamed(organisationId: string, reference: string): { readonly id?: string; readonly name: string } | undefined {
+    if (builtInRole(reference) !== undefined) return { name: reference };
+    const found = this.rolesOf(organisationId).find(({ id, name }) => id === reference || name === reference);
+    return found === undefined ? undefined : { id: found.id, name: found.name };
+  }
+
+  /** What a binding gives now; nothing when its role was deleted. */
+  grantsOf(binding: Binding): string[] {
+    const own = binding.id === undefined ? builtInRole(binding.role) : this.#roles.get(binding.id);
+    const gone = own === undefined || ("deletedAt" in own && own.deletedAt !== null);
+    return gone ? [] : grantsOfBinding(own.grants, binding.at);
+  }
+
+  #heldBy(bindings: ReadonlyArray<Binding>): Held[] {
+    return bindings.flatMap((binding) => {
+      const { role, at } = binding;
+      const via = { kind: "binding", role, ...(at === undefined ? {} : { at }) } as const;
+      return this.grantsOf(binding).map((grant) => ({ grant, via }));
+    });
+  }
+
+  layerOfMember({ id, name, bindings }: Member): Layer {
+    return { of: { kind: "member", id, name }, held: this.#heldBy(bindings) };
+  }
+
+  /** What a token may do now. The same object, as long as that may be what it was. */
+  powersOf(token: Token): Powers {
+    const known = this.#powers.get(token.id);
+    if (known !== undefined) return known;
+    const { id, name, grants, bindings } = token;
+    const own = grants.map((grant) => ({ grant, via: { kind: "grant" } as const }));
+    const ofToken: Layer = { of: { kind: "token", id, name }, held: [...own, ...this.#heldBy(bindings)] };
+    const person = token.member === null ? undefined : this.member(token.member);
+    // Of a member who is no more nothing is left.
+    const gone = token.member !== null && person === undefined;
+    const powers = new Powers(gone ? [] : person === undefined ? [ofToken] : [this.layerOfMember(person), ofToken]);
+    this.#powers.set(token.id, powers);
+    return powers;
   }
 
   /** By id; a revoked one too. */
@@ -119,11 +194,14 @@ export class IdentityDirectory {
     for (const commit of batch.commits) {
       if (commit.kind === "organisation") this.#takeOrganisation(commit);
       else if (commit.kind === "token") this.#takeToken(commit);
+      else if (commit.kind === "member") evolved(member, this.#members, commit);
+      else if (commit.kind === "role") evolved(role, this.#roles, commit);
       else if (commit.events.some(({ type }) => type === "SecretErased")) {
         this.#onErased({ organisation: commit.organisation, subject: commit.aggregate });
       }
     }
     this.#seq = batch.lastSeq;
+    if (batch.commits.length > 0) this.#powers.clear();
     if (this.#waiting.length === 0) return;
     const still = this.#waiting.filter(({ seq }) => seq > this.#seq);
     const done = this.#waiting.filter(({ seq }) => seq <= this.#seq);
@@ -132,24 +210,13 @@ export class IdentityDirectory {
   }
 
   #takeOrganisation(commit: StoredCommit): void {
-    const before = this.#organisations.get(commit.aggregate) ?? organisation.decider.initial(commit.aggregate);
-    const after = commit.events.reduce(
-      (state, event) =>
-        organisation.decider.evolve(state, upcast(organisation, commit, event) as never, metaOf(commit)),
-      before,
-    );
+    const { before, after } = evolved(organisation, this.#organisations, commit);
     if (this.#names.get(before.name) === before.id) this.#names.delete(before.name);
     this.#names.set(after.name, after.id);
-    this.#organisations.set(after.id, after);
   }
 
   #takeToken(commit: StoredCommit): void {
-    const before = this.#tokens.get(commit.aggregate) ?? token.decider.initial(commit.aggregate);
-    const after = commit.events.reduce(
-      (state, event) => token.decider.evolve(state, upcast(token, commit, event) as never, metaOf(commit)),
-      before,
-    );
-    this.#tokens.set(after.id, after);
+    const { after } = evolved(token, this.#tokens, commit);
     this.#hashes.set(after.hash, after.id);
   }
 

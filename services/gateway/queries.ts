@@ -2,12 +2,14 @@
  * Lists, built from the declarations of views: one statement per page, which also tells how far the view is. PostgreSQL away is
  * `unavailable` of `queries`; a position that is not reached in time, or a view that is still being built, of `projections`.
  */
+import { EVERYTHING, type Reach } from "@millrace/contracts/access.ts";
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { encodePosition, type Position, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import type { Column, View } from "@millrace/domain/view.ts";
 import { PostgresUnavailable, StatementRefused } from "@millrace/eventlog/postgres.ts";
 import { waitForProjected } from "@millrace/eventlog/projection-checkpoint.ts";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
+import { reachOf } from "./asked.ts";
 import { type Handle, handle, invalidInput, json, type Request } from "./command.ts";
 import { fail, unavailable } from "./failures.ts";
 import type { Gateway } from "./gateway.ts";
@@ -184,7 +186,19 @@ export interface ListOptions {
   /** What a list shows of an entity; left out: all of it. */
   // biome-ignore lint/suspicious/noExplicitAny: whatever the kind represents
   readonly show?: (entity: any) => unknown;
+  /** Only those that the caller reaches; left out: all. */
+  readonly reach?: Reach;
 }
+
+/** Rows whose lineage meets every set of the reach. @param add numbers a value of the statement */
+export const reachConditions = (view: View, reach: Reach, add: (value: unknown) => string): string[] =>
+  reach.map((ids) => {
+    const all = `${add([...ids])}::text[]`;
+    const ways = (view.parents ?? []).map((column) =>
+      view.columns[column]!.type === "text[]" ? `r."${column}" && ${all}` : `r."${column}" = ANY(${all})`,
+    );
+    return `(${[`r.id = ANY(${all})`, ...ways].join(" OR ")})`;
+  });
 
 /** Handler of `GET …/{collection}`. */
 export const list = <R extends Request>(gateway: Gateway, view: View, options: ListOptions = {}): Handle<R> =>
@@ -192,7 +206,7 @@ export const list = <R extends Request>(gateway: Gateway, view: View, options: L
     // Organisations themselves are listed without one in the path: all for the owner's tokens, else one's own.
     const own = asked.token!.installation ? undefined : asked.token!.organisation;
     const organisation = asked.organisation?.id ?? own;
-    return answerPage(await readPage(gateway, view, request, organisation, options));
+    return answerPage(await readPage(gateway, view, request, organisation, { reach: reachOf(asked), ...options }));
   });
 
 export const answerPage = ({ position, ...page }: Page): HttpServerResponse =>
@@ -213,6 +227,7 @@ export async function readPage(
   const limit = query.limit ?? LIMITS.listDefault;
   const values = new Values();
   const where = conditionsOf(view, query, values, organisation);
+  where.push(...reachConditions(view, options.reach ?? EVERYTHING, (value) => values.add(value)));
   if (query.cursor !== undefined) {
     const mark = decodeCursor<Mark>(
       query.cursor,

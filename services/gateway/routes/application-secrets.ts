@@ -3,9 +3,8 @@
  * sent there. So to name one that the application does not name already, in the same place, takes the permission for secrets: for all
  * of them, or for this one.
  */
-import { allows } from "@millrace/contracts/permissions.ts";
 import { Forbidden } from "@millrace/contracts/problems.ts";
-import type { Asked } from "../asked.ts";
+import { type Asked, mayAlso } from "../asked.ts";
 import { fail } from "../failures.ts";
 
 const PERMISSION = "identity:secrets";
@@ -45,11 +44,11 @@ export const namesSecrets = (spec: NamesSecrets): boolean => secretsNamed(spec).
  * @param own what the application is now, if it is there
  * @throws Failed (forbidden)
  */
-export function mayName({ token, organisation }: Asked, asks: NamesSecrets, own: NamesSecrets = {}): void {
+export function mayName(asked: Asked, asks: NamesSecrets, own: NamesSecrets = {}): void {
   const known = secretsNamed(own);
   for (const { to, secret } of secretsNamed(asks)) {
     if (known.some((one) => one.secret === secret && one.to === to)) continue;
-    if (allows(token?.grants ?? [], PERMISSION, [organisation!.id, secret])) continue;
+    if (mayAlso(asked, PERMISSION, secret)) continue;
     const how = to === undefined ? "which an application can show" : "which is sent to the source's URL";
     fail(
       new Forbidden({

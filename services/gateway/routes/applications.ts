@@ -1,10 +1,12 @@
 /** Applications and their deployments. */
+import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { type ApplicationState, application } from "@millrace/domain/applications/application.ts";
 import type { ApplicationInput, ChangeApplication } from "@millrace/domain/applications/application-command.ts";
 import { isOvertaken } from "@millrace/domain/applications/application-report.ts";
+import { homeOf } from "@millrace/domain/applications/application-state.ts";
 import { type DeploymentState, deployment } from "@millrace/domain/applications/deployment.ts";
 import {
   cancelDeployment,
@@ -21,7 +23,7 @@ import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
-import type { Asked } from "../asked.ts";
+import { type Asked, reachOf } from "../asked.ts";
 import {
   carryOutAll,
   commands,
@@ -36,21 +38,13 @@ import {
   type Together,
 } from "../command.ts";
 import { fail, problemOfRefusal } from "../failures.ts";
-import { type Gateway, resolve } from "../gateway.ts";
+import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { differences, past } from "../past.ts";
 import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
 import { mayName, namesSecrets } from "./application-secrets.ts";
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
-
-/** An entity of the organisation, by id or name. @throws Failed (not-found) */
-async function loadOwn<S>(gateway: Gateway, kind: Kind<S>, asked: Asked, reference: string): Promise<Loaded<S>> {
-  const organisation = asked.organisation!.id;
-  const loaded = await gateway.log.aggregates.load(kind, await resolve(gateway, kind, organisation, reference));
-  const there = loaded.organisation === organisation && kind.exists(loaded.state);
-  return there ? loaded : fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
-}
 
 const referenceOf = (request: Request): string => (request.params as { id: string }).id;
 
@@ -275,10 +269,23 @@ const deploymentsOf = <R extends Request>(gateway: Gateway): Handle<R> =>
     return answerPage(await readPage(gateway, deploymentsView, request, asked.organisation!.id, options));
   });
 
+/** Where the applications live that the caller reaches; undefined: it reaches all of them. */
+async function nodesReached(gateway: Gateway, asked: Asked): Promise<ReadonlySet<string | null> | undefined> {
+  const reach = reachOf(asked);
+  if (reach.length === 0) return undefined;
+  const ids = [...new Set(reach.flatMap((set) => [...set]))].filter((id) => isId(application.prefix, id));
+  const loaded = await Promise.all(ids.map((id) => gateway.log.aggregates.load(application, id)));
+  const own = loaded.filter(({ id, organisation }) => organisation === asked.organisation!.id && within(reach, [id]));
+  return new Set(own.map(({ state }) => homeOf(state)));
+}
+
 /** Nodes by name, each with the workers that are there now. */
 const nodes = <R extends Request>(gateway: Gateway): Handle<R> =>
-  handle(gateway, async () => {
-    const workers = [...(await listNodes(gateway.log.nats))].sort((a, b) => (a.instance < b.instance ? -1 : 1));
+  handle(gateway, async (_, asked) => {
+    const seen = await nodesReached(gateway, asked);
+    const workers = [...(await listNodes(gateway.log.nats))]
+      .filter(({ node }) => seen === undefined || seen.has(node))
+      .sort((a, b) => (a.instance < b.instance ? -1 : 1));
     const names = [...new Set(workers.map(({ node }) => node))].sort();
     return json({
       items: names.map((name) => ({

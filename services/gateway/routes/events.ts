@@ -3,20 +3,21 @@
  * against one is said as a problem before it begins.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Powers } from "@millrace/contracts/access.ts";
 import { BEARER_PREFIX, CLOSE, type EventsQuery, readEventsQuery, SUBPROTOCOL } from "@millrace/contracts/feed.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { InvalidInput, type Problem, RateLimited, UnsupportedType } from "@millrace/contracts/problems.ts";
 import { type WebSocket, WebSocketServer } from "ws";
-import { type Access, admit, forbidden } from "../access.ts";
+import { type Access, admit } from "../access.ts";
 import { askedOfNode } from "../asked.ts";
-import { bodyOfProblem, unavailable } from "../failures.ts";
+import { bodyOfProblem, problemOf, unavailable } from "../failures.ts";
 import { refuseSocket, type Subscriptions } from "../front.ts";
 import type { Gateway } from "../gateway.ts";
 import type { Hub, Subscriber } from "../hub.ts";
 import { type Sink, sseSink, webSocketSink } from "../hub-sinks.ts";
+import { readable } from "./events-readable.ts";
 
 export interface EventsOptions {
-  readonly gateway: Pick<Gateway, "identity" | "uses">;
+  readonly gateway: Pick<Gateway, "identity" | "uses" | "log" | "postgres">;
   readonly hub: Hub;
   /** Subscriptions of one token at the most. */
   readonly perToken?: number;
@@ -71,13 +72,13 @@ export function openSubscriptions({ gateway, hub, perToken = 200, inAll = 8_000 
   };
 
   const begin = ({ access, query, contexts }: Admitted, sink: Sink, back: () => void) => {
-    const { id, grants } = access.token;
+    const { token, powers } = access;
     const subscription = hub.subscribe({
       organisation: access.organisation!.id,
       contexts,
       query,
       sink,
-      ended: () => endOf(gateway, id, grants),
+      ended: () => endOf(gateway, token.id, powers),
     });
     let gone = false;
     return () => {
@@ -96,33 +97,44 @@ export function openSubscriptions({ gateway, hub, perToken = 200, inAll = 8_000 
     serve(request, response) {
       request.resume();
       const asked = askedOfNode(request);
-      const wanted = acceptsEvents(request) ? admitted(gateway, hub, request, bearerOf(request)) : NOT_A_STREAM;
-      if (!("access" in wanted)) return answer(response, wanted, asked.requestId);
-      const back = place(wanted.access.token.id);
-      if (typeof back !== "function") return answer(response, back, asked.requestId);
-      response.writeHead(200, {
-        "content-type": "text/event-stream",
-        "cache-control": "no-store",
-        "x-accel-buffering": "no",
-      });
-      response.on("error", () => {});
-      response.on("close", begin(wanted, sseSink(response), back));
+      const serve = (wanted: Admitted | Problem) => {
+        if (!("access" in wanted)) return answer(response, wanted, asked.requestId);
+        if (response.destroyed) return;
+        const back = place(wanted.access.token.id);
+        if (typeof back !== "function") return answer(response, back, asked.requestId);
+        response.writeHead(200, {
+          "content-type": "text/event-stream",
+          "cache-control": "no-store",
+          "x-accel-buffering": "no",
+        });
+        response.on("error", () => {});
+        response.on("close", begin(wanted, sseSink(response), back));
+      };
+      if (!acceptsEvents(request)) return serve(NOT_A_STREAM);
+      admitted(gateway, hub, request, bearerOf(request))
+        .then(serve)
+        .catch(() => response.destroy());
     },
 
     upgrade(request, socket, head) {
       socket.on("error", () => {});
-      const wanted = admitted(gateway, hub, request, bearerOf(request));
-      if (!("access" in wanted)) return refuseSocket(socket, wanted);
-      const back = place(wanted.access.token.id);
-      if (typeof back !== "function") return refuseSocket(socket, back);
-      // A handshake that is refused ends the socket and calls nobody.
-      socket.once("close", back);
-      server.handleUpgrade(request, socket, head, (webSocket) => {
-        socket.off("close", back);
-        const gone = begin(wanted, webSocketSink(webSocket), back);
-        webSocket.on("close", gone);
-        attend(webSocket, wanted.query.heartbeatMs);
-      });
+      const upgrade = (wanted: Admitted | Problem) => {
+        if (!("access" in wanted)) return refuseSocket(socket, wanted);
+        if (socket.destroyed) return;
+        const back = place(wanted.access.token.id);
+        if (typeof back !== "function") return refuseSocket(socket, back);
+        // A handshake that is refused ends the socket and calls nobody.
+        socket.once("close", back);
+        server.handleUpgrade(request, socket, head, (webSocket) => {
+          socket.off("close", back);
+          const gone = begin(wanted, webSocketSink(webSocket), back);
+          webSocket.on("close", gone);
+          attend(webSocket, wanted.query.heartbeatMs);
+        });
+      };
+      admitted(gateway, hub, request, bearerOf(request))
+        .then(upgrade)
+        .catch(() => socket.destroy());
     },
   };
 }
@@ -144,12 +156,12 @@ function attend(socket: WebSocket, everyMs: number): void {
   socket.on("close", () => clearInterval(pings));
 }
 
-function admitted(
-  gateway: Pick<Gateway, "identity" | "uses">,
+async function admitted(
+  gateway: EventsOptions["gateway"],
   hub: Hub,
   request: IncomingMessage,
   credential: string,
-): Admitted | Problem {
+): Promise<Admitted | Problem> {
   const url = new URL(request.url ?? "/", "http://gateway");
   const organisation = decode(PATH.exec(url.pathname)?.[1] ?? "");
   const access = admit(gateway.identity, gateway.uses, credential, {
@@ -168,55 +180,37 @@ function admitted(
     const { errors } = read;
     return new InvalidInput({ detail: errors.map(({ pointer, detail }) => `${pointer} ${detail}`).join("; "), errors });
   }
-  const contexts = readable(access, hub.contexts, read.query);
+  const contexts = await readable(gateway, access, hub.contexts, read.query).catch(problemThrown);
   if (!(contexts instanceof Map)) return contexts;
   const { trouble } = hub;
   if (trouble !== undefined) return unavailable("events", `Nobody can subscribe at this moment: ${trouble}.`);
   return { access, query: read.query, contexts };
 }
 
-/** Contexts that are asked for and may be read, with the ids that both allow. */
-function readable(
-  access: Access,
-  contexts: ReadonlyArray<string>,
-  query: EventsQuery,
-): Map<string, { ids?: ReadonlySet<string> }> | Problem {
-  const { grants } = access.token;
-  const organisation = access.organisation!.id;
-  const found = new Map<string, { ids?: ReadonlySet<string> }>();
-  for (const context of query.context ?? contexts) {
-    const permission = `${context}:read`;
-    const asked = query.id === undefined ? undefined : new Set(query.id);
-    if (allows(grants, permission, [organisation])) {
-      found.set(context, asked === undefined ? {} : { ids: asked });
-      continue;
-    }
-    // Held for single resources: those of them that are asked for.
-    const single = grants.flatMap((grant) => {
-      const id = grant.split("@")[1];
-      return id !== undefined && allows([grant], permission, [id]) ? [id] : [];
-    });
-    const ids = single.filter((id) => asked === undefined || asked.has(id));
-    if (ids.length > 0) found.set(context, { ids: new Set(ids) });
-    else if (query.context !== undefined) return forbidden(permission);
-  }
-  return found.size > 0 ? found : forbidden(`${query.context?.[0] ?? contexts[0]}:read`);
-}
-
 /** Why a subscription must end now: asked before every event, of what identity has in memory. */
-export function endOf({ identity }: Pick<Gateway, "identity">, id: string, grants: ReadonlyArray<string>) {
+export function endOf({ identity }: Pick<Gateway, "identity">, id: string, powers: Powers) {
   const token = identity.token(id);
   if (token === undefined || token.revokedAt !== null)
     return { code: CLOSE.unauthenticated, reason: "the token was revoked" };
   if (token.expiresAt !== null && Date.parse(token.expiresAt) <= Date.now()) {
     return { code: CLOSE.unauthenticated, reason: "the token has expired" };
   }
-  // By identity: a token whose grants have changed is another object.
-  if (token.grants !== grants && token.grants.join() !== grants.join()) {
+  if (token.member !== null && identity.member(token.member) === undefined) {
+    return { code: CLOSE.unauthenticated, reason: "the member whose token it is was removed" };
+  }
+  // By identity first: the same object says that nothing has happened.
+  const now = identity.powersOf(token);
+  if (now !== powers && now.text !== powers.text) {
     return { code: CLOSE.forbidden, reason: "what the token may read has changed; come back" };
   }
   return undefined;
 }
+
+const problemThrown = (error: unknown): Problem => {
+  const problem = problemOf(error);
+  if (problem === undefined) throw error;
+  return problem;
+};
 
 /** From the header, or where headers cannot be set from the offered subprotocols; "" when there is none. */
 function bearerOf(request: IncomingMessage): string {

@@ -7,7 +7,7 @@ import { token } from "@millrace/domain/identity/token.ts";
 import { organisations as organisationView, tokens as tokenView } from "@millrace/domain/identity/views.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import type { Asked } from "../asked.ts";
-import { commands, handle, json } from "../command.ts";
+import { type CommandOptions, commands, handle, json } from "../command.ts";
 import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { hashOf } from "../identity.ts";
@@ -19,7 +19,12 @@ const given = <K extends string, V>(name: K, value: V | null | undefined): { rea
   (value === undefined || value === null ? {} : { [name]: value }) as { readonly [N in K]?: V };
 
 /** Secrets of tokens that are being made, until the one answer that shows them. */
-const shownOnce = new WeakMap<Asked, string>();
+export const shownOnce = new WeakMap<Asked, string>();
+
+/** The secret stands beside the entity, in the first answer. */
+export const showSecret: Pick<CommandOptions<unknown>, "show"> = {
+  show: (entity, { first, asked }) => (first ? { ...entity, ...given("secret", shownOnce.get(asked)) } : entity),
+};
 
 export const identityRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "identity", (handlers) => {
@@ -32,11 +37,15 @@ export const identityRoutes = (gateway: Gateway) =>
         "whoami",
         handle(gateway, async (_, { token: me }) => {
           const home = gateway.identity.organisation(me!.organisation)!;
+          const self = me!.member === null ? undefined : gateway.identity.member(me!.member);
           return json({
             token: { id: me!.id, name: me!.name, ...given("expiresAt", me!.expiresAt) },
             organisation: { id: home.id, name: home.name, title: home.title },
             grants: me!.grants,
             installation: me!.installation,
+            ...(self === undefined
+              ? {}
+              : { member: { id: self.id, name: self.name, title: self.title, roles: self.bindings } }),
           });
         }),
       )
@@ -65,24 +74,18 @@ export const identityRoutes = (gateway: Gateway) =>
       )
       .handle(
         "createToken",
-        tokens.create(
-          ({ payload }, asked) => {
-            const secret = makeToken("mrt", randomBytes);
-            shownOnce.set(asked, secret);
-            return {
-              type: "CreateToken",
-              ...payload,
-              hash: hashOf(secret),
-              last8: secret.slice(-8),
-              installation: false,
-              granter: asked.token!.grants,
-            };
-          },
-          {
-            show: (entity, { first, asked }) =>
-              first ? { ...entity, ...given("secret", shownOnce.get(asked)) } : entity,
-          },
-        ),
+        tokens.create(({ payload }, asked) => {
+          const secret = makeToken("mrt", randomBytes);
+          shownOnce.set(asked, secret);
+          return {
+            type: "CreateToken",
+            ...payload,
+            hash: hashOf(secret),
+            last8: secret.slice(-8),
+            installation: false,
+            granter: asked.powers!.grants,
+          };
+        }, showSecret),
       )
       .handle("listTokens", list(gateway, tokenView))
       .handle("getToken", pastTokens.get())

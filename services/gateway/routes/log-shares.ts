@@ -4,7 +4,6 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { LINK_CHARACTERS, type ShareLogs } from "@millrace/contracts/applications/logs.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { application } from "@millrace/domain/applications/application.ts";
 import { type Handle, handle, invalidInput, json, type Request } from "../command.ts";
@@ -67,7 +66,8 @@ function isHeld({ identity }: Gateway, { by, org, of }: Link, now: number): bool
   if (token === undefined || token.revokedAt !== null) return false;
   if (token.expiresAt !== null && Date.parse(token.expiresAt) <= now) return false;
   if (!token.installation && token.organisation !== org) return false;
-  return of.every(({ id }) => allows(token.grants, "applications:logs", [org, id]));
+  const powers = identity.powersOf(token);
+  return of.every(({ id }) => powers.allows("applications:logs", org, [id]));
 }
 
 const NO_LINK = () =>

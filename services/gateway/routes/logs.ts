@@ -1,5 +1,6 @@
 /** Log lines: a page as JSON, a download, or as they come by Server-Sent Events. */
 import type { IncomingMessage } from "node:http";
+import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { LOG_LIMITS } from "@millrace/contracts/applications/logs.ts";
 import { application } from "@millrace/domain/applications/application.ts";
@@ -8,7 +9,8 @@ import type { LogFilter, LogLine, LogNews, LogQuery } from "@millrace/eventlog/l
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import * as Stream from "effect/Stream";
-import type { Asked } from "../asked.ts";
+import { forbidden } from "../access.ts";
+import { type Asked, reachOf } from "../asked.ts";
 import { type Handle, handle, invalidInput, type Request } from "../command.ts";
 import { fail, problemOf } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
@@ -63,7 +65,18 @@ export const logRoutes = (gateway: Gateway) => {
   const ofApplications: Scopes = async ({ query }, asked) => {
     const names = new Set((query as Query).applications!.split(","));
     const organisation = asked.organisation!.id;
-    return Promise.all([...names].map(async (name) => ({ id: await own(gateway, application, organisation, name) })));
+    const reach = reachOf(asked);
+    const refuse = () => fail(forbidden("applications:logs"));
+    return Promise.all(
+      [...names].map(async (name) => {
+        if (reach.length === 0) return { id: await own(gateway, application, organisation, name) };
+        // A name that leads nowhere and one that leads to what is not allowed look alike.
+        const id = await own(gateway, application, organisation, name).catch((error: unknown) =>
+          problemOf(error)?.status === 404 ? refuse() : Promise.reject(error),
+        );
+        return within(reach, [id]) ? { id } : refuse();
+      }),
+    );
   };
   const shares = logShares(gateway);
 
@@ -159,9 +172,9 @@ async function follow(
   try {
     // What can be refused is refused before the stream begins.
     const first = await tail.next();
-    const { id, grants } = asked.token!;
+    const ended = () => endOf(gateway, asked.token!.id, asked.powers!);
     const events = frames(tail, first, {
-      ended: () => endOf(gateway, id, grants),
+      ended,
       stalled: () => socket.destroy(),
       end: () => {
         socket.off("close", end);

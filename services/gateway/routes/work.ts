@@ -2,7 +2,6 @@
 import { randomBytes } from "node:crypto";
 import { Api } from "@millrace/contracts/api.ts";
 import { isId, makeId } from "@millrace/contracts/ids.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { NotFound, Refused } from "@millrace/contracts/problems.ts";
 import type { Workflow } from "@millrace/contracts/work/entities.ts";
 import type { Priority } from "@millrace/contracts/work/values.ts";
@@ -16,7 +15,7 @@ import { readClaim } from "@millrace/eventlog/execute.ts";
 import * as Effect from "effect/Effect";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
-import type { Asked } from "../asked.ts";
+import { type Asked, mayAlso, reachOf } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, positionOf, type Request } from "../command.ts";
 import { Failed, fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
@@ -204,7 +203,7 @@ export const workRoutes = (gateway: Gateway) =>
         items.act(({ params }, seen, asked, id) => ({
           do: "removeComment",
           comment: params.comment,
-          moderator: allows(asked.token!.grants, "work:delete", [asked.organisation!.id, id]),
+          moderator: mayAlso(asked, "work:delete", id),
           ...seenOf(seen),
         })),
       )
@@ -305,12 +304,14 @@ const listTypes = <R extends Request>(gateway: Gateway): Handle<R> =>
     const organisation = asked.organisation!.id;
     const { limit = LIST_DEFAULT, cursor, name, q, fields } = (request.query ?? {}) as ListQuery;
     const from = builtInMark(cursor);
+    const reach = reachOf(asked);
     // Past the own ones the position is asked for all the same, of a page that is not shown.
     const own = await readPage(
       gateway,
       workTypes,
       from === undefined ? request : { ...request, query: { limit: 1 } },
       organisation,
+      { reach },
     );
     if (from === undefined && own.nextCursor !== undefined) return answerPage(own);
     const first = from === undefined ? own.items : [];
