@@ -5,19 +5,19 @@ import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
-import { membersApi } from "./identity/members.ts";
 import { secretsApi } from "./identity/secrets.ts";
+import { webhooksApi } from "./integrations/api.ts";
 import { systemApi } from "./system/api.ts";
 import { workApi } from "./work/api.ts";
 
 export class Api extends HttpApi.make("millrace")
   .add(identityApi)
-  .add(membersApi)
   .add(secretsApi)
   .add(systemApi)
   .add(workApi)
   .add(applicationsApi)
   .add(logsApi)
+  .add(webhooksApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -17,6 +17,7 @@ import {
   SUBPROTOCOL,
 } from "./feed.ts";
 import { organisationEvents, secretEvents, tokenEvents } from "./identity/events.ts";
+import { webhookEvents } from "./integrations/events.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
 /** Every public event there is, by context and kind. */
@@ -24,6 +25,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
   identity: { organisation: organisationEvents, token: tokenEvents, secret: secretEvents },
   work: { item: itemEvents, type: typeEvents },
   applications: { application: applicationEvents, deployment: deploymentEvents },
+  integrations: { webhook: webhookEvents },
 };
 
 type Json = Record<string, unknown>;

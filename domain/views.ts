@@ -1,7 +1,8 @@
 /** All views that exist. */
 import { applicationsViews } from "./applications/views.ts";
 import { identityViews } from "./identity/views.ts";
+import { integrationsViews } from "./integrations/views.ts";
 import type { View } from "./view.ts";
 import { workViews } from "./work/views.ts";
 
-export const VIEWS: ReadonlyArray<View> = [...identityViews, ...workViews, ...applicationsViews];
+export const VIEWS: ReadonlyArray<View> = [...identityViews, ...workViews, ...applicationsViews, ...integrationsViews];

@@ -132,6 +132,16 @@ export class FeedEvent {
     this.#data = data;
   }
 
+  /** The log's own time of it, RFC 3339. */
+  get time(): string {
+    return this.attribute("time");
+  }
+
+  /** One attribute of the CloudEvent; "" when it has none of this name. @param name e.g. `source` */
+  attribute(name: string): string {
+    return decodeHeader(this.#headers.get(`ce-${name}`));
+  }
+
   /** The event in structured mode, as text: made once, however many it is sent to. */
   get json(): string {
     this.#json ??= `${JSON.stringify(this.#attributes()).slice(0, -1)},"data":${decoder.decode(this.#data)}}`;

@@ -145,7 +145,7 @@ const INSUFFICIENT_STORAGE = 10047;
 const LEAST_BYTES = 16 * 1024 ** 2;
 
 /** The server sets the whole of `max_bytes` aside, so a small disk refuses a large one: then half of it, and so on. */
-async function addStream(nats: Nats, config: StreamConfig): Promise<void> {
+export async function addStream(nats: Nats, config: StreamConfig): Promise<void> {
   for (let bytes = config.max_bytes ?? -1; ; bytes = Math.floor(bytes / 2)) {
     try {
       await nats.jsm.streams.add({ ...config, max_bytes: bytes });

@@ -16,6 +16,7 @@ import {
 } from "./feed.ts";
 import type { Leg } from "./feed-leg.ts";
 import { Ring } from "./feed-ring.ts";
+import { logStream } from "./subjects.ts";
 
 export interface FeedOptions {
   readonly nats: Nats;
@@ -196,6 +197,16 @@ export class ContextFeed {
     if (comparePlaces(place, first.place) >= 0) return { seq: this.ring.seqAt(place) };
     const near = atBeginning(first, place);
     return near.gap === undefined ? near : locate(this.#options.nats, this.context, place, first);
+  }
+
+  /** Whether the log itself has not come so far: the place is another log's, or of before this one was restored. @throws LogUnavailable */
+  async isAheadOfLog(place: LogPlace): Promise<boolean> {
+    try {
+      const { state } = await this.#options.nats.jsm.streams.info(logStream(this.context));
+      return place.seq > state.last_seq;
+    } catch (error) {
+      throw new LogUnavailable({ what: "NATS", cause: error });
+    }
   }
 
   /**

@@ -97,6 +97,31 @@ export function atBeginning(oldest: FeedEvent, place: LogPlace): Located {
 export const justBefore = ({ seq, index }: LogPlace): LogPlace =>
   index > 0 ? { seq, index: index - 1 } : { seq: Math.max(0, seq - 1), index: WHOLE_COMMIT };
 
+/**
+ * The place before the oldest event that happened at a time or after it; the newest event's where all are older.
+ * @param timeMs milliseconds since 1970, by the log's own clock
+ * @throws LogUnavailable
+ */
+export async function placeAtTime(nats: Nats, context: string, timeMs: number): Promise<LogPlace> {
+  const { firstSeq, lastSeq } = await feedState(nats, context);
+  let [low, high] = [firstSeq, lastSeq + 1];
+  let found: FeedEvent | undefined;
+  let newest: FeedEvent | undefined;
+  // Everything before `low` is older; `found`, at or behind `high`, is not.
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const event = (await readFeed(nats, context, middle, 1))[0];
+    if (event === undefined || Date.parse(event.time) >= timeMs) {
+      found = event ?? found;
+      high = middle;
+    } else {
+      newest = event;
+      low = event.seq + 1;
+    }
+  }
+  return found === undefined ? (newest?.place ?? BEGINNING) : justBefore(found.place);
+}
+
 export interface TailOptions {
   readonly context: string;
   readonly fromSeq: number;

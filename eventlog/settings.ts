@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
+import { rangesFault } from "./addresses.ts";
 import type { StreamSettings } from "./connection.ts";
 import type { LogLimits } from "./logs-stream.ts";
 
@@ -223,6 +224,22 @@ export const streamSettings = (config: ConfigOf<typeof NATS_SETTINGS>): StreamSe
   ...(config.feedDays === undefined ? {} : { feedMaxAgeMs: config.feedDays * 86_400_000 }),
   ...(config.feedGib === undefined ? {} : { feedMaxBytes: config.feedGib * 1024 ** 3 }),
 });
+
+/** Where requests that somebody else chose may go: webhooks and channels. */
+export const OUTGOING_SETTINGS = defineSettings({
+  webhookAllow: {
+    variable: "MILLRACE_WEBHOOK_ALLOW",
+    schema: Text.check(Schema.makeFilter((text) => rangesFault(rangesOf(text)) ?? true)),
+    describe:
+      "Private addresses that webhooks and channels may be sent to all the same, as ranges (CIDR) separated by commas; none unless set.",
+    example: "192.168.1.0/24",
+    optional: true,
+  },
+});
+
+/** @param text as `MILLRACE_WEBHOOK_ALLOW` has it */
+export const rangesOf = (text: string | undefined): ReadonlyArray<string> =>
+  (text ?? "").split(/[\s,]+/).filter((range) => range !== "");
 
 /** How to reach PostgreSQL. */
 export const POSTGRES_SETTINGS = defineSettings({

@@ -108,6 +108,12 @@ export const METRICS = {
     "How far a build that readers do not see yet has come: 0 to 1.",
     ["projection", "context"],
   ),
+  outboxDeliveries: counter(
+    "millrace_outbox_deliveries_total",
+    "Tries to deliver something to a webhook or channel: delivered, failed.",
+    ["kind", "outcome"],
+  ),
+  outboxDestinations: gauge("millrace_outbox_destinations", "Webhooks and channels that this process serves."),
   leasesHeld: gauge("millrace_leases_held", "Leases that this process holds."),
   leaseChanges: counter(
     "millrace_lease_changes_total",

@@ -5,16 +5,7 @@ import { Name } from "@millrace/contracts/ids.ts";
 import * as Schema from "effect/Schema";
 import type { Claim, Decider, Decision, Refusal } from "../decider.ts";
 import type { Kind } from "../kind.ts";
-
-/** A sealed value as the log carries it: which data key, of which subject, and what came of it. */
-export const Sealed = Schema.Struct({
-  v: Schema.Literal(1),
-  key: Schema.String,
-  subject: Schema.String,
-  iv: Schema.String,
-  data: Schema.String,
-});
-export type Sealed = typeof Sealed.Type;
+import { Sealed } from "../sealed.ts";
 
 export interface Secret {
   readonly id: string;

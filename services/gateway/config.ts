@@ -5,6 +5,7 @@ import {
   type ConfigOf,
   defineSettings,
   NATS_SETTINGS,
+  OUTGOING_SETTINGS,
   POSTGRES_SETTINGS,
   Port,
   Text,
@@ -14,6 +15,7 @@ import * as Schema from "effect/Schema";
 export const GATEWAY_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
   ...POSTGRES_SETTINGS,
+  ...OUTGOING_SETTINGS,
   host: {
     variable: "MILLRACE_HOST",
     schema: Text,

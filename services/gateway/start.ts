@@ -7,16 +7,19 @@ import { Api } from "@millrace/contracts/api.ts";
 import { LINK_CHARACTERS } from "@millrace/contracts/applications/logs.ts";
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import { Addresses } from "@millrace/eventlog/addresses.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import { ensureDeliveries } from "@millrace/eventlog/deliveries.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
 import { Health } from "@millrace/eventlog/health.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import { openLogs } from "@millrace/eventlog/logs.ts";
+import { OutboxRecords } from "@millrace/eventlog/outbox-records.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
 import { type MasterKey, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
-import { logLimits, streamSettings } from "@millrace/eventlog/settings.ts";
+import { logLimits, rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import * as ByteSize from "effect/ByteSize";
 import * as Cause from "effect/Cause";
 import * as Effect from "effect/Effect";
@@ -44,10 +47,10 @@ import { applicationRoutes } from "./routes/applications.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
-import { memberRoutes } from "./routes/members.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { workRoutes } from "./routes/work.ts";
+import { webhookRoutes } from "./routes/webhooks.ts";
 import { answerUnmatched } from "./unmatched.ts";
 import { TokenUses } from "./uses.ts";
 import { Waits } from "./waits.ts";
@@ -58,12 +61,12 @@ type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 const routes = (gateway: Gateway) =>
   [
     identityRoutes(gateway),
-    memberRoutes(gateway),
     secretsRoutes(gateway),
     systemRoutes(gateway),
     workRoutes(gateway),
     applicationRoutes(gateway),
     logRoutes(gateway),
+    webhookRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */
@@ -164,6 +167,8 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     masterKeys: [masterKey, ...olderKeys],
     replicas: config.replicas,
   });
+  // What is read of the outbox: it may be that no projector has run yet.
+  await Promise.all([OutboxRecords.open(log.nats), ensureDeliveries(log.nats)]);
   const erasures = new Erasures(sealing, logger);
   const gateway: Gateway = {
     log,
@@ -175,6 +180,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     waits,
     logs: await openLogs(log.nats, logLimits(config)),
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
+    addresses: new Addresses(rangesOf(config.webhookAllow)),
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],
     shareKeys: [shareKeyOf(masterKey), ...olderKeys.map(shareKeyOf)],

@@ -4,19 +4,25 @@
  */
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { VIEWS } from "@millrace/domain/views.ts";
+import { Addresses } from "@millrace/eventlog/addresses.ts";
+import { Aggregates } from "@millrace/eventlog/aggregate.ts";
 import { connectNats, ensureStreams, type Nats } from "@millrace/eventlog/connection.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
+import { Leases } from "@millrace/eventlog/leases.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
 import { type Projections, startProjections } from "@millrace/eventlog/projection-engine.ts";
 import { historyProjection } from "@millrace/eventlog/projection-history.ts";
 import { viewProjection } from "@millrace/eventlog/projection-state.ts";
 import { type Relay, startRelay } from "@millrace/eventlog/relay.ts";
+import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
-import { streamSettings } from "@millrace/eventlog/settings.ts";
+import { rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import { checkUpcasts } from "@millrace/eventlog/upcast.ts";
 import { PROJECTOR_SETTINGS, type ProjectorConfig } from "./config.ts";
+import { type Outbox, startOutbox } from "./outbox/outbox.ts";
 import { answerForRelay, parkForRelay } from "./unmappable.ts";
 
 const contexts = Object.values(CONTEXTS);
@@ -55,14 +61,54 @@ export async function startProjector(config: ProjectorConfig, log: Logger): Prom
       park: (letter) => parkForRelay(nats, deadLetters, letter),
     }),
   );
+  const outbox = await openOutbox(config, nats, log);
   await firstSight(projections);
   const answering = answerForRelay(deadLetters, stopping.signal);
   return {
-    ready: () => checks(nats, projections, relays),
+    ready: async () => [...(await checks(nats, projections, relays)), ...outbox.checks()],
     stop: async () => {
+      await outbox.stop();
       stopping.abort();
       await Promise.all([projections.stop(), answering, ...relays.map(({ ended }) => ended)]);
       await Promise.all([postgres.close(), nats.close()]);
+    },
+  };
+}
+
+const NO_KEY: Outbox = {
+  checks: () => [
+    {
+      name: "outbox",
+      ok: true,
+      detail: "nothing is sent to webhooks and channels: give the projector the master key (MILLRACE_MASTER_KEY_FILE)",
+    },
+  ],
+  stop: async () => {},
+};
+
+/** What is sent out of the feed: it waits for no PostgreSQL. */
+async function openOutbox(config: ProjectorConfig, nats: Nats, logger: Logger): Promise<Outbox> {
+  const { masterKey, webhookAllow, outboxRequests, outboxTimeoutMs, outboxRetryPermille, replicas } = config;
+  if (masterKey === undefined) return NO_KEY;
+  const leases = await Leases.open(nats, { node: "projector" });
+  const sealing = await Sealing.open({ nats, masterKeys: parseMasterKeys(masterKey), replicas });
+  const outbox = await startOutbox({
+    log: new EventLog(nats, new Aggregates(nats)),
+    logger,
+    leases,
+    sealing,
+    contexts: contexts.map(({ name }) => name),
+    addresses: new Addresses(rangesOf(webhookAllow)),
+    ...(outboxRequests === undefined ? {} : { requests: outboxRequests }),
+    ...(outboxTimeoutMs === undefined ? {} : { timeoutMs: outboxTimeoutMs }),
+    ...(outboxRetryPermille === undefined ? {} : { retryScale: outboxRetryPermille / 1_000 }),
+  });
+  return {
+    checks: outbox.checks,
+    stop: async () => {
+      await outbox.stop();
+      await leases.close();
+      sealing.close();
     },
   };
 }

@@ -4,6 +4,7 @@ import { makeToken } from "@millrace/contracts/token.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
 import { type RunningGateway, startGateway } from "@millrace/gateway/start.ts";
+import type { ProjectorConfig } from "@millrace/projector/config.ts";
 import { startProjector } from "@millrace/projector/start.ts";
 import * as assert from "uvu/assert";
 import { testNats, testPostgres } from "./servers.ts";
@@ -19,10 +20,14 @@ export interface TestGateway {
 }
 
 /** A projector over the same log and database. @returns ends it; the end of the file does so, too */
-export async function testProjector(config: GatewayConfig): Promise<() => Promise<void>> {
-  const { natsUrl, natsUser, natsPassword, replicas, postgresUrl } = config;
+export async function testProjector(
+  config: GatewayConfig,
+  overrides: Partial<ProjectorConfig> = {},
+): Promise<() => Promise<void>> {
+  const { natsUrl, natsUser, natsPassword, replicas, postgresUrl, masterKey, webhookAllow } = config;
+  const settings = { natsUrl, natsUser, natsPassword, replicas, postgresUrl, masterKey, webhookAllow, ...overrides };
   const log = makeLogger({ service: "projector", level: "error" });
-  const running = await startProjector({ natsUrl, natsUser, natsPassword, replicas, postgresUrl }, log);
+  const running = await startProjector(settings, log);
   let ended: Promise<void> | undefined;
   const end = () => (ended ??= running.stop());
   deferToEndOfFile(end);

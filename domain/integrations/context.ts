@@ -1,0 +1,5 @@
+/** The integrations context: who is told of what happens. */
+import type { ContextDeclaration } from "../kind.ts";
+import { webhook } from "./webhook.ts";
+
+export const integrations: ContextDeclaration = { name: "integrations", kinds: { webhook } };
