@@ -5,6 +5,7 @@ import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
+import { membersApi } from "./identity/members.ts";
 import { secretsApi } from "./identity/secrets.ts";
 import { webhooksApi } from "./integrations/api.ts";
 import { systemApi } from "./system/api.ts";
@@ -12,6 +13,7 @@ import { workApi } from "./work/api.ts";
 
 export class Api extends HttpApi.make("millrace")
   .add(identityApi)
+  .add(membersApi)
   .add(secretsApi)
   .add(systemApi)
   .add(workApi)

@@ -12,6 +12,9 @@ export const PERMISSIONS = {
   "identity:manage": "Rename the organisation and change its settings",
   "identity:install": "Create and archive organisations (the installation's owner)",
   "identity:tokens": "Create, list and revoke tokens",
+  "identity:members": "Invite people, remove members, give and take roles",
+  "identity:roles": "Define, change and delete roles of one's own making",
+  "identity:self": "Change one's own profile, and make tokens for oneself",
   "identity:secrets": "Store, replace and erase secrets",
   "identity:audit": "Read who did what",
   "work:read": "See work items and their types",
@@ -28,6 +31,9 @@ export const PERMISSIONS = {
   "applications:delete": "Delete applications",
   "integrations:read": "See webhooks and channels, and what was sent to them",
   "integrations:edit": "Create, change and delete webhooks and channels, pause, resume, test and replay them",
+  "automation:read": "See schedules and rules, and what they did",
+  "automation:edit": "Create, change, pause and run schedules and rules",
+  "automation:delete": "Delete schedules and rules",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;
@@ -38,6 +44,12 @@ export type Permission = keyof typeof PERMISSIONS;
 export class Requires extends Context.Service<Requires, Permission | "public" | "authenticated">()(
   "millrace/contracts/Requires",
 ) {}
+
+/**
+ * On an endpoint that changes something, names no single resource in its path, and yet answers who holds the permission for some resources
+ * alone: its handler looks at which. Endpoints that only read need not say so.
+ */
+export class Partly extends Context.Service<Partly, boolean>()("millrace/contracts/Partly") {}
 
 /** A grant as clients write it. */
 export const Grant = Schema.String.check(

@@ -9,3 +9,12 @@ export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = { identity
 
 /** @returns the kind, or undefined when this version of the product does not know it */
 export const kindOf = (context: string, kind: string): Kind | undefined => CONTEXTS[context]?.kinds[kind];
+
+const BY_PREFIX = new Map(
+  Object.values(CONTEXTS)
+    .flatMap(({ kinds }) => Object.values(kinds))
+    .map((kind) => [kind.prefix, kind] as const),
+);
+
+/** @returns the kind that an id is of, or undefined for what is no id of any */
+export const kindOfId = (id: string): Kind | undefined => BY_PREFIX.get(id.slice(0, Math.max(0, id.indexOf("_"))));

@@ -3,6 +3,7 @@
 import { isId } from "@millrace/contracts/ids.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
+import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import type { Addresses } from "@millrace/eventlog/addresses.ts";
 import type { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -11,6 +12,7 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { Logs } from "@millrace/eventlog/logs.ts";
 import type { Postgres } from "@millrace/eventlog/postgres.ts";
 import type { Sealing } from "@millrace/eventlog/sealing.ts";
+import type { Asked } from "./asked.ts";
 import { fail } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
 import type { TokenUses } from "./uses.ts";
@@ -47,4 +49,27 @@ export async function resolve(gateway: Gateway, kind: Kind, organisation: string
   const claim = kind.nameClaim?.(organisation, reference);
   const holder = claim === undefined ? null : (await readClaim(gateway.log, kind.context, claim)).holder;
   return holder ?? fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
+}
+
+/**
+ * Ids that a grant may name for it to hold for an entity: its own, and those of what it belongs to.
+ * @returns only its own where it is not there, or another organisation's. @throws LogUnavailable
+ */
+export async function lineageOf(
+  { log }: Pick<Gateway, "log">,
+  kind: Kind,
+  id: string,
+  organisation: string,
+): Promise<string[]> {
+  if (kind.parents === undefined) return [id];
+  const loaded = await log.aggregates.load(kind, id);
+  return loaded.organisation === organisation ? [id, ...kind.parents(loaded.state)] : [id];
+}
+
+/** An entity of the organisation, by id or name. @throws Failed (not-found) */
+export async function loadOwn<S>(gateway: Gateway, kind: Kind<S>, asked: Asked, reference: string): Promise<Loaded<S>> {
+  const organisation = asked.organisation!.id;
+  const loaded = await gateway.log.aggregates.load(kind, await resolve(gateway, kind, organisation, reference));
+  const there = loaded.organisation === organisation && kind.exists(loaded.state);
+  return there ? loaded : fail(new NotFound({ detail: `There is no such ${kind.kind}.` }));
 }

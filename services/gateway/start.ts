@@ -47,6 +47,7 @@ import { applicationRoutes } from "./routes/applications.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
+import { memberRoutes } from "./routes/members.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { workRoutes } from "./routes/work.ts";
@@ -61,6 +62,7 @@ type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 const routes = (gateway: Gateway) =>
   [
     identityRoutes(gateway),
+    memberRoutes(gateway),
     secretsRoutes(gateway),
     systemRoutes(gateway),
     workRoutes(gateway),
