@@ -3,6 +3,8 @@ import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
+import { automationApi } from "./automation/api.ts";
+import { processesApi } from "./automation/processes.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { membersApi } from "./identity/members.ts";
@@ -20,6 +22,8 @@ export class Api extends HttpApi.make("millrace")
   .add(applicationsApi)
   .add(logsApi)
   .add(webhooksApi)
+  .add(automationApi)
+  .add(processesApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -1,11 +1,18 @@
 /** All contexts that exist: what the gateway, the projector and the tests go through when they mean "everything". */
 import { applications } from "./applications/context.ts";
+import { automation } from "./automation/context.ts";
 import { identity } from "./identity/context.ts";
 import { integrations } from "./integrations/context.ts";
 import type { ContextDeclaration, Kind } from "./kind.ts";
 import { work } from "./work/context.ts";
 
-export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = { identity, work, applications, integrations };
+export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = {
+  identity,
+  work,
+  applications,
+  integrations,
+  automation,
+};
 
 /** @returns the kind, or undefined when this version of the product does not know it */
 export const kindOf = (context: string, kind: string): Kind | undefined => CONTEXTS[context]?.kinds[kind];

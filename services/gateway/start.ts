@@ -44,14 +44,16 @@ import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
 import { applicationRoutes } from "./routes/applications.ts";
+import { automationRoutes } from "./routes/automation.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { memberRoutes } from "./routes/members.ts";
+import { processRoutes } from "./routes/processes.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
-import { workRoutes } from "./routes/work.ts";
 import { webhookRoutes } from "./routes/webhooks.ts";
+import { workRoutes } from "./routes/work.ts";
 import { answerUnmatched } from "./unmatched.ts";
 import { TokenUses } from "./uses.ts";
 import { Waits } from "./waits.ts";
@@ -67,6 +69,8 @@ const routes = (gateway: Gateway) =>
     systemRoutes(gateway),
     workRoutes(gateway),
     applicationRoutes(gateway),
+    automationRoutes(gateway),
+    processRoutes(gateway),
     logRoutes(gateway),
     webhookRoutes(gateway),
   ] as const;

@@ -17,10 +17,13 @@ import {
   subjectOf,
 } from "@millrace/domain/automation/actions.ts";
 import { type Actor, type Refusal, rule } from "@millrace/domain/decider.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
 import { isPlanned } from "@millrace/domain/reads.ts";
+import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type CommandContext, executeAll, readsOf } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { REMEMBER_MS } from "@millrace/eventlog/remembered.ts";
 
 export interface CommandIssued extends Action {
   readonly organisation: string;
@@ -36,6 +39,8 @@ export interface CommandIssued extends Action {
   /** How many rules stand between this and what somebody asked for; left out: none. */
   readonly hops?: number | undefined;
   readonly trace?: string | undefined;
+  /** RFC 3339: it may have been tried since then. After so long that the aggregate may have forgotten the command, its history is asked. */
+  readonly since?: string | undefined;
   /**
    * Whether it may be done, by whose permission it is done; left out: what the house itself does needs none.
    * @param resources ids of the organisation, of what is acted on, and of what that belongs to
@@ -77,6 +82,8 @@ export async function issue(
   const earlier = loaded.commands.get(commandId);
   const about = { subject: { context: kind.context, kind: kind.kind, id: subject }, ...madeOf(madeId) };
   if (earlier !== undefined) return { ok: { ...about, seq: earlier.seq, repeated: true } };
+  const done = mayBeForgotten(asked) ? await foundInHistory(log, kind, subject, commandId) : undefined;
+  if (done !== undefined) return { ok: { ...about, seq: done, repeated: true } };
   const foreign = target !== null && loaded.organisation !== organisation;
   if (foreign || (target !== null && !kind.exists(loaded.state))) return { refusal: notThere(kind.kind) };
   const resources = [organisation, subject, ...(target === null ? [] : (kind.parents?.(loaded.state) ?? []))];
@@ -98,6 +105,15 @@ export async function issue(
     if (attempt === PLANS_MOST) return { refusal: IN_MOTION };
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 4 * 2 ** attempt));
   }
+}
+
+const mayBeForgotten = ({ since }: CommandIssued): boolean =>
+  since !== undefined && Date.now() - Date.parse(since) > REMEMBER_MS - 3_600_000;
+
+/** @returns the sequence of the commit that a command made of an aggregate, or undefined */
+async function foundInHistory(log: EventLog, kind: Kind, id: string, commandId: string): Promise<number | undefined> {
+  for await (const { command, seq } of readCommits(log.nats, kind, id)) if (command === commandId) return seq;
+  return undefined;
 }
 
 const PREFIXES_MADE: Readonly<Record<string, string>> = { "work.item": "itm", "applications.deployment": "dep" };

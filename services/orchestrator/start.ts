@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import { nextOfDeployment } from "@millrace/domain/applications/next.ts";
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
@@ -23,6 +24,7 @@ import type { CaddyNode } from "./adapters/caddy.ts";
 import { nodeDisk } from "./adapters/disk.ts";
 import { openDocker } from "./adapters/docker.ts";
 import { answerAsks } from "./answers.ts";
+import { type Automation, startAutomation } from "./automation.ts";
 import { ORCHESTRATOR_SETTINGS, type OrchestratorConfig, portsOf, scopeOf } from "./config.ts";
 import { EngineWatch, nodeRecord } from "./engine-watch.ts";
 import type { OrchestratorNode } from "./node.ts";
@@ -39,6 +41,7 @@ const SERVICE = "orchestrator";
 /** What tests and benchmarks look at beside what the shell needs. */
 export interface Orchestrator extends Running {
   readonly worker: Worker;
+  readonly automation: Automation;
   readonly rounds: Rounds;
   readonly index: LiveIndex;
 }
@@ -67,6 +70,8 @@ export async function startOrchestrator(
     deadLetters: new DeadLetters(log.nats, config.replicas),
     leases,
   });
+  const { replicas } = config;
+  const automation = await startAutomation({ log, leases, logger, service: SERVICE, replicas });
   const stopping = new AbortController();
   const rounds = new Rounds({
     node,
@@ -104,13 +109,14 @@ export async function startOrchestrator(
   const watching = engine.run(stopping.signal);
   return {
     worker,
+    automation,
     rounds,
     index,
-    ready: () => checksOf(worker, engine, config, trouble),
+    ready: () => checksOf([worker, automation], engine, config, trouble),
     stop: async () => {
       stopping.abort();
       endAnswers();
-      await worker.stop();
+      await Promise.all([worker.stop(), automation.stop()]);
       await Promise.all([presence.stop(), watching, ...singletons]);
       await Promise.all([leases.close(), index.stop()]);
       close();
@@ -176,7 +182,7 @@ const openLog = (config: OrchestratorConfig): Promise<EventLog> => {
       ...(password === undefined ? {} : { password }),
       ...streamSettings(config),
     },
-    [application.context, "identity"],
+    Object.keys(CONTEXTS),
   );
 };
 
@@ -248,8 +254,13 @@ function publicUrlOf(listen: string): string {
 }
 
 /** Only what nothing goes on without makes it unready; what else is missing is named. */
-function checksOf(worker: Worker, engine: EngineWatch, config: OrchestratorConfig, trouble: ProxyTrouble): Check[] {
-  const checks: Check[] = [...worker.checks()];
+function checksOf(
+  workers: ReadonlyArray<Pick<Worker, "checks">>,
+  engine: EngineWatch,
+  config: OrchestratorConfig,
+  trouble: ProxyTrouble,
+): Check[] {
+  const checks: Check[] = workers.flatMap((worker) => [...worker.checks()]);
   checks.push(
     engine.missing === undefined
       ? { name: "docker", ok: true }
