@@ -1,6 +1,7 @@
 /** Every command there is, in the order of the help. */
 import { accessCommands } from "./commands/access.ts";
 import { applicationCommands } from "./commands/applications.ts";
+import { backupCommands } from "./commands/backup.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
 import { platformCommands } from "./commands/platform.ts";
@@ -14,6 +15,7 @@ export const GROUPS: readonly Group[] = [
   { title: "Work", commands: workCommands },
   { title: "The log", commands: logCommands },
   { title: "Access", commands: accessCommands },
+  { title: "Backups", commands: backupCommands },
   { title: "mill itself", commands: shellCommands },
 ];
 

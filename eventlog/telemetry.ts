@@ -175,6 +175,14 @@ export const METRICS = {
   unseals: counter("millrace_unseals_total", "Sealed values opened: ok, erased, failed.", ["outcome"]),
   ready: gauge("millrace_ready", "1 when the service is ready, as it last answered /readyz.", ["service"]),
   buildInfo: gauge("millrace_build_info", "Always 1; its labels say what runs.", ["service", "version", "node"]),
+  backups: counter("millrace_backups_total", "Backups by outcome: made, failed.", ["outcome"]),
+  backupTime: gauge("millrace_backup_timestamp_seconds", "Moment of which the newest backup is; alarm on its age."),
+  backupBytes: counter("millrace_backup_stored_bytes_total", "Bytes that backups have written to their target."),
+  backupDuration: histogram(
+    "millrace_backup_duration_seconds",
+    "From the beginning of a backup to its manifest.",
+    [0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600],
+  ),
 } as const;
 
 /** A metric with labels beyond its declared ones does not compile. */

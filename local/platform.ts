@@ -12,7 +12,7 @@ import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
 import type { Exit } from "./process.ts";
 import { lastRunState, type RunningService } from "./run-state.ts";
-import { ensureMasterKey, ensureOwnerToken } from "./secrets.ts";
+import { ensureBackupKey, ensureMasterKey, ensureOwnerToken } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { type ServiceSpec, Supervisor } from "./supervise.ts";
 
@@ -75,6 +75,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const log = options.log ?? (() => {});
   const dataDir = resolve(settings.data);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  refuseHalfRestored(dataDir);
   const supervisor = await Supervisor.open({ dataDir, log });
   const { backoff } = options;
   const start = (...specs: readonly ServiceSpec[]) =>
@@ -115,6 +116,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_LOG_GIB: settings.logGib?.toString(),
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
+      ...backupEnvironment(settings, secrets.backupKeyFile),
       MILLRACE_APPS_DOMAIN: settings.appsDomain,
       MILLRACE_LOCAL_SOURCES: localSources(dataDir, settings).join(delimiter),
       MILLRACE_APPS_TLS: settings.tls,
@@ -151,15 +153,46 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   }
 }
 
-function makeSecrets(dataDir: string, settings: Settings): { masterKeyFile: string; ownerTokenFile: string } {
+/** The mark of a restore that has not come to its end. */
+export const RESTORING = "restoring.json";
+
+/** What is half there must not be worked on. */
+function refuseHalfRestored(dataDir: string): void {
+  if (!existsSync(join(dataDir, RESTORING))) return;
+  throw new Error(`a restore into ${dataDir} was cut off: run the same mill backup restore again, it begins anew`);
+}
+
+/** What every program that makes or reads backups is given. */
+export const backupEnvironment = (settings: Settings, keyFile: string): Record<string, string | undefined> => ({
+  MILLRACE_BACKUP_TARGET: settings.backupTarget,
+  MILLRACE_BACKUP_KEY_FILE: keyFile,
+  MILLRACE_BACKUP_HOURS: settings.backupHours?.toString(),
+  MILLRACE_BACKUP_DAILY: settings.backupDaily?.toString(),
+  MILLRACE_BACKUP_WEEKLY: settings.backupWeekly?.toString(),
+  MILLRACE_BACKUP_MONTHLY: settings.backupMonthly?.toString(),
+  MILLRACE_BACKUP_KEYS_DAYS: settings.backupKeysDays?.toString(),
+  MILLRACE_BACKUP_LINES: settings.backupLines ? "1" : "0",
+  MILLRACE_BACKUP_S3_ACCESS_KEY: settings.backupS3AccessKey,
+  MILLRACE_BACKUP_S3_SECRET_KEY: settings.backupS3SecretKey,
+});
+
+export const backupKeyFileOf = (dataDir: string, settings: Settings): string =>
+  settings.backupKeyFile ?? join(dataDir, "secrets", "backup.key");
+
+function makeSecrets(
+  dataDir: string,
+  settings: Settings,
+): { masterKeyFile: string; ownerTokenFile: string; backupKeyFile: string } {
   const folder = join(dataDir, "secrets");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(folder, 0o700);
   const masterKeyFile = settings.masterKeyFile ?? join(folder, "master.key");
   const ownerTokenFile = settings.ownerTokenFile ?? join(folder, "owner.token");
+  const backupKeyFile = backupKeyFileOf(dataDir, settings);
   ensureMasterKey(masterKeyFile);
   ensureOwnerToken(ownerTokenFile);
-  return { masterKeyFile, ownerTokenFile };
+  ensureBackupKey(backupKeyFile);
+  return { masterKeyFile, ownerTokenFile, backupKeyFile };
 }
 
 interface Server {

@@ -45,6 +45,11 @@ function checksum(random: string): string {
   return digits;
 }
 
+/** The key that encrypts backups: 32 random bytes in base 64, made when the file is absent. Older ones may stand below it. */
+export function ensureBackupKey(file: string): void {
+  ensureSecret(file, () => randomBytes(32).toString("base64"));
+}
+
 /** The master key that wraps all data keys: 32 random bytes in base 64, made when the file is absent. */
 export function ensureMasterKey(file: string): void {
   ensureSecret(file, () => randomBytes(32).toString("base64"));

@@ -6,6 +6,12 @@ export type Reader<T> = (text: string, folder: string) => T;
 
 export const text: Reader<string> = (value) => value;
 export const path: Reader<string> = (value, folder) => (isAbsolute(value) ? value : resolve(folder, value));
+/** A folder, made absolute, or the address of a bucket. */
+export const backupPlace: Reader<string> = (value, folder) => {
+  if (value.startsWith("s3://") && URL.canParse(value)) return value;
+  if (value.includes("://")) throw new Error("a folder, or s3://bucket/prefix");
+  return path(value, folder);
+};
 export const address: Reader<string> = (value) => {
   if (!/^[A-Za-z0-9.:_-]+$/.test(value)) throw new Error("an address or host name");
   return value;

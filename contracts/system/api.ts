@@ -103,6 +103,28 @@ export const Rebuild = Schema.Struct({
 }).annotate({ identifier: "Rebuild" });
 
 const letters = `${ORGANISATION}/dead-letters` as const;
+const Backup = Schema.Struct({
+  id: Schema.String,
+  at: Time.annotate({ description: "The moment of which it is" }),
+  tookMs: Schema.Int,
+  position: Schema.Record(Schema.String, Schema.Int).annotate({
+    description: "By context: every change up to this sequence of its log is in it",
+  }),
+  storedBytes: Schema.Int.annotate({ description: "Written for it, compressed and encrypted" }),
+  reusedBytes: Schema.Int.annotate({ description: "Content that was there already" }),
+});
+
+export const Backups = Schema.Struct({
+  target: Schema.optionalKey(Schema.String.annotate({ description: "Left out: none are made" })),
+  everyHours: Schema.optionalKey(Schema.Int),
+  running: Schema.optionalKey(Schema.Struct({ since: Time, part: Schema.String })),
+  last: Schema.optionalKey(Backup),
+  failed: Schema.optionalKey(Schema.Struct({ at: Time, reason: Schema.String })).annotate({
+    description: "How the last one failed, if it did",
+  }),
+  next: Schema.optionalKey(Time),
+}).annotate({ identifier: "Backups" });
+
 const projectionParams = {
   name: Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{0,39}$/u)).annotate({ examples: ["work_items"] }),
 };
@@ -175,11 +197,26 @@ export const systemApi = ofOrganisation
     ),
   )
   .add(
-    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation }).annotateMerge(
+    HttpApiEndpoint.post("makeBackup", "/v1/system/backups", { success: accepted(Backups) }).annotateMerge(
       says(
         "identity:install",
         "Wrap every data key by the current master key (the installation's owner)",
         "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
+  )
+  .add(
+    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation })
+      .annotate(Expensive, true)
+      .annotateMerge(
+        says(
+          "identity:install",
+          "Wrap every data key by the current master key (the installation's owner)",
+          "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
+        ),
+      ),
+  )
+  .add(
+    HttpApiEndpoint.get("getBackups", "/v1/system/backups", { success: Backups }).annotateMerge(
+      says("system:read", "How the last backup went, and when the next is due (the installation's owner)"),
       ),
     ),
   )

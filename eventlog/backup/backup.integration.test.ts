@@ -1,11 +1,11 @@
 /** Backups of a real server: what is in them, what a restore makes of them, and what is left when one is cut off. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { Objm } from "@nats-io/obj";
+import { headers } from "@nats-io/transport-node";
 import { freePort } from "../../local/ports.ts";
 import { startOwnNats, testFolder } from "../../tests/harness/servers.ts";
 import { suite } from "../../tests/harness/suite.ts";
-import { Objm } from "@nats-io/obj";
-import { headers } from "@nats-io/transport-node";
 import { connectNats, ensureStreams, type Nats } from "../connection.ts";
 import { DataKeys } from "../datakeys.ts";
 import { parseBackupKeys } from "./keys.ts";

@@ -38,7 +38,9 @@ export async function feedStream(options: FeedOptions): Promise<void> {
   const { nats, stream, config, lastSeq, signal } = options;
   const place = `millrace.restore.${Math.random().toString(36).slice(2)}`;
   const feeder = await Feeder.open(options, place);
-  const { storage, retention, num_replicas } = config as unknown as StreamConfig;
+  const { storage, retention, num_replicas, persist_mode } = config as unknown as StreamConfig & {
+    persist_mode?: string;
+  };
   const mirror = { name: "ORIGIN", external: { api: `${place}.api`, deliver: `${place}.to` } };
   try {
     await call(nats, `STREAM.CREATE.${stream}`, {
@@ -46,6 +48,7 @@ export async function feedStream(options: FeedOptions): Promise<void> {
       storage,
       retention,
       num_replicas,
+      ...(persist_mode === undefined ? {} : { persist_mode }),
       ...(lastSeq === 0 ? {} : { mirror }),
     });
     let seen = 0;

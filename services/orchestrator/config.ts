@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { linkSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
+import { BACKUP_SETTINGS } from "@millrace/eventlog/backup/settings.ts";
 import { type ConfigOf, defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
@@ -101,6 +102,7 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
     example: "off",
     fallback: "off",
   },
+  ...BACKUP_SETTINGS,
   concurrency: {
     variable: "MILLRACE_DEPLOYMENTS_AT_ONCE",
     schema: IntegerBetween(1, 64),

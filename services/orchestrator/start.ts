@@ -25,6 +25,7 @@ import { nodeDisk } from "./adapters/disk.ts";
 import { openDocker } from "./adapters/docker.ts";
 import { answerAsks } from "./answers.ts";
 import { type Automation, startAutomation } from "./automation.ts";
+import { backUp, placeOf } from "./backups.ts";
 import { ORCHESTRATOR_SETTINGS, type OrchestratorConfig, portsOf, scopeOf } from "./config.ts";
 import { EngineWatch, nodeRecord } from "./engine-watch.ts";
 import type { OrchestratorNode } from "./node.ts";
@@ -89,7 +90,8 @@ export async function startOrchestrator(
   const endAnswers = answerAsks(node);
   const presence = await announce({
     nats: log.nats,
-    describe: () => nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine }),
+    describe: () =>
+      nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine, bytes: uploads.url }),
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
@@ -107,6 +109,8 @@ export async function startOrchestrator(
     signal: stopping.signal,
   });
   const watching = engine.run(stopping.signal);
+    uploads,
+    version,
   return {
     worker,
     automation,
@@ -218,7 +222,15 @@ function startSingletons(all: Singletons): Promise<void>[] {
     only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
     only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
     ...(caddyAdmin === undefined
+  const place = placeOf(config);
       ? []
+    ...(place === undefined
+      ? []
+      : [
+          only("backup", (mine) =>
+            backUp({ config, log: node.log, logger: node.logger, version: all.version }, place, mine),
+          ),
+        ]),
       : [
           only(`proxy.${SERVICE}.${node.name}`, (mine) =>
             serveRoutes(

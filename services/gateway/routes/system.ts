@@ -1,8 +1,9 @@
 /** The audit log, the search, dead letters, projections. */
 import { Api } from "@millrace/contracts/api.ts";
 import { Requires } from "@millrace/contracts/permissions.ts";
-import { NotFound } from "@millrace/contracts/problems.ts";
+import { NotFound, Refused } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import { BackupBoard } from "@millrace/eventlog/backup/status.ts";
 import type { DeadLetter } from "@millrace/eventlog/deadletters.ts";
 import { listCheckpoints, requestRebuild } from "@millrace/eventlog/projection-checkpoint.ts";
 import * as Context from "effect/Context";
@@ -119,6 +120,28 @@ export const systemRoutes = (gateway: Gateway) =>
                 : "Its record was changed or damaged: restore the bucket KEYS from a backup.",
           }));
           return json({ rewrapped, current, failed: first, failures: failed.length });
+        }),
+      )
+      .handle(
+        "getBackups",
+        handle(gateway, async () => json(await (await BackupBoard.open(gateway.log.nats)).read())),
+      )
+      .handle(
+        "makeBackup",
+        handle(gateway, async (_, asked) => {
+          const board = await BackupBoard.open(gateway.log.nats);
+          const status = await board.read();
+          if (status.target === undefined)
+            return fail(
+              new Refused({
+                detail: "This installation makes no backups.",
+                rule: "no-backup-target",
+                reason: "No place for backups is set.",
+                fix: "Set MILLRACE_BACKUP_TARGET for the orchestrator (docs/guides/backup.md).",
+              }),
+            );
+          await board.ask(by(asked));
+          return json(status, { status: 202 });
         }),
       )
       .handle(

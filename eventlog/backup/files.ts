@@ -1,0 +1,168 @@
+/**
+ * What nodes have on their disks and nobody can make anew. A context says what that is by a hook; everything else (releases, mirrors, images)
+ * is made anew from the log and its sources. Files are told by path, size and time of change: content that is named by
+ * its hash never changes under its name.
+ */
+import { createReadStream } from "node:fs";
+import { lstat, mkdir, open, opendir, rename, rm, stat, utimes } from "node:fs/promises";
+import { dirname, join, relative, sep } from "node:path";
+import { faultPoint } from "../faultpoint.ts";
+import { CHUNK_BYTES, type ChunkWriter, type Kept } from "./chunks.ts";
+import { BackupDamaged, type BackupKeys } from "./keys.ts";
+import { type FilePart, type NodePart, readChunk } from "./manifest.ts";
+import type { Target } from "./target.ts";
+
+/** One file that is to be kept. */
+export interface NodeFile {
+  /** Relative to the data folder, with `/`. */
+  readonly path: string;
+  readonly bytes: number;
+  readonly mode: number;
+  readonly modifiedMs: number;
+}
+
+/** What one context has on a node. */
+export interface NodeHook {
+  /** For people: `uploads`. */
+  readonly name: string;
+  /** A file that comes or goes meanwhile may be told or not. */
+  files(signal: AbortSignal): AsyncIterable<NodeFile>;
+}
+
+/** Every file below a folder of the data folder; one that does not exist is empty. Links are left out. */
+export function folderHook(name: string, dataFolder: string, folder: string): NodeHook {
+  return {
+    name,
+    async *files(signal) {
+      yield* walk(dataFolder, join(dataFolder, ...folder.split("/")), signal);
+    },
+  };
+}
+
+async function* walk(root: string, folder: string, signal: AbortSignal): AsyncIterable<NodeFile> {
+  const entries = await opendir(folder).catch(gone);
+  if (entries === undefined) return;
+  for await (const entry of entries) {
+    signal.throwIfAborted();
+    const full = join(folder, entry.name);
+    if (entry.isDirectory()) yield* walk(root, full, signal);
+    else if (entry.isFile()) {
+      const found = await lstat(full).catch(gone);
+      if (found === undefined) continue;
+      const path = relative(root, full).split(sep).join("/");
+      yield { path, bytes: found.size, mode: found.mode & 0o777, modifiedMs: Math.floor(found.mtimeMs) };
+    }
+  }
+}
+
+function gone(error: NodeJS.ErrnoException): undefined {
+  if (error.code === "ENOENT") return undefined;
+  throw error;
+}
+
+export interface NodeBackup {
+  readonly node: string;
+  readonly dataFolder: string;
+  readonly hooks: ReadonlyArray<NodeHook>;
+  readonly writer: ChunkWriter;
+  /** The files as an earlier backup has them: what has not changed is not read again. */
+  readonly before: AsyncIterable<FilePart>;
+  readonly signal: AbortSignal;
+}
+
+/** Files of one list: a list is one chunk. */
+const LIST_FILES = 5_000;
+
+/** Writes what a node has. @throws TargetUnavailable, and what the disk says */
+export async function backUpNode(options: NodeBackup): Promise<NodePart> {
+  const { node, dataFolder, hooks, writer, signal } = options;
+  const before = new Map<string, FilePart>();
+  for await (const file of options.before) before.set(file.path, file);
+  const lists: Kept[] = [];
+  let list: FilePart[] = [];
+  let files = 0;
+  let bytes = 0;
+  const flush = async () => {
+    if (list.length === 0) return;
+    const { kept } = await writer.begin(Buffer.from(JSON.stringify(list)));
+    lists.push(await kept);
+    list = [];
+  };
+  for (const hook of hooks) {
+    const sorted: NodeFile[] = [];
+    for await (const file of hook.files(signal)) sorted.push(file);
+    sorted.sort((a, b) => (a.path < b.path ? -1 : 1));
+    for (const file of sorted) {
+      const known = before.get(file.path);
+      const same = known !== undefined && known.bytes === file.bytes && known.modifiedMs === file.modifiedMs;
+      const part = same ? { ...known, mode: file.mode } : await readFileInto(writer, dataFolder, file);
+      if (part === undefined) continue; // It went meanwhile.
+      if (same) writer.reuse(file.bytes);
+      list.push(part);
+      files++;
+      bytes += part.bytes;
+      if (list.length >= LIST_FILES) await flush();
+    }
+  }
+  await flush();
+  return { node, files, bytes, lists };
+}
+
+async function readFileInto(writer: ChunkWriter, root: string, file: NodeFile): Promise<FilePart | undefined> {
+  const chunks: Promise<Kept>[] = [];
+  let bytes = 0;
+  try {
+    for await (const piece of createReadStream(join(root, file.path), { highWaterMark: CHUNK_BYTES })) {
+      bytes += piece.length;
+      chunks.push((await writer.begin(piece as Buffer)).kept);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  return { ...file, bytes, chunks: await Promise.all(chunks) };
+}
+
+/** @throws BackupDamaged, TargetUnavailable */
+export async function* filesOf(
+  { target, keys }: { readonly target: Target; readonly keys: BackupKeys },
+  part: NodePart | undefined,
+): AsyncGenerator<FilePart> {
+  for (const { name } of part?.lists ?? [])
+    yield* JSON.parse((await readChunk(target, keys, name)).toString()) as FilePart[];
+}
+
+/**
+ * Puts a node's files back below a data folder, each whole under its name or not; what is there in its size and time is left.
+ * @returns how many were written
+ * @throws BackupDamaged, TargetUnavailable, and what the disk says
+ */
+export async function restoreNode(
+  source: { readonly target: Target; readonly keys: BackupKeys },
+  part: NodePart,
+  dataFolder: string,
+): Promise<number> {
+  let written = 0;
+  for await (const file of filesOf(source, part)) {
+    if (file.path.split("/").some((word) => word === ".." || word === "" || word === "."))
+      throw new BackupDamaged({ name: file.path, reason: "it would lie outside of the data folder" });
+    const full = join(dataFolder, ...file.path.split("/"));
+    const there = await stat(full).catch(gone);
+    if (there !== undefined && there.size === file.bytes && Math.floor(there.mtimeMs) === file.modifiedMs) continue;
+    await mkdir(dirname(full), { recursive: true, mode: 0o700 });
+    const making = `${full}.restoring`;
+    await rm(making, { force: true });
+    const handle = await open(making, "wx", file.mode);
+    try {
+      for (const { name } of file.chunks) await handle.write(await readChunk(source.target, source.keys, name));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await utimes(making, new Date(file.modifiedMs), new Date(file.modifiedMs));
+    faultPoint("restore.file");
+    await rename(making, full);
+    written++;
+  }
+  return written;
+}
