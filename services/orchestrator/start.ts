@@ -90,8 +90,7 @@ export async function startOrchestrator(
   const endAnswers = answerAsks(node);
   const presence = await announce({
     nats: log.nats,
-    describe: () =>
-      nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine, bytes: uploads.url }),
+    describe: () => nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine }),
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
@@ -199,6 +198,7 @@ interface Singletons {
   readonly collectors: Collectors;
   readonly engine: EngineWatch;
   readonly trouble: ProxyTrouble;
+  readonly version: string;
   readonly signal: AbortSignal;
 }
 
