@@ -108,7 +108,6 @@ export async function startOrchestrator(
     signal: stopping.signal,
   });
   const watching = engine.run(stopping.signal);
-    uploads,
     version,
   return {
     worker,
