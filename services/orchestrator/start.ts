@@ -105,10 +105,10 @@ export async function startOrchestrator(
     collectors,
     engine,
     trouble,
+    version,
     signal: stopping.signal,
   });
   const watching = engine.run(stopping.signal);
-    version,
   return {
     worker,
     automation,
@@ -216,13 +216,8 @@ function startSingletons(all: Singletons): Promise<void>[] {
       onError: (err) => node.logger.error({ err, singleton: name }, "what only one does broke off"),
     });
   const { caddyAdmin } = config;
-  return [
-    only(`reconcile.${SERVICE}.${node.name}`, (mine) => rounds.run(mine)),
-    only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
-    only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
-    ...(caddyAdmin === undefined
   const place = placeOf(config);
-      ? []
+  return [
     ...(place === undefined
       ? []
       : [
@@ -230,6 +225,11 @@ function startSingletons(all: Singletons): Promise<void>[] {
             backUp({ config, log: node.log, logger: node.logger, version: all.version }, place, mine),
           ),
         ]),
+    only(`reconcile.${SERVICE}.${node.name}`, (mine) => rounds.run(mine)),
+    only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
+    only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
+    ...(caddyAdmin === undefined
+      ? []
       : [
           only(`proxy.${SERVICE}.${node.name}`, (mine) =>
             serveRoutes(
