@@ -14,8 +14,8 @@ export const GROUPS: readonly Group[] = [
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Work", commands: workCommands },
   { title: "The log", commands: logCommands },
-  { title: "Access", commands: accessCommands },
   { title: "Backups", commands: backupCommands },
+  { title: "Access", commands: accessCommands },
   { title: "mill itself", commands: shellCommands },
 ];
 

@@ -102,7 +102,6 @@ export const Rebuild = Schema.Struct({
   ),
 }).annotate({ identifier: "Rebuild" });
 
-const letters = `${ORGANISATION}/dead-letters` as const;
 const Backup = Schema.Struct({
   id: Schema.String,
   at: Time.annotate({ description: "The moment of which it is" }),
@@ -125,6 +124,7 @@ export const Backups = Schema.Struct({
   next: Schema.optionalKey(Time),
 }).annotate({ identifier: "Backups" });
 
+const letters = `${ORGANISATION}/dead-letters` as const;
 const projectionParams = {
   name: Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{0,39}$/u)).annotate({ examples: ["work_items"] }),
 };
@@ -197,26 +197,25 @@ export const systemApi = ofOrganisation
     ),
   )
   .add(
-    HttpApiEndpoint.post("makeBackup", "/v1/system/backups", { success: accepted(Backups) }).annotateMerge(
+    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation }).annotateMerge(
       says(
         "identity:install",
         "Wrap every data key by the current master key (the installation's owner)",
         "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
-  )
-  .add(
-    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation })
-      .annotate(Expensive, true)
-      .annotateMerge(
-        says(
-          "identity:install",
-          "Wrap every data key by the current master key (the installation's owner)",
-          "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
-        ),
       ),
+    ),
   )
   .add(
     HttpApiEndpoint.get("getBackups", "/v1/system/backups", { success: Backups }).annotateMerge(
       says("system:read", "How the last backup went, and when the next is due (the installation's owner)"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("makeBackup", "/v1/system/backups", { success: accepted(Backups) }).annotateMerge(
+      says(
+        "system:operate",
+        "Have a backup made now (the installation's owner)",
+        "Answers how it stands; `last` is another one when it is made. Asking again before it has begun changes nothing.",
       ),
     ),
   )
