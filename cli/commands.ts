@@ -4,6 +4,7 @@ import { applicationCommands } from "./commands/applications.ts";
 import { backupCommands } from "./commands/backup.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
+import { peopleCommands } from "./commands/members.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { workCommands } from "./commands/work.ts";
@@ -16,6 +17,7 @@ export const GROUPS: readonly Group[] = [
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },
   { title: "Access", commands: accessCommands },
+  { title: "People", commands: peopleCommands },
   { title: "mill itself", commands: shellCommands },
 ];
 

@@ -10,7 +10,9 @@ type Groups = typeof Api extends HttpApi.HttpApi<infer _Id, infer G> ? G : never
 type Endpoints = HttpApiGroup.Endpoints<Groups>;
 
 export type OperationName = keyof typeof OPERATIONS;
-type Endpoint<N extends OperationName> = HttpApiEndpoint.WithIdentifier<Endpoints, N>;
+/** Looked up by name: to go through all of them for each would be too deep for the compiler. */
+type ByName = { readonly [E in Endpoints as E["identifier"]]: E };
+type Endpoint<N extends OperationName> = ByName[N & keyof ByName];
 
 // The schemas of the API are plain JSON on both sides, so their types are what goes over the wire.
 type Wire<S> = S extends { readonly Type: infer T } ? T : never;

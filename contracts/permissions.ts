@@ -51,6 +51,9 @@ export class Requires extends Context.Service<Requires, Permission | "public" | 
  */
 export class Partly extends Context.Service<Partly, boolean>()("millrace/contracts/Partly") {}
 
+/** On an endpoint of which one request costs as much as many others: it has a limit of its own. */
+export class Expensive extends Context.Service<Expensive, boolean>()("millrace/contracts/Expensive") {}
+
 /** A grant as clients write it. */
 export const Grant = Schema.String.check(
   Schema.isPattern(/^(\*|[a-z]{1,32}:(\*|[a-z]{1,32}))(@[a-z]{2,8}_[0-9a-z]{26})?$/u),

@@ -11,7 +11,7 @@ import { connectNats, type Nats } from "@millrace/eventlog/connection.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
 import * as assert from "uvu/assert";
-import { ask, eventually } from "./harness/gateway.ts";
+import { ask, eventually, UNLIMITED } from "./harness/gateway.ts";
 import { testNats, testPostgres } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
@@ -34,6 +34,7 @@ test.before(async () => {
     masterKey: randomBytes(32).toString("base64"),
     ownerToken: owner,
     organisation: "home",
+    ...UNLIMITED,
   };
   nats = await connectNats({ url, user, password: pass, name: "gateway-faults" });
   deferToEndOfFile(() => nats.close());

@@ -4,7 +4,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { booleanFilter, created, entityParams, ORGANISATION, organisationParams, page, says, Time } from "../http.ts";
-import { Partly } from "../permissions.ts";
+import { Expensive, Partly } from "../permissions.ts";
 
 const { optionalKey } = Schema;
 
@@ -122,7 +122,9 @@ export const logsApi = HttpApiGroup.make("logs")
       headers,
       query: { ...query, deployment },
       success: LogPage,
-    }).annotateMerge(says("applications:logs", "What an application and its builds have written", NOTE)),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("applications:logs", "What an application and its builds have written", NOTE)),
   )
   .add(
     HttpApiEndpoint.get("logsOfDeployment", `${ORGANISATION}/deployments/:id/logs`, {
@@ -130,7 +132,9 @@ export const logsApi = HttpApiGroup.make("logs")
       headers,
       query,
       success: LogPage,
-    }).annotateMerge(says("applications:logs", "What a deployment's build and containers have written", NOTE)),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("applications:logs", "What a deployment's build and containers have written", NOTE)),
   )
   .add(
     HttpApiEndpoint.get("logsOfApplications", `${ORGANISATION}/logs`, {
@@ -141,7 +145,9 @@ export const logsApi = HttpApiGroup.make("logs")
         applications,
       },
       success: LogPage,
-    }).annotateMerge(says("applications:logs", "What several applications have written, merged by time", NOTE)),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("applications:logs", "What several applications have written, merged by time", NOTE)),
   )
   .add(
     HttpApiEndpoint.post("shareLogsOfApplication", `${ORGANISATION}/applications/:id/logs/share`, {

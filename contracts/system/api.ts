@@ -17,6 +17,7 @@ import {
   Time,
   textFilter,
 } from "../http.ts";
+import { Expensive } from "../permissions.ts";
 
 const Moment = Schema.optionalKey(
   Schema.String.check(
@@ -136,7 +137,9 @@ const ofOrganisation = HttpApiGroup.make("system")
       headers: queryHeaders,
       query: auditQuery,
       success: HistoryPage,
-    }).annotateMerge(says("identity:audit", "Who did what, newest first", "Answered from the events themselves.")),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("identity:audit", "Who did what, newest first", "Answered from the events themselves.")),
   )
   .add(
     HttpApiEndpoint.get("search", `${ORGANISATION}/search`, {
@@ -151,7 +154,9 @@ const ofOrganisation = HttpApiGroup.make("system")
         kind: textFilter("Only this kind of entity"),
       },
       success: Hits,
-    }).annotateMerge(says("authenticated", "One search over everything that the token may read, best hits first")),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("authenticated", "One search over everything that the token may read, best hits first")),
   )
   .add(
     HttpApiEndpoint.get("listDeadLetters", letters, {
@@ -188,22 +193,26 @@ export const systemApi = ofOrganisation
     HttpApiEndpoint.post("rebuildProjection", "/v1/projections/:name/rebuild", {
       params: projectionParams,
       success: accepted(Rebuild),
-    }).annotateMerge(
-      says(
-        "system:operate",
-        "Build it anew beside the one that is shown (the installation's owner)",
-        "Readers go on with the shown one, and are switched when the new one has caught up.",
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(
+        says(
+          "system:operate",
+          "Build it anew beside the one that is shown (the installation's owner)",
+          "Readers go on with the shown one, and are switched when the new one has caught up.",
+        ),
       ),
-    ),
   )
   .add(
-    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation }).annotateMerge(
-      says(
-        "identity:install",
-        "Wrap every data key by the current master key (the installation's owner)",
-        "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
+    HttpApiEndpoint.post("rotateMasterKey", "/v1/master-key/rotate", { success: KeyRotation })
+      .annotate(Expensive, true)
+      .annotateMerge(
+        says(
+          "identity:install",
+          "Wrap every data key by the current master key (the installation's owner)",
+          "Sealed values stay as they are. Cut off or done again it does what is left. When nothing failed, older master keys may go.",
+        ),
       ),
-    ),
   )
   .add(
     HttpApiEndpoint.get("getBackups", "/v1/system/backups", { success: Backups }).annotateMerge(

@@ -1,4 +1,5 @@
 /** Who may do what: from a credential, a permission and the path to the caller, or the problem that says no. */
+import type { ServerResponse } from "node:http";
 import { EVERYTHING, type Powers, type Reach } from "@millrace/contracts/access.ts";
 import type { Permission } from "@millrace/contracts/permissions.ts";
 import { Forbidden, NotFound, type Problem, Refused, Unauthenticated } from "@millrace/contracts/problems.ts";
@@ -7,6 +8,7 @@ import type { Token } from "@millrace/domain/identity/token.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
 import { unavailable } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
+import type { LimitClass, Limits } from "./limits.ts";
 import type { TokenUses } from "./uses.ts";
 
 export interface Need {
@@ -45,6 +47,27 @@ const REFUSED = {
   unknown: "The token is not known here.",
   malformed: "This is no token: it was mistyped or cut off.",
 };
+
+/** What is asked, and where it comes from. */
+export interface Counted {
+  readonly address: string;
+  readonly class: LimitClass;
+  /** Told how much is left. */
+  readonly response?: ServerResponse | undefined;
+}
+
+/** Counts one more request of a token; public ones are counted by address alone. @returns why not */
+export function counted(limits: Limits, token: string | undefined, by: Counted): Problem | undefined {
+  const { address, response } = by;
+  const ofAddress = limits.take("address", address, token === undefined ? response : undefined);
+  if (ofAddress !== undefined || token === undefined) return ofAddress;
+  return limits.take(by.class, token, response);
+}
+
+/** One that let nobody in is a try. @returns what is answered instead, when there were too many */
+export function tried(limits: Limits, problem: Problem, { address, response }: Counted): Problem {
+  return problem.status === 401 ? (limits.take("tries", address, response) ?? problem) : problem;
+}
 
 const GET_ONE = "Send `Authorization: Bearer <token>`; `mill tokens create` or whoever runs this gives you one.";
 

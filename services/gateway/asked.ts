@@ -1,6 +1,6 @@
 /** What the gateway knows of one request: made when its head has arrived, kept on Node's request object. */
 import { randomBytes } from "node:crypto";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { EVERYTHING, type Powers, type Reach } from "@millrace/contracts/access.ts";
 import type { Organisation } from "@millrace/domain/identity/organisation.ts";
 import type { Token } from "@millrace/domain/identity/token.ts";
@@ -12,8 +12,14 @@ export interface Asked {
   readonly span: ServerSpan;
   /** Milliseconds, of the process's own clock. */
   readonly began: number;
+  /** Where it comes from, as far as proxies that are trusted tell. */
+  address: string;
+  /** Of Node: for headers that every answer has. */
+  response?: ServerResponse;
   /** Template of the path, for metrics; `unmatched` until a route has been found. */
   route: string;
+  /** The body is a stream, taken as long as it flows. Else it must have come in time. */
+  streams?: boolean;
   /** Set by authorisation, before any handler. */
   token?: Token;
   /** What the token may do at this moment. */
@@ -55,6 +61,7 @@ export function beginAsked(request: IncomingMessage): Asked {
     }),
     began: performance.now(),
     route: "unmatched",
+    address: "",
   };
   (request as unknown as Record<symbol, Asked>)[ASKED] = asked;
   return asked;

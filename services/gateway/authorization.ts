@@ -4,7 +4,7 @@ import { type Reach, within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { Authorization } from "@millrace/contracts/http.ts";
 import { isId } from "@millrace/contracts/ids.ts";
-import { Partly, type Permission, Requires } from "@millrace/contracts/permissions.ts";
+import { Expensive, Partly, type Permission, Requires } from "@millrace/contracts/permissions.ts";
 import { InvalidInput, NotFound, PROBLEMS, type Problem } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -20,9 +20,9 @@ import { HttpApiSchemaError } from "effect/http-api/HttpApiError";
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as Layer from "effect/Layer";
 import * as Redacted from "effect/Redacted";
-import { admit, forbidden } from "./access.ts";
+import { admit, counted, forbidden, tried } from "./access.ts";
 import { type Asked, askedOf } from "./asked.ts";
-import { checkAnnounced, receive, withText } from "./body.ts";
+import { checkAnnounced, checkStream, receive, withText } from "./body.ts";
 import { answerProblem, problemOf, problemOfSchema } from "./failures.ts";
 import { type Gateway, lineageOf, resolve } from "./gateway.ts";
 
@@ -30,6 +30,9 @@ import { type Gateway, lineageOf, resolve } from "./gateway.ts";
 interface Rule {
   readonly permission: Permission | "public" | "authenticated";
   readonly changes: boolean;
+  /** Its body is a stream, which nothing here reads. */
+  readonly streams: boolean;
+  readonly class: "read" | "write" | "expensive";
   /** For metrics and traces: `/v1/organisations/{org}/work-items/{id}` */
   readonly route: string;
   /** Kind of what `{id}` names, for grants on single resources. */
@@ -49,9 +52,12 @@ function ruleOf(endpoint: HttpApiEndpoint.Top, group: HttpApiGroup.Top): Rule {
   const permission = Context.getOrUndefined(Context.merge(group.annotations, endpoint.annotations), Requires);
   if (permission === undefined) throw new Error(`the endpoint ${endpoint.identifier} does not say who may call it`);
   const collection = /\/([a-z-]+)\/:id(\/|$)/.exec(endpoint.path)?.[1];
+  const costs = Context.getOrUndefined(endpoint.annotations, Expensive) === true;
   return {
     permission,
-    changes: endpoint.method !== "GET" && endpoint.method !== "HEAD",
+    class: costs ? "expensive" : endpoint.method === "GET" ? "read" : "write",
+    changes: !["GET", "HEAD", "OPTIONS"].includes(endpoint.method),
+    streams: endpoint.payload.size > 0 && !endpoint.payload.has("application/json"),
     route: endpoint.path.replaceAll(/:([a-z]+)/gi, "{$1}"),
     kind: collection === undefined ? undefined : KINDS.get(collection),
     partly:
@@ -84,26 +90,30 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       asked.route = rule.route;
 
       if (/%00/.test(request.url)) return Effect.succeed(answerProblem(NOTHING, asked));
+      const by = { address: asked.address, class: rule.class, response: asked.response };
       if (rule.permission !== "public") {
         const access = admit(gateway.identity, gateway.uses, Redacted.value(credential as Redacted.Redacted<string>), {
           permission: rule.permission,
           organisation: params.org,
           changes: rule.changes,
         });
-        if (!("token" in access)) return Effect.succeed(answerProblem(access, asked));
+        if (!("token" in access)) return Effect.succeed(answerProblem(tried(gateway.limits, access, by), asked));
         asked.token = access.token;
         asked.powers = access.powers;
         asked.reach = access.reach;
         if (access.organisation !== undefined) asked.organisation = access.organisation;
       }
 
+      const tooMuch = counted(gateway.limits, asked.token?.id, by);
+      if (tooMuch !== undefined) return Effect.succeed(answerProblem(tooMuch, asked));
       if (endpoint.query === undefined && /\?./.test(request.url)) {
         return Effect.succeed(answerProblem(NO_QUERY, asked));
       }
       const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
-      const announced = checkAnnounced(request);
+      if (rule.streams) asked.streams = true;
+      const announced = rule.streams ? checkStream(request, endpoint) : checkAnnounced(request);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
-      const checked = bodyFirst(request, endpoint, inside, asked);
+      const checked = rule.streams ? inside : bodyFirst(request, endpoint, inside, asked);
       const { reach = [] } = asked;
       if (reach.length === 0) return checked;
       return rule.partly ? partOnly(rule, asked, checked) : resourceFirst(gateway, rule, params.id, asked, checked);

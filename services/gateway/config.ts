@@ -4,6 +4,7 @@ import { Name } from "@millrace/contracts/ids.ts";
 import {
   type ConfigOf,
   defineSettings,
+  IntegerBetween,
   NATS_SETTINGS,
   OUTGOING_SETTINGS,
   POSTGRES_SETTINGS,
@@ -11,6 +12,25 @@ import {
   Text,
 } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
+import { listOf, USUAL_LIMITS } from "./limits.ts";
+
+const limit = (name: string, describe: string, usual: number) =>
+  ({
+    variable: `MILLRACE_LIMIT_${name}`,
+    schema: IntegerBetween(1, 1_000_000_000),
+    describe: `${describe}; ${usual} unless set.`,
+    example: String(usual),
+    optional: true,
+  }) as const;
+
+function faultOf(networks: string): string | undefined {
+  try {
+    listOf(listed(networks));
+    return undefined;
+  } catch {
+    return "is no list of addresses and networks";
+  }
+}
 
 export const GATEWAY_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
@@ -60,6 +80,37 @@ export const GATEWAY_SETTINGS = defineSettings({
     example: "apps.example.org",
     optional: true,
   },
+  limitRead: limit("READ", "Requests a minute that one token may read with", USUAL_LIMITS.read),
+  limitWrite: limit("WRITE", "Requests a minute that one token may change something with", USUAL_LIMITS.write),
+  limitExpensive: limit(
+    "EXPENSIVE",
+    "Requests a minute of one token for what is expensive (search, logs, rebuilding)",
+    USUAL_LIMITS.expensive,
+  ),
+  limitAddress: limit("ADDRESS", "Requests a minute from one address", USUAL_LIMITS.address),
+  limitTries: limit("TRIES", "Tries a minute from one address that let nobody in", USUAL_LIMITS.tries),
+  limitStreams: limit("STREAMS", "Subscriptions that one token may hold at once", 200),
+  trustedProxies: {
+    variable: "MILLRACE_TRUSTED_PROXIES",
+    schema: Text.check(Schema.makeFilter((text) => faultOf(text) ?? true)),
+    describe: "Addresses and networks, separated by commas, whose X-Forwarded-For and -Proto are believed.",
+    example: "127.0.0.1,10.0.0.0/8",
+    optional: true,
+  },
+  origins: {
+    variable: "MILLRACE_ORIGINS",
+    schema: Text,
+    describe: "Origins, separated by commas, beside its own from whose pages a browser may change things.",
+    example: "https://console.example.org",
+    optional: true,
+  },
 });
+
+/** A list, separated by commas. */
+export const listed = (text: string | undefined): string[] =>
+  (text ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
 
 export type GatewayConfig = ConfigOf<typeof GATEWAY_SETTINGS>;

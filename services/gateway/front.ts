@@ -11,6 +11,8 @@ import { metrics } from "@millrace/eventlog/telemetry.ts";
 import { type Asked, askedOfNode, beginAsked } from "./asked.ts";
 import type { Documents } from "./documents.ts";
 import { bodyOfProblem } from "./failures.ts";
+import type { Limits } from "./limits.ts";
+import { fromElsewhere } from "./same-site.ts";
 
 /** Subscriptions by WebSocket and server-sent events. */
 export interface Subscriptions {
@@ -25,17 +27,27 @@ export interface FrontParts {
   readonly documents: Documents;
   readonly subscriptions: Subscriptions | undefined;
   readonly logger: Logger;
+  readonly limits: Limits;
+  /** Origins of pages, beside its own, that may change things. */
+  readonly origins: ReadonlySet<string>;
   /** The API. */
   readonly api: (request: IncomingMessage, response: ServerResponse) => void;
 }
 
-/** Nothing that is answered here belongs into a frame, a cache, or another type than said. */
+/** Nothing that is answered here belongs into a frame, a cache, another window, or another type than said. */
 const HEADERS = {
   "x-content-type-options": "nosniff",
-  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "content-security-policy":
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'",
   "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
   "cache-control": "no-store",
 } as const;
+const HEADER_LIST = Object.entries(HEADERS);
+/** A year; only said where it came by TLS. */
+const HSTS = "max-age=31536000; includeSubDomains";
 
 const HEALTH = new Set(["/livez", "/readyz", "/startupz", "/metrics"]);
 const EVENTS = /^\/v1\/organisations\/[^/?]+\/events$/;
@@ -43,7 +55,8 @@ const EVENTS = /^\/v1\/organisations\/[^/?]+\/events$/;
 export function openFront(parts: FrontParts): Server {
   const server = createServer({
     headersTimeout: 10_000,
-    requestTimeout: 30_000,
+    // Below, because streams take as long as they flow.
+    requestTimeout: 0,
     keepAliveTimeout: 60_000,
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 16_384,
@@ -66,14 +79,20 @@ export function openFront(parts: FrontParts): Server {
       return refuseSocket(request.socket, NO_HOST);
     }
     latest.set(request.socket, [request, response]);
+    for (const [name, value] of HEADER_LIST) response.setHeader(name, value);
+    if (parts.limits.isSecure(request)) response.setHeader("strict-transport-security", HSTS);
     const url = request.url ?? "/";
     const at = url.indexOf("?");
     const path = at < 0 ? url : url.slice(0, at);
     if (HEALTH.has(path)) return answerHealth(parts, path, url.slice(path.length + 1), request, response);
     const asked = beginAsked(request);
     response.setHeader("x-request-id", asked.requestId);
-    for (const name in HEADERS) response.setHeader(name, HEADERS[name as keyof typeof HEADERS]);
+    asked.address = parts.limits.addressOf(request);
+    asked.response = response;
+    const foreign = fromElsewhere(request, parts.origins);
     response.on("close", () => measure(request, response, asked));
+    if (hasBody(request)) limitBody(request, response, asked);
+    if (foreign !== undefined) return answerPlainly(request, response, foreign, asked);
     if (parts.subscriptions !== undefined && request.method === "GET" && EVENTS.test(path)) {
       asked.route = "/v1/organisations/{org}/events";
       return parts.subscriptions.serve(request, response, asked);
@@ -86,8 +105,10 @@ export function openFront(parts: FrontParts): Server {
   });
   server.on("upgrade", (request, socket, head) => {
     const path = (request.url ?? "").split("?", 1)[0]!;
+    const foreign = fromElsewhere(request, parts.origins, true);
+    if (foreign !== undefined) return refuseSocket(socket, foreign);
     if (parts.subscriptions !== undefined && EVENTS.test(path)) {
-      beginAsked(request);
+      beginAsked(request).address = parts.limits.addressOf(request);
       parts.subscriptions.upgrade(request, socket, head);
     } else refuseSocket(socket, new NotFound({ detail: "Nothing here can be upgraded." }));
   });
@@ -99,6 +120,28 @@ export function openFront(parts: FrontParts): Server {
   });
   return server;
 }
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
+
+/** A body that has not come whole in time ends its connection, unless it is a stream. */
+function limitBody(request: IncomingMessage, response: ServerResponse, asked: Asked): void {
+  const timer = setTimeout(() => {
+    if (request.complete || asked.streams === true) return;
+    if (response.headersSent) request.socket.destroy();
+    else refuseSocket(request.socket, TOO_SLOW);
+  }, BODY_MS);
+  timer.unref();
+  const stop = () => clearTimeout(timer);
+  request.once("end", stop);
+  request.once("close", stop);
+}
+
+const BODY_MS = 30_000;
+const TOO_SLOW = new InvalidInput({
+  detail: "The request did not arrive in time.",
+  fix: "Send it without pauses.",
+});
 
 function measure(request: IncomingMessage, response: ServerResponse, { route, began, span }: Asked): void {
   const method = request.method ?? "GET";
@@ -125,6 +168,15 @@ function meterOf(method: string, route: string, status: number): (seconds: numbe
     meters.set(key, meter);
   }
   return meter;
+}
+
+/** Answers what is said against a request before anything looks at it. */
+function answerPlainly(request: IncomingMessage, response: ServerResponse, problem: Problem, asked: Asked): void {
+  asked.route = "refused";
+  // What it still sends is not read.
+  const connection = hasBody(request) ? { connection: "close" } : {};
+  response.writeHead(problem.status, { "content-type": "application/problem+json", ...connection });
+  response.end(bodyOfProblem(problem, asked.requestId));
 }
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
@@ -165,9 +217,7 @@ function problemOfParser({ code }: NodeJS.ErrnoException): Problem | undefined {
       fix: "Send shorter headers and addresses.",
     });
   }
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
-    return new InvalidInput({ detail: "The request did not arrive in time.", fix: "Send it without pauses." });
-  }
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return TOO_SLOW;
   return new InvalidInput({ detail: "This is not HTTP/1.1 as the standard has it." });
 }
 
@@ -184,6 +234,8 @@ export function refuseSocket(socket: Duplex, problem: Problem | undefined): void
     `Content-Length: ${Buffer.byteLength(body)}`,
     "Connection: close",
     ...(problem.status === 401 ? ['WWW-Authenticate: Bearer realm="millrace"'] : []),
+    ...("retryAfterSeconds" in problem ? [`Retry-After: ${problem.retryAfterSeconds ?? 1}`] : []),
+    ...HEADER_LIST.map(([name, value]) => `${name}: ${value}`),
   ].join("\r\n");
   socket.on("error", () => {});
   socket.end(`${head}\r\n\r\n${body}`, () => socket.destroy());

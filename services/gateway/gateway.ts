@@ -3,8 +3,8 @@
 import { isId } from "@millrace/contracts/ids.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
-import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import type { Addresses } from "@millrace/eventlog/addresses.ts";
+import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import type { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
@@ -15,6 +15,7 @@ import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import type { Asked } from "./asked.ts";
 import { fail } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
+import type { Limits } from "./limits.ts";
 import type { TokenUses } from "./uses.ts";
 import type { Waits } from "./waits.ts";
 
@@ -26,6 +27,7 @@ export interface Gateway {
   readonly sealing: Sealing;
   readonly identity: IdentityDirectory;
   readonly uses: TokenUses;
+  readonly limits: Limits;
   readonly waits: Waits;
   /** Log lines of what runs. */
   readonly logs: Logs;

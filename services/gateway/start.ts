@@ -35,7 +35,7 @@ import * as Scope from "effect/Scope";
 import { askedOf } from "./asked.ts";
 import { authorization } from "./authorization.ts";
 import { bootstrap } from "./bootstrap.ts";
-import { GATEWAY_SETTINGS, type GatewayConfig } from "./config.ts";
+import { GATEWAY_SETTINGS, type GatewayConfig, listed } from "./config.ts";
 import { openDocuments } from "./documents.ts";
 import { Erasures } from "./erasures.ts";
 import { answerDefect } from "./failures.ts";
@@ -43,6 +43,7 @@ import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
+import { Limits } from "./limits.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
 import { openSubscriptions } from "./routes/events.ts";
@@ -166,6 +167,16 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   });
   const identity = new IdentityDirectory();
   const uses = new TokenUses(log, logger);
+  const limits = new Limits({
+    perMinute: {
+      read: config.limitRead,
+      write: config.limitWrite,
+      expensive: config.limitExpensive,
+      address: config.limitAddress,
+      tries: config.limitTries,
+    },
+    trustedProxies: listed(config.trustedProxies),
+  });
   const waits = new Waits(log, logger);
   const [masterKey, ...olderKeys] = parseMasterKeys(config.masterKey);
   const sealing = await Sealing.open({
@@ -183,6 +194,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     deadLetters: new DeadLetters(log.nats, config.replicas),
     identity,
     uses,
+    limits,
     waits,
     logs: await openLogs(log.nats, logLimits(config)),
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
@@ -199,8 +211,14 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   const server = openFront({
     health: shell.health,
     documents: openDocuments(),
-    subscriptions: openSubscriptions({ gateway, hub }),
+    subscriptions: openSubscriptions({
+      gateway,
+      hub,
+      ...(config.limitStreams === undefined ? {} : { perToken: config.limitStreams }),
+    }),
     logger,
+    limits,
+    origins: new Set(listed(config.origins)),
     api: await openApi(gateway, scope),
   });
   const { address, port, family } = await listen(server, config.host, config.port);

@@ -54,6 +54,8 @@ export async function startProduct(bench: Bench, nats: RunningNats, postgresUrl:
     MILLRACE_OWNER_TOKEN: token,
     MILLRACE_PORT: String(port),
     MILLRACE_HEALTH_PORT: String(health),
+    // Counted like everywhere, and never used up.
+    ...Object.fromEntries(["READ", "WRITE", "ADDRESS"].map((name) => [`MILLRACE_LIMIT_${name}`, "1000000000"])),
   };
   const projector = start(bench, "../../services/projector/main.ts", [], env);
   const gateway = start(bench, "../../services/gateway/main.ts", [], env);

@@ -11,7 +11,7 @@ import { connectNats } from "@millrace/eventlog/connection.ts";
 import { follow } from "@millrace/eventlog/follow.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
 import * as fc from "fast-check";
-import { testProjector } from "../harness/gateway.ts";
+import { testProjector, UNLIMITED } from "../harness/gateway.ts";
 import { testNats, testPostgres } from "../harness/servers.ts";
 import { deferToEndOfFile } from "../harness/suite.ts";
 import { judge } from "./judge.ts";
@@ -43,6 +43,7 @@ export async function openTarget(): Promise<Target> {
     masterKey: randomBytes(32).toString("base64"),
     ownerToken: makeToken("mrp", randomBytes),
     organisation: "home",
+    ...UNLIMITED,
   };
   await testProjector(config);
   const child = fork(fileURLToPath(new URL("gateway-process.ts", import.meta.url)), {

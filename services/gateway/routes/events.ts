@@ -7,7 +7,7 @@ import type { Powers } from "@millrace/contracts/access.ts";
 import { BEARER_PREFIX, CLOSE, type EventsQuery, readEventsQuery, SUBPROTOCOL } from "@millrace/contracts/feed.ts";
 import { InvalidInput, type Problem, RateLimited, UnsupportedType } from "@millrace/contracts/problems.ts";
 import { type WebSocket, WebSocketServer } from "ws";
-import { type Access, admit } from "../access.ts";
+import { type Access, admit, counted, tried } from "../access.ts";
 import { askedOfNode } from "../asked.ts";
 import { bodyOfProblem, problemOf, unavailable } from "../failures.ts";
 import { refuseSocket, type Subscriptions } from "../front.ts";
@@ -17,7 +17,7 @@ import { type Sink, sseSink, webSocketSink } from "../hub-sinks.ts";
 import { readable } from "./events-readable.ts";
 
 export interface EventsOptions {
-  readonly gateway: Pick<Gateway, "identity" | "uses" | "log" | "postgres">;
+  readonly gateway: Pick<Gateway, "identity" | "uses" | "limits" | "log" | "postgres">;
   readonly hub: Hub;
   /** Subscriptions of one token at the most. */
   readonly perToken?: number;
@@ -169,7 +169,11 @@ async function admitted(
     organisation,
     changes: false,
   });
-  if (!("token" in access)) return access;
+  const { address, response } = askedOfNode(request);
+  const by = { address, class: "read", response } as const;
+  if (!("token" in access)) return tried(gateway.limits, access, by);
+  const tooMuch = counted(gateway.limits, access.token.id, by);
+  if (tooMuch !== undefined) return tooMuch;
   const lastEventId = request.headers["last-event-id"];
   const read = readEventsQuery(
     url.searchParams,

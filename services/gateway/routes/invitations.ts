@@ -95,9 +95,13 @@ interface Accept {
 export const accept = <R extends Request>(gateway: Gateway): Handle<R> =>
   handle(gateway, async ({ payload }, asked) => {
     const { secret: given, ...wanted } = payload as Accept;
-    const { log, identity } = gateway;
+    const { log, identity, limits } = gateway;
+    const { address, response } = asked;
+    const tooMany = limits.refusal("tries", address, response);
+    if (tooMany !== undefined) fail(tooMany);
     const claim = isInvitationSecret(given) ? await readClaim(log, "identity", secretClaim(hashOf(given))) : undefined;
-    const { state } = await log.aggregates.load(invitation, claim?.holder ?? fail(NO_INVITATION));
+    const holder = claim?.holder ?? fail(limits.take("tries", address, response) ?? NO_INVITATION);
+    const { state } = await log.aggregates.load(invitation, holder);
     const organisation = identity.organisation(state.organisation) ?? fail(NO_INVITATION);
     if (organisation.archivedAt !== null) fail(ARCHIVED);
     const grants = identity.grantsOf(state.binding);
