@@ -5,6 +5,7 @@ import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
 import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
+import { rulesApi } from "./automation/rules.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { membersApi } from "./identity/members.ts";
@@ -23,6 +24,7 @@ export class Api extends HttpApi.make("millrace")
   .add(logsApi)
   .add(webhooksApi)
   .add(automationApi)
+  .add(rulesApi)
   .add(processesApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })

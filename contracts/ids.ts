@@ -22,6 +22,7 @@ export const PREFIXES = {
   "integrations.webhook": "whk",
   "applications.upload": "upl",
   "automation.schedule": "sch",
+  "automation.rule": "rul",
   "automation.process": "prc",
 } as const;
 

@@ -4,7 +4,7 @@ import type { PublicEvents } from "../events.ts";
 
 const text = (description: string) => Schema.String.annotate({ description });
 const optional = (description: string) => Schema.optionalKey(text(description));
-const when = Schema.Union([
+export const when = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("cron"), expression: Schema.String, timeZone: Schema.String }),
   Schema.Struct({
     kind: Schema.Literal("sun"),
@@ -17,14 +17,14 @@ const when = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("interval"), everyMs: Schema.Int, from: Schema.String }),
 ]).annotate({ description: "When it is due" });
 const missed = Schema.Struct({ policy: Schema.Literals(["skip", "once", "all"]), most: Schema.Int });
-const commands = Schema.Array(
+export const commands = Schema.Array(
   Schema.Struct({
     action: Schema.String,
     on: Schema.optionalKey(Schema.String),
     body: Schema.optionalKey(Schema.Record(Schema.String, Schema.Unknown)),
   }),
 ).annotate({ description: "What it does" });
-const maker = Schema.Struct({ token: Schema.String, name: Schema.String }).annotate({
+export const maker = Schema.Struct({ token: Schema.String, name: Schema.String }).annotate({
   description: "By whose permission it is done",
 });
 const after = text("Only what is due after this moment counts");

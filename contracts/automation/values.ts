@@ -1,6 +1,5 @@
 /** Words and limits of the automation context: said once, used by the API's schemas and by the rules alike. */
 import * as Schema from "effect/Schema";
-import { Reference } from "../ids.ts";
 
 export const LIMITS = {
   /** Code points of a title. */
@@ -39,6 +38,13 @@ export const Moment = Schema.String.check(
   Schema.makeFilter((text: string) => !Number.isNaN(Date.parse(text)) || "a moment that exists"),
 ).annotate({ description: "RFC 3339", examples: ["2026-12-24T17:00:00Z"] });
 
+/** References, or templates of them. */
+const Target = Schema.String.check(
+  Schema.isPattern(/^([a-z0-9][a-z0-9_-]{0,62}|\{\{[A-Za-z0-9_.[\]]{1,200}\}\})$/u),
+).annotate({
+  description: "What it is done to, by id or name; of a rule also `{{path}}`; nothing where it makes something",
+});
+
 const isAtMostBytes = (most: number) =>
   Schema.makeFilter((value: unknown) => JSON.stringify(value).length <= most || `at most ${most} characters of JSON`);
 
@@ -48,9 +54,7 @@ export const Command = Schema.Struct({
     description: "Name of the operation, as in this document; those that can be used are listed in the guide",
     examples: ["applications.restartApplication"],
   }),
-  on: Schema.optionalKey(
-    Reference.annotate({ description: "What it is done to, by id or name; nothing where it makes something" }),
-  ),
+  on: Schema.optionalKey(Target),
   body: Schema.optionalKey(
     Schema.Record(Schema.String.check(Schema.isMaxLength(100)), Schema.Unknown).annotate({
       description: "The operation's body",
@@ -61,3 +65,20 @@ export const Command = Schema.Struct({
 export const Commands = Schema.Array(Command)
   .check(Schema.isMinLength(1), Schema.isMaxLength(LIMITS.commands), isAtMostBytes(LIMITS.commandsBytes))
   .annotate({ description: "Done one after the other; when one is refused, those after it are not done" });
+
+export const RULES = {
+  types: 20,
+  kinds: 10,
+  ids: 100,
+  labels: 10,
+  /** Characters of a condition. */
+  expression: 2_000,
+  perMinute: 60,
+  perMinuteUsual: 10,
+  /** Rules one after the other, each of which does what the next one waits for. */
+  hops: 4,
+  /** Runs of one rule that have not ended. */
+  waiting: 60,
+  /** Runs that are shown after they have ended. */
+  shown: 10,
+} as const;

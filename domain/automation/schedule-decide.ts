@@ -74,7 +74,7 @@ export function decide(command: ScheduleCommand, state: ScheduleState, around: C
 }
 
 /** With what was left out. @param now milliseconds since 1970 */
-function completed(when: (typeof CreateSchedule.Type)["when"], now: number): When {
+export function completed(when: (typeof CreateSchedule.Type)["when"], now: number): When {
   switch (when.kind) {
     case "sun":
       return { ...when, offsetMinutes: when.offsetMinutes ?? 0 };

@@ -1,6 +1,7 @@
 /** What can be asked about what happens by itself. */
 import type { View } from "../view.ts";
 import { type ProcessState, process } from "./process.ts";
+import { type RuleState, rule } from "./rule.ts";
 import { type ScheduleState, schedule } from "./schedule.ts";
 import { nextDueAt, stateName } from "./schedule-state.ts";
 
@@ -39,4 +40,24 @@ export const processesView: View<ProcessState> = {
   },
 };
 
-export const automationViews: ReadonlyArray<View> = [schedulesView, processesView];
+export const rulesView: View<RuleState> = {
+  name: "rules",
+  version: 1,
+  kind: rule,
+  columns: {
+    name: { type: "text", value: (state) => state.name, filter: true, sort: true },
+    enabled: { type: "boolean", value: (state) => state.enabled, filter: true },
+    context: {
+      type: "text",
+      value: ({ when }) => (when?.kind === "event" ? when.context : null),
+      filter: true,
+    },
+    maker: { type: "text", value: (state) => state.maker.token, filter: true },
+  },
+  search: ({ name, title, condition, commands }) => ({
+    title: title ?? name,
+    text: [name, condition ?? "", ...commands.map(({ action, on }) => `${action} ${on ?? ""}`)].join("\n"),
+  }),
+};
+
+export const automationViews: ReadonlyArray<View> = [schedulesView, rulesView, processesView];

@@ -51,6 +51,7 @@ import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { memberRoutes } from "./routes/members.ts";
 import { processRoutes } from "./routes/processes.ts";
+import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { webhookRoutes } from "./routes/webhooks.ts";
@@ -71,6 +72,7 @@ const routes = (gateway: Gateway) =>
     workRoutes(gateway),
     applicationRoutes(gateway),
     automationRoutes(gateway),
+    ruleRoutes(gateway),
     processRoutes(gateway),
     logRoutes(gateway),
     webhookRoutes(gateway),

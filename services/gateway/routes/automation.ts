@@ -18,7 +18,7 @@ import { past } from "../past.ts";
 import { type ListQuery, list } from "../queries.ts";
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
-const makerOf = ({ token }: Asked): Maker => ({ token: token!.id, name: token!.name });
+export const makerOf = ({ token }: Asked): Maker => ({ token: token!.id, name: token!.name });
 const DUE_USUAL = 10;
 
 /** The list's query in the view's words: `state` is a column of every view. */
@@ -34,6 +34,11 @@ export async function mayDo(gateway: Gateway, asked: Asked, all: ReadonlyArray<A
   for (const [i, { action, on }] of all.entries()) {
     const declared = actionNamed(action);
     if (declared === undefined || (declared.target !== null && on === undefined)) continue;
+    // Only when it is done is known to what: then its maker's permission for that is looked at.
+    if (on?.includes("{{")) {
+      if (asked.powers!.reach(declared.permission, organisation) === undefined) fail(forbidden(declared.permission));
+      continue;
+    }
     const kind = subjectKind(action as ActionName);
     const id =
       declared.target === null || on === undefined
