@@ -3,6 +3,7 @@ import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
+import { uploadsApi } from "./applications/uploads.ts";
 import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
 import { rulesApi } from "./automation/rules.ts";
@@ -22,6 +23,7 @@ export class Api extends HttpApi.make("millrace")
   .add(workApi)
   .add(applicationsApi)
   .add(logsApi)
+  .add(uploadsApi)
   .add(webhooksApi)
   .add(automationApi)
   .add(rulesApi)

@@ -25,6 +25,14 @@ export function checkAnnounced(request: HttpServerRequest): Problem | undefined 
   return Number(request.headers["content-length"] ?? 0) > LIMITS.bodyBytes ? tooLarge : checkHead(request.headers);
 }
 
+/** What can be said of a stream before it flows: it is of one of the types that are taken. */
+export function checkStream({ headers }: HttpServerRequest, endpoint: HttpApiEndpoint.Top): Problem | undefined {
+  const types = [...endpoint.payload.keys()];
+  const [type = ""] = (headers["content-type"] ?? "").toLowerCase().split(/\s*;/, 1);
+  if (types.includes(type)) return undefined;
+  return new UnsupportedType({ detail: `This takes ${types.join(", ")}.`, fix: `Send \`Content-Type: ${types[0]}\`.` });
+}
+
 /**
  * Reads and checks the body, so that decoding it cannot fail in other ways than by its form. Read by hand, because streams and
  * caches for one small piece cost more than all the rest of a request.

@@ -38,6 +38,8 @@ export interface Gateway {
   readonly logger: Logger;
   /** Key the digests of what clients send, so that a digest in the log tells nothing of its input: today's, then those of before. */
   readonly digestKeys: readonly [Uint8Array, ...Uint8Array[]];
+  /** Signs tickets for services that hold bytes. */
+  readonly ticketKey: Uint8Array;
   /** Sign links that are shared: today's, then those of before, whose links are good until they expire. */
   readonly shareKeys: readonly [Uint8Array, ...Uint8Array[]];
 }

@@ -8,6 +8,7 @@ import { LINK_CHARACTERS } from "@millrace/contracts/applications/logs.ts";
 import { LIMITS } from "@millrace/contracts/http.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { Addresses } from "@millrace/eventlog/addresses.ts";
+import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { ensureDeliveries } from "@millrace/eventlog/deliveries.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -54,6 +55,7 @@ import { processRoutes } from "./routes/processes.ts";
 import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { uploadRoutes } from "./routes/uploads.ts";
 import { webhookRoutes } from "./routes/webhooks.ts";
 import { workRoutes } from "./routes/work.ts";
 import { answerUnmatched } from "./unmatched.ts";
@@ -76,6 +78,7 @@ const routes = (gateway: Gateway) =>
     processRoutes(gateway),
     logRoutes(gateway),
     webhookRoutes(gateway),
+    uploadRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */
@@ -203,6 +206,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     addresses: new Addresses(rangesOf(config.webhookAllow)),
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],
+    ticketKey: ticketKeyOf(masterKey.bytes),
     shareKeys: [shareKeyOf(masterKey), ...olderKeys.map(shareKeyOf)],
   };
   await identity.start(log, (place) => erasures.add(place));

@@ -97,9 +97,11 @@ export async function nodeRecord(
     readonly dataFolder: string;
     readonly disk: NodeDisk;
     readonly engine: EngineWatch;
+    /** Where it takes bytes, when it does. */
+    readonly bytes: string | undefined;
   },
 ): Promise<NodeRecord> {
-  const { worker, scope, version, dataFolder, disk, engine } = of;
+  const { worker, scope, version, dataFolder, disk, engine, bytes } = of;
   const endpoint = config.dockerHost ?? process.env.DOCKER_HOST ?? "unix:///var/run/docker.sock";
   const { bavail, bsize } = await statfs(disk.root).catch(() => ({ bavail: 0, bsize: 0 }));
   const { info, missing = "" } = engine;
@@ -114,6 +116,7 @@ export async function nodeRecord(
     docker: info === undefined ? { endpoint, missing } : { endpoint, version: info.version, scope },
     freeBytes: bavail * bsize,
     capabilities: ["git", "static", ...(info === undefined ? [] : ["docker"])],
+    ...(bytes === undefined ? {} : { bytes }),
     startedAt,
   };
 }

@@ -35,6 +35,7 @@ import { Collectors } from "./reactors/collectors.ts";
 import { deploymentReactor } from "./reactors/deployment.ts";
 import { Rounds } from "./rounds.ts";
 import { Secrets } from "./secrets.ts";
+import { Uploads } from "./uploads.ts";
 import { watchWaiting } from "./waiting.ts";
 
 const SERVICE = "orchestrator";
@@ -88,13 +89,16 @@ export async function startOrchestrator(
     collectors.hint();
   };
   const endAnswers = answerAsks(node);
+  const uploads = new Uploads(config, node, index);
   const presence = await announce({
     nats: log.nats,
-    describe: () => nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine }),
+    describe: () =>
+      nodeRecord(config, { scope, worker: worker.name, version, dataFolder: data, disk, engine, bytes: uploads.url }),
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
   engine.onChange = () => void presence.refresh();
+  uploads.onChange = () => void presence.refresh();
   const trouble: ProxyTrouble = { last: undefined };
   const singletons = startSingletons({
     config,
@@ -105,6 +109,7 @@ export async function startOrchestrator(
     collectors,
     engine,
     trouble,
+    uploads,
     version,
     signal: stopping.signal,
   });
@@ -197,13 +202,14 @@ interface Singletons {
   readonly collectors: Collectors;
   readonly engine: EngineWatch;
   readonly trouble: ProxyTrouble;
+  readonly uploads: Uploads;
   readonly version: string;
   readonly signal: AbortSignal;
 }
 
 /** What only one process does: of the node, or of the whole installation. Who that is, the leases show. */
 function startSingletons(all: Singletons): Promise<void>[] {
-  const { config, node, index, leases, rounds, collectors, engine, trouble, signal } = all;
+  const { config, node, index, leases, rounds, collectors, engine, trouble, uploads, signal } = all;
   const only = (name: string, work: (signal: AbortSignal) => Promise<void>) =>
     runSingleton({
       leases,
@@ -227,6 +233,7 @@ function startSingletons(all: Singletons): Promise<void>[] {
         ]),
     only(`reconcile.${SERVICE}.${node.name}`, (mine) => rounds.run(mine)),
     only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
+    only(`bytes.${SERVICE}.${node.name}`, (mine) => uploads.run(mine)),
     only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
     ...(caddyAdmin === undefined
       ? []

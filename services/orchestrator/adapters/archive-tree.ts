@@ -26,6 +26,8 @@ const PATH_BYTES = 1_024;
 const NAME_BYTES = 255;
 const DEEP = 64;
 const LINK_BYTES = 1_024;
+/** Of one entry's headers in a tar, long names and all. */
+const HEADERS_BYTES = 4_096;
 
 /** Carries what is wrong with an archive out of streams and libraries. */
 export class ArchiveRefused extends Error {
@@ -48,15 +50,13 @@ export class ArchiveTree {
   readonly #archiveBytes: number;
   readonly #limits: ArchiveLimits;
   /** What each path is, by its name as a file system that knows no case would have it. */
-  readonly #names = new Map<
-    string,
-    { readonly path: string; readonly kind: "file" | "folder" | "link"; readonly said: boolean }
-  >();
+  readonly #names = new Map<string, { readonly path: string; readonly kind: "file" | "folder" | "link" }>();
   readonly #links = new Map<string, string>();
   /** A line for each file and link, for the hash of the whole. */
   readonly #lines: string[] = [];
   #entries = 0;
   #bytes = 0;
+  #passed = 0;
   files = 0;
 
   /** @param root a new folder, which is there */
@@ -109,7 +109,8 @@ export class ArchiveTree {
         this.#bytes += chunk.length;
         try {
           if (length > size) this.#broken(`${shown(path)} is longer than the archive says`);
-          this.#checkBytes();
+          if (this.#bytes > this.#limits.bytes) this.#tooLarge();
+          this.#checkRatio(this.#bytes);
           hash.update(chunk);
           done(null, chunk);
         } catch (error) {
@@ -118,6 +119,8 @@ export class ArchiveTree {
       },
     });
     const mode = executable ? 0o755 : 0o644;
+    // It may have more to complain of when this has been given up already.
+    content.on("error", () => {});
     await pipeline(content, counting, createWriteStream(target, { flags: "wx", mode }));
     if (length !== size) this.#broken(`${shown(path)} is shorter than the archive says`);
     this.files++;
@@ -185,7 +188,7 @@ export class ArchiveTree {
       const key = own.normalize("NFC").toLowerCase();
       const there = this.#names.get(key);
       if (there === undefined) {
-        this.#names.set(key, { path: own, kind: as, said: isWhole });
+        this.#names.set(key, { path: own, kind: as });
         continue;
       }
       const same = there.path === own && there.kind === "folder" && as === "folder";
@@ -197,15 +200,20 @@ export class ArchiveTree {
     }
   }
 
-  #checkBytes(): void {
-    if (this.#bytes > this.#limits.bytes) this.#tooLarge();
-    if (this.#bytes > RATIO_FROM && this.#bytes > this.#archiveBytes * this.#limits.ratio) {
-      refuse(
-        "ARCHIVE_BOMB",
-        `The archive becomes more than ${this.#limits.ratio} times as large as it is.`,
-        "Pack it without files that hold nothing but repetition.",
-      );
-    }
+  /** Bytes that came out of the archive, headers, padding and all. @throws ArchiveRefused */
+  passed(bytes: number): void {
+    this.#passed += bytes;
+    if (this.#passed > this.#limits.bytes + this.#limits.entries * HEADERS_BYTES) this.#tooLarge();
+    this.#checkRatio(this.#passed);
+  }
+
+  #checkRatio(bytes: number): void {
+    if (bytes <= RATIO_FROM || bytes <= this.#archiveBytes * this.#limits.ratio) return;
+    refuse(
+      "ARCHIVE_BOMB",
+      `The archive becomes more than ${this.#limits.ratio} times as large as it is.`,
+      "Pack it without files that hold nothing but repetition.",
+    );
   }
 
   #tooLarge(): never {
