@@ -6,6 +6,7 @@ import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
 import { peopleCommands } from "./commands/members.ts";
 import { platformCommands } from "./commands/platform.ts";
+import { processCommands } from "./commands/processes.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { workCommands } from "./commands/work.ts";
 import type { Command, Group } from "./table.ts";
@@ -14,6 +15,7 @@ export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Work", commands: workCommands },
+  { title: "Automation", commands: processCommands },
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },
   { title: "Access", commands: accessCommands },

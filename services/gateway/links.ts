@@ -1,14 +1,13 @@
 /** What links of work items lead to: named by id or name, there, and for the asker's eyes. */
 import { isId } from "@millrace/contracts/ids.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { LINKED, type LinkedKind } from "@millrace/contracts/work/values.ts";
 import { kindOf } from "@millrace/domain/contexts.ts";
 import type { GivenLink } from "@millrace/domain/work/item-command.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
-import type { Asked } from "./asked.ts";
+import { type Asked, mayAlso } from "./asked.ts";
 import { invalidInput } from "./command.ts";
 import { fail } from "./failures.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, lineageOf } from "./gateway.ts";
 
 type End = Pick<GivenLink, "kind" | "id">;
 
@@ -41,8 +40,9 @@ export function linksToOwn(
       if (!isId(kind.prefix, id)) return missing();
       const loaded = await gateway.log.aggregates.load(kind, id);
       const own = loaded.organisation === organisation && kind.exists(loaded.state);
-      const over = [organisation, id, ...(own ? (kind.parents?.(loaded.state) ?? []) : [])];
-      return own && allows(asked.token!.grants, `${kind.context}:read`, over) ? { ...link, id } : missing();
+      if (!own) return missing();
+      const lineage = await lineageOf(gateway, kind, id, organisation);
+      return mayAlso(asked, `${kind.context}:read`, ...lineage) ? { ...link, id } : missing();
     }),
   );
 }
