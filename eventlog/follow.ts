@@ -12,6 +12,8 @@ export interface FollowBatch {
   readonly commits: ReadonlyArray<StoredCommit>;
   /** Sequence of the last message in it, of whatever kind. */
   readonly lastSeq: number;
+  /** When JetStream stamped that one, nanoseconds since 1970. */
+  readonly lastStamp: bigint;
   /** Messages that waited behind this batch when it was taken; 0: caught up. */
   readonly pending: number;
 }
@@ -75,7 +77,8 @@ async function followOnce(
         const commits = commitsOf(waiting);
         waiting = [];
         try {
-          await options.onBatch({ commits, lastSeq: seq, pending: message.info.pending });
+          const lastStamp = message.timestampNanos as unknown as bigint;
+          await options.onBatch({ commits, lastSeq: seq, lastStamp, pending: message.info.pending });
         } catch (error) {
           failure = error as Error;
           break;

@@ -9,6 +9,7 @@
  * | `state` | `building`: beside the shown one · `active` · `stopped`: see `stopped_reason` · `retired`: its table is being dropped |
  * | `shown` | readers of `v.<name>` see this build; at most one per name and context |
  * | `seq` | every message of the context's log up to here is folded: reads wait for it |
+ * | `mark` | which message of which log it was last seen at (log-mark.ts); null where that is not known yet |
  * | `head_seen` | the log's newest sequence as last seen by its projector |
  * | `stopped_reason` | why it is stopped, or why a finished build is held back; null otherwise |
  * | `updated_at` | when `seq` last moved · `beat_at`: when a projector that serves it last said so |
@@ -124,6 +125,8 @@ export interface Lease {
   readonly build: number;
   readonly epoch: number;
   readonly seq: number;
+  /** Which log that is a sequence of (log-mark.ts). */
+  readonly mark: string | null;
 }
 
 /**
@@ -143,23 +146,23 @@ export async function acquire(
   const { name, context } = projection;
   return postgres.transaction(async (tx) => {
     await tx.run("SELECT pg_advisory_xact_lock($1)", [LOCKS.builds]);
-    const rows = await tx.query<{ epoch: number; seq: number; there: boolean }>(
+    const rows = await tx.query<{ epoch: number; seq: number; mark: string | null; there: boolean }>(
       `UPDATE millrace.projection SET owner = $4, owner_until = now() + $5 * interval '1 millisecond', beat_at = now(),
          epoch = epoch + 1, stopped_reason = NULL, state = CASE WHEN shown THEN 'active' ELSE 'building' END
        WHERE name = $1 AND context = $2 AND build = $3 AND state <> 'retired' AND (owner_until < now() OR owner IN ($4, $6))
-       RETURNING epoch, seq, to_regclass('projection.' || quote_ident(table_name)) IS NOT NULL AS there`,
+       RETURNING epoch, seq, mark, to_regclass('projection.' || quote_ident(table_name)) IS NOT NULL AS there`,
       [name, context, build, owner, leaseMs, dead],
     );
     const row = rows[0];
     if (row === undefined) return undefined;
-    if (row.there) return { name, context, build, epoch: row.epoch, seq: row.seq };
+    if (row.there) return { name, context, build, epoch: row.epoch, seq: row.seq, mark: row.mark };
     await tx.run(projection.create(table));
     await tx.run(
-      "UPDATE millrace.projection SET seq = 0, shown = false, state = 'building' WHERE name = $1 AND context = $2 AND build = $3",
+      "UPDATE millrace.projection SET seq = 0, mark = NULL, shown = false, state = 'building' WHERE name = $1 AND context = $2 AND build = $3",
       [name, context, build],
     );
     await tx.run("DELETE FROM millrace.parked WHERE name = $1 AND context = $2 AND build = $3", [name, context, build]);
-    return { name, context, build, epoch: row.epoch, seq: 0 };
+    return { name, context, build, epoch: row.epoch, seq: 0, mark: null };
   });
 }
 
@@ -167,15 +170,15 @@ export async function acquire(
 export async function advance(
   tx: Queryable,
   lease: Lease,
-  seq: number,
+  { seq, mark }: Pick<Lease, "seq" | "mark">,
   headSeen: number,
   leaseMs: number,
 ): Promise<boolean> {
   const touched = await tx.run(
-    `UPDATE millrace.projection SET seq = $5::bigint, head_seen = greatest($6::bigint, $5::bigint), updated_at = now(), beat_at = now(),
+    `UPDATE millrace.projection SET seq = $5::bigint, mark = $9::text, head_seen = greatest($6::bigint, $5::bigint), updated_at = now(), beat_at = now(),
        owner_until = now() + $7 * interval '1 millisecond'
      WHERE name = $1 AND context = $2 AND build = $3 AND epoch = $4 AND seq = $8 AND state <> 'retired'`,
-    [lease.name, lease.context, lease.build, lease.epoch, seq, headSeen, leaseMs, lease.seq],
+    [lease.name, lease.context, lease.build, lease.epoch, seq, headSeen, leaseMs, lease.seq, mark],
   );
   return touched === 1;
 }

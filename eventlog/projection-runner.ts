@@ -6,14 +6,15 @@
 import type { Nats } from "./connection.ts";
 import { type Ask, causeOf } from "./deadletters.ts";
 import { LogUnavailable } from "./failures.ts";
-import { type FollowBatch, follow } from "./follow.ts";
+import { endOnReconnect, type FollowBatch, follow } from "./follow.ts";
+import { isOfLog } from "./log-mark.ts";
 import type { Logger } from "./logging.ts";
 import { parseOwner, surelyDead } from "./owner.ts";
 import { PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import { aggregateKey, type Projection } from "./projection.ts";
-import { acquire, type Beat, type Checkpoint, hold, release, stop } from "./projection-checkpoint.ts";
+import { acquire, type Beat, type Checkpoint, hold, type Lease, release, stop } from "./projection-checkpoint.ts";
 import { Lost, Session, type SessionSettings, Stopped } from "./projection-session.ts";
-import { switchTo } from "./projection-switch.ts";
+import { startAnew, switchTo } from "./projection-switch.ts";
 import { logStream } from "./subjects.ts";
 import { metrics } from "./telemetry.ts";
 
@@ -47,6 +48,9 @@ export interface RunnerStatus {
   /** Aggregates set aside that wait for somebody. */
   readonly parked: number;
 }
+
+/** The log is another than the one that was folded. */
+class AnotherLog extends Error {}
 
 const RETRY_MOST_MS = 5_000;
 /** Pause between two tries to show a build that is held back. */
@@ -83,6 +87,8 @@ export class Runner {
   #failures = 0;
   #retryAt = 0;
   #heldUntil = 0;
+  /** The server was away: it may have come back with another log. */
+  #doubt = false;
 
   constructor(settings: RunnerSettings, projection: Projection, row: Checkpoint) {
     this.#settings = settings;
@@ -191,7 +197,7 @@ export class Runner {
         return;
       }
       session = await Session.open(this.#settings, this.projection, this.#row.table, lease);
-      await this.#checkHead(lease.seq);
+      await this.#checkLog(lease);
       this.#session = session;
       if (this.#ending) session.end();
       this.#become("following", undefined);
@@ -209,10 +215,13 @@ export class Runner {
     }
   }
 
-  #follow(session: Session): Promise<void> {
+  async #follow(session: Session): Promise<void> {
     const { nats, batchMost } = this.#settings;
     const { name, context } = this.projection;
-    return follow(nats, {
+    const unwatch = endOnReconnect(nats, () => {
+      this.#doubt = true;
+    });
+    await follow(nats, {
       context,
       fromSeq: session.lease.seq + 1,
       most: batchMost,
@@ -223,10 +232,14 @@ export class Runner {
         void this.#take(session, () => this.#batch(session, batch));
       },
       onHole: () => metrics.projectionGap.inc({ projection: name, context }),
-    });
+    }).finally(unwatch);
   }
 
   async #batch(session: Session, batch: FollowBatch): Promise<void> {
+    if (this.#doubt) {
+      await this.#checkLog(session.lease);
+      this.#doubt = false;
+    }
     await session.project(batch);
     this.#head = Math.max(this.#head, session.head);
     this.#failures = 0;
@@ -234,10 +247,16 @@ export class Runner {
   }
 
   /** A checkpoint beyond the log's end belongs to another log. Commits would be missed without a word. */
-  async #checkHead(seq: number): Promise<void> {
+  async #checkLog({ seq, mark }: Lease): Promise<void> {
     const head = await headOf(this.#settings.nats, this.projection.context);
     this.#head = head;
-    if (seq <= head) return;
+    if (seq <= head) {
+      const { nats } = this.#settings;
+      if (mark === null || (await isOfLog(nats, this.projection.context, mark))) return;
+      throw new AnotherLog(
+        `the log has another commit at ${mark.split("@")[0]} than the one that was folded: was a backup restored?`,
+      );
+    }
     throw new Stopped(
       `the checkpoint is at ${seq}, the log ends at ${head}: was an older log restored? Request a rebuild.`,
       (at, now) => now >= at,
@@ -255,6 +274,13 @@ export class Runner {
       this.#stopped = error;
       this.#become("stopped", error.message);
       if (session !== undefined) await stop(postgres, session.lease, error.message).catch(() => {});
+      return;
+    }
+    if (error instanceof AnotherLog) {
+      // What was folded is not what happened: nobody is to see it. The next look begins anew.
+      log.error({ projection: name, context, build: this.build, reason: error.message }, "the view is built anew");
+      await startAnew(postgres, this.#row).catch(() => {});
+      this.#become("waiting", error.message);
       return;
     }
     this.#failures = Math.min(this.#failures + 1, 10);

@@ -28,6 +28,12 @@ export const SCHEMA: ReadonlyArray<string> = [
      updated_at timestamptz NOT NULL DEFAULT now(),
      PRIMARY KEY (name, context, build)
    ) WITH (fillfactor = 50)`,
+  // Looked at first: to add it takes a lock that those who work would wait for.
+  `DO $$ BEGIN
+     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'millrace.projection'::regclass AND attname = 'mark') THEN
+       ALTER TABLE millrace.projection ADD COLUMN mark text;
+     END IF;
+   END $$`,
   "CREATE UNIQUE INDEX IF NOT EXISTS projection_shown ON millrace.projection (name, context) WHERE shown",
   `CREATE UNIQUE INDEX IF NOT EXISTS projection_building ON millrace.projection (name, context)
      WHERE NOT shown AND state <> 'retired'`,

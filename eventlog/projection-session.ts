@@ -10,6 +10,7 @@ import type { Ask, DeadLetters } from "./deadletters.ts";
 import { LogUnavailable, UnknownEvent } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import type { FollowBatch } from "./follow.ts";
+import { logMark } from "./log-mark.ts";
 import { type Postgres, PostgresUnavailable, type Queryable, StatementRefused } from "./postgres.ts";
 import { aggregateKey, type Fold, type Projection, type Row, splitKey } from "./projection.ts";
 import { advance, type Lease } from "./projection-checkpoint.ts";
@@ -53,6 +54,8 @@ export class Session {
   #lease: Lease;
   #failure: unknown;
   #indexed = false;
+  /** Of the batch that is being written. */
+  #mark: string | null = null;
   /** The log's newest sequence as the last batch told it. */
   head = 0;
   /** The log's own time of the last commit folded, milliseconds since 1970; 0 before the first. */
@@ -145,6 +148,7 @@ export class Session {
     this.parking.begin();
     const unknown = this.#apply(concerned);
     const last = unknown === undefined ? batch.lastSeq : unknown.seq - 1;
+    this.#mark = unknown === undefined ? logMark(last, batch.lastStamp) : this.#lease.mark;
     this.head = batch.lastSeq + batch.pending;
     if (last <= seq) return unknown;
     const { rows, unwritable } = this.#fold.rows();
@@ -185,7 +189,7 @@ export class Session {
     apart: boolean,
   ): Promise<void> {
     await this.#settings.postgres.transaction(async (tx) => {
-      await this.#advance(tx, last);
+      await this.#advance(tx, { seq: last, mark: this.#mark });
       faultPoint("projection-after-checkpoint");
       if (!apart) await this.#fold.write(tx, rows);
       else {
@@ -197,11 +201,11 @@ export class Session {
     });
     faultPoint("projection-after-commit");
     this.#fold.keep();
-    this.#lease = { ...this.#lease, seq: last };
+    this.#lease = { ...this.#lease, seq: last, mark: this.#mark };
     await this.parking.keep();
   }
 
-  async #advance(tx: Queryable, to: number): Promise<void> {
+  async #advance(tx: Queryable, to: Pick<Lease, "seq" | "mark">): Promise<void> {
     const ours = await advance(tx, this.#lease, to, this.head, this.#settings.leaseMs);
     if (!ours) throw new Lost("the checkpoint was moved");
   }
@@ -259,7 +263,7 @@ export class Session {
     try {
       const rows = this.#fold.fresh(kind, id, commits);
       await this.#settings.postgres.transaction(async (tx) => {
-        await this.#advance(tx, seq);
+        await this.#advance(tx, this.#lease);
         await this.#fold.remove(tx, kind, id, false);
         await this.#fold.write(tx, rows);
         await this.parking.remove(tx, aggregate);
@@ -277,7 +281,7 @@ export class Session {
   async drop(aggregate: string, ask: Ask): Promise<void> {
     const { kind, id } = splitKey(aggregate);
     await this.#settings.postgres.transaction(async (tx) => {
-      await this.#advance(tx, this.#lease.seq);
+      await this.#advance(tx, this.#lease);
       await this.#fold.remove(tx, kind, id, true);
       await this.parking.drop(tx, aggregate, ask);
     });

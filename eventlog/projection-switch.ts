@@ -94,6 +94,16 @@ export async function takeDown(tx: Queryable, row: Checkpoint): Promise<void> {
   if (row.shown) await show(tx, row.name);
 }
 
+/** Takes a build out of sight that was folded from another log; the projector's next look makes a new one. */
+export async function startAnew(postgres: Postgres, { name, context, build }: Checkpoint): Promise<void> {
+  await postgres.transaction(async (tx) => {
+    await tx.run("SET LOCAL lock_timeout = '2s'");
+    await tx.run("SELECT pg_advisory_xact_lock($1)", [LOCKS.builds]);
+    const row = (await lockCheckpoints(tx, name, context)).find((one) => one.build === build);
+    if (row !== undefined) await takeDown(tx, row);
+  });
+}
+
 /** Makes `v.<name>` and `v.search` of the builds that are shown now. */
 async function show(tx: Queryable, name: string): Promise<void> {
   const shown = (await listCheckpoints(tx)).filter((row) => row.shown);

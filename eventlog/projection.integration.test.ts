@@ -359,6 +359,24 @@ test("a checkpoint beyond the log's end stands still until a rebuild is asked fo
   await assertExact(of);
 });
 
+test("a log that was restored and has grown past the checkpoint is folded anew", async (t) => {
+  const of = await world(t);
+  await write(of, 50, 15);
+  const first = projector(t, of);
+  await caughtUp(of);
+  await first.stop();
+  const [checkpoint] = await of.postgres.query<{ mark: string }>("SELECT mark FROM millrace.projection LIMIT 1");
+  assert.match(checkpoint!.mark, /^\d+@\d{19}$/);
+  // As it would be had another log been folded: the same sequence, another time, other rows.
+  await of.postgres.run("UPDATE millrace.projection SET mark = regexp_replace(mark, '@.*', '@1700000000000000000')");
+  await write(of, 20, 15);
+  projector(t, of);
+  for (const name of ["accounts", "history"])
+    await eventually("it is built anew", async () => (await shownOf(of, name))?.build === 2);
+  await caughtUp(of);
+  await assertExact(of);
+});
+
 test("the search finds by words and by the beginning of the last, and forgets what is gone", async (t) => {
   const of = await world(t);
   projector(t, of);

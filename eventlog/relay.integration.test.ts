@@ -188,6 +188,7 @@ test("a commit of which only a part was relayed is continued in its middle", asy
   for (const event of [one!, two!]) {
     const h = headers();
     h.set("ce-id", event.event.id);
+    h.set("ce-time", event.event.time);
     if (event.previous !== undefined) h.set("Millrace-Previous", one!.event.id);
     await nats.nc.request("feed.org_a.toy.counter.cnt_1.CounterAdded", JSON.stringify(event.event.data), {
       headers: h,
@@ -306,6 +307,22 @@ test("a log older than its feed stops the relay with what to do", async ({ defer
   defer(again.stop);
   await eventually("it stands still", () => again.status().state === "stopped");
   assert.match(JSON.stringify(again.status()), /Delete the stream FEED_TOY/);
+});
+
+test("a log that was restored and has grown past its feed stops the relay, too", async ({ defer }) => {
+  await nats.jsm.streams.delete("FEED_TOY");
+  await ensureStreams(nats, ["toy"], { replicas: 1 });
+  const relay = start();
+  for (let i = 0; i < 3; i++) await write(nats, "cnt_old", [added(i)]);
+  await complete();
+  await relay.stop();
+  await nats.jsm.streams.delete("EVT_TOY");
+  await ensureStreams(nats, ["toy"], { replicas: 1 });
+  for (let i = 0; i < 5; i++) await write(nats, "cnt_new", [added(i)]);
+  const again = start();
+  defer(again.stop);
+  await eventually("it stands still", () => again.status().state === "stopped");
+  assert.match(JSON.stringify(again.status()), /of another log/);
 });
 
 test.run();

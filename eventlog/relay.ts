@@ -10,16 +10,16 @@
 import { comparePlaces, type LogPlace, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { type Msg, nuid } from "@nats-io/transport-node";
-import { type FeedMessage, PREVIOUS, placeText, toFeedMessage } from "./cloudevents.ts";
+import { type FeedEvent, type FeedMessage, PREVIOUS, placeText, toFeedMessage } from "./cloudevents.ts";
 import type { StoredCommit } from "./commit.ts";
-import type { Nats } from "./connection.ts";
-import { UnknownEvent } from "./failures.ts";
+import { leaderMessage, type Nats } from "./connection.ts";
+import { LogUnavailable, UnknownEvent } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import { BEGINNING, feedEvent, feedState, type RelayMark, RelayMarks } from "./feed.ts";
 import { type FollowBatch, follow } from "./follow.ts";
 import type { Logger } from "./logging.ts";
 import { pause } from "./pause.ts";
-import { logStream } from "./subjects.ts";
+import { logStream, parseAggregateSubject } from "./subjects.ts";
 import { ATTRIBUTES, metrics, SPANS } from "./telemetry.ts";
 import { linkTo, withSpan } from "./tracing.ts";
 
@@ -151,12 +151,27 @@ class RelayRun {
             `Delete the stream FEED_${context.toUpperCase()} and restart; it is filled again from the log.`,
         );
       }
+      await this.#checkLog(last);
       const place = mark?.feedSeq === feedSeq ? mark.place : last.place;
       return { made, feedSeq, last: last.place, place, skip: 0 };
     }
     const from =
       mark !== undefined && mark.feedSeq <= feedSeq ? mark : { feedSeq: 0, last: BEGINNING, place: BEGINNING };
     return { made, feedSeq, last: from.last, place: from.place, skip: feedSeq - from.feedSeq };
+  }
+
+  /** The feed's last event must be of this log: one that was restored and has grown on has others at the same places. */
+  async #checkLog({ place, kind, id, time }: FeedEvent): Promise<void> {
+    const { nats, context } = this.#options;
+    const message = await leaderMessage(nats, logStream(context), { seq: place.seq });
+    if (message === null) throw new LogUnavailable({ what: "NATS", cause: `no message ${place.seq} in the log` });
+    const from = parseAggregateSubject(message.subject);
+    const sameTime = new Date(message.timestamp).getTime() === Date.parse(time);
+    if (from?.kind === kind && from.id === id && sameTime) return;
+    throw new Stopped(
+      `The feed is of another log (at ${place.seq} stands something else): was the log restored from a backup? ` +
+        `Delete the stream FEED_${context.toUpperCase()} and restart; it is filled again from the log.`,
+    );
   }
 
   #relay(fromSeq: number): Promise<void> {

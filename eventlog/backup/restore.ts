@@ -4,6 +4,7 @@
  * that was cut off begins again on nothing.
  */
 import type { Nats } from "../connection.ts";
+import { nanosOf } from "../log-mark.ts";
 import { feedStream } from "./feed.ts";
 import { BackupDamaged, type BackupKeys } from "./keys.ts";
 import type { LeafAddress } from "./leaf.ts";
@@ -20,7 +21,6 @@ import {
   type StreamPart,
 } from "./manifest.ts";
 import { decodeRecords, mayEndAfter, type StreamRecord } from "./records.ts";
-import { nanosOf } from "./streams.ts";
 import type { Target } from "./target.ts";
 
 /** The moment to which it is taken back; nothing: all that is in the backup. */

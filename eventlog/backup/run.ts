@@ -8,6 +8,7 @@
 import type { Nats } from "../connection.ts";
 import { LogUnavailable } from "../failures.ts";
 import { faultPoint } from "../faultpoint.ts";
+import { nanosOf } from "../log-mark.ts";
 import { logStream } from "../subjects.ts";
 import { ChunkWriter } from "./chunks.ts";
 import { BackupDamaged, type BackupKeys } from "./keys.ts";
@@ -27,7 +28,7 @@ import {
   timeOfId,
   writeJson,
 } from "./manifest.ts";
-import { backUpStream, nanosOf, roleOf, surveyStreams } from "./streams.ts";
+import { backUpStream, roleOf, surveyStreams } from "./streams.ts";
 import type { Target } from "./target.ts";
 
 export interface BackupOptions {

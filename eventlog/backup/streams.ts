@@ -2,6 +2,7 @@
 import type { StreamInfo } from "@nats-io/jetstream";
 import { leaderMessage, type Nats } from "../connection.ts";
 import { LogUnavailable } from "../failures.ts";
+import { nanosOf } from "../log-mark.ts";
 import { CHUNK_BYTES, type ChunkWriter, type Kept } from "./chunks.ts";
 import type { StreamChunk, StreamPart } from "./manifest.ts";
 import { readStream } from "./reader.ts";
@@ -28,14 +29,6 @@ export function roleOf({ name, storage }: { readonly name: string; readonly stor
   if (name === "KV_KEYS") return "keys";
   if (name === "LOGS" || name === "TELEMETRY") return "lines";
   return storage === "memory" || MADE_ANEW.test(name) ? "not" : "beside";
-}
-
-/** Nanoseconds since 1970 of an RFC 3339 time. */
-export function nanosOf(time: string): bigint {
-  const [, seconds, fraction = ""] = /^([^.]*?)(?:\.(\d+))?(?:Z|[+-]\d\d:\d\d)$/.exec(time) ?? [];
-  if (seconds === undefined) throw new TypeError(`no time: ${time}`);
-  const zone = time.endsWith("Z") ? "Z" : time.slice(-6);
-  return BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction.padEnd(9, "0").slice(0, 9));
 }
 
 /** What the server tells of all streams at once, and its clock before that. @throws LogUnavailable */
