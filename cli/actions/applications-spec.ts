@@ -18,6 +18,7 @@ export type SpecFlags = Of<
   | "ref"
   | "token-secret"
   | "key-secret"
+  | "upload"
   | "folder"
   | "not-found"
   | "dockerfile"
@@ -61,8 +62,13 @@ export function pairs(flag: string, texts: readonly string[]): Record<string, st
 /** What Git fetches over a network has a colon in it, behind its scheme or its host. */
 const isPath = (text: string): boolean => /^\.{0,2}\//.test(text) || !text.includes(":");
 
-function sourceOf({ flags, io }: SpecCall, base: Base["source"]): Spec["source"] | undefined {
+function sourceOf({ flags, io }: SpecCall, base: Base["source"], uploaded?: string): Spec["source"] | undefined {
   const { repository, ref } = flags;
+  if (uploaded !== undefined) {
+    if (repository !== undefined || ref !== undefined)
+      throw usage("--upload and --repository, --ref exclude each other");
+    return { kind: "upload", upload: uploaded };
+  }
   const secret = flags["token-secret"] ?? flags["key-secret"];
   if (flags["token-secret"] !== undefined && flags["key-secret"] !== undefined) {
     throw usage("--token-secret and --key-secret exclude each other");
@@ -137,12 +143,14 @@ function runtimeOf(
 interface Less {
   readonly unset?: readonly string[];
   readonly withoutDomains?: readonly string[];
+  /** Id of the upload that it is made from. */
+  readonly uploaded?: string | undefined;
 }
 
 /** The sections that the flags say something of, each whole where the API replaces it as a whole. */
-function said(call: SpecCall, base: Base, { unset = [], withoutDomains = [] }: Less = {}): Changing {
+function said(call: SpecCall, base: Base, { unset = [], withoutDomains = [], uploaded }: Less = {}): Changing {
   const { flags } = call;
-  const source = sourceOf(call, base.source);
+  const source = sourceOf(call, base.source, uploaded);
   const build = buildOf(call, base.build);
   const runtime = runtimeOf(call, base.runtime, unset);
   const changesDomains = flags.domain.length + withoutDomains.length > 0;
@@ -186,12 +194,15 @@ const merged = <T extends object>(under: object, over: T): T =>
     }),
   ) as T;
 
-export async function created(call: SpecCall, name: string): Promise<Creating> {
+export async function created(call: SpecCall, name: string, uploaded?: string): Promise<Creating> {
   const file = await fileOf(call);
-  const flags = said(call, file);
+  const flags = said(call, file, { uploaded });
   const spec = merged(file, { ...flags, name }) as Partial<Creating>;
   if (spec.source === undefined)
-    throw usage("--repository is needed", "A URL that git clones, or the path of a repository");
+    throw usage(
+      "--repository or --upload is needed",
+      "A URL that git clones, the path of a repository, or a folder to upload",
+    );
   return { ...spec, name, build: spec.build ?? { kind: "static" } } as Creating;
 }
 

@@ -27,7 +27,8 @@ const print = (call: AnyCall, application: Application) =>
 export async function create(call: Call<SpecFlags & Waiting & Of<"boolean", "deploy">, Args<"name">>): Promise<void> {
   const { args, flags } = call;
   if (flags.wait && !flags.deploy) throw usage("--wait is for what --deploy begins");
-  const payload = await created(call as never, args.name);
+  const uploaded = await uploadFor(call, flags.upload, flags.node);
+  const payload = await created(call as never, args.name, uploaded);
   const application = await gatewayOf(call).call("createApplication", { payload });
   if (!flags.deploy) {
     await print(call, application);
@@ -42,7 +43,8 @@ export async function change(call: AppCall<SpecFlags & Of<"strings", "unset" | "
   const { args, flags } = call;
   const gateway = gatewayOf(call);
   const now = await gateway.call("getApplication", { params: { id: args.app } });
-  const less = { unset: flags.unset, withoutDomains: flags["remove-domain"] };
+  const uploaded = await uploadFor(call, flags.upload, homeOf(now));
+  const less = { unset: flags.unset, withoutDomains: flags["remove-domain"], uploaded };
   const payload = await changed(call as never, now.spec, less);
   if (Object.keys(payload).length === 0) throw usage("Nothing is to be changed", "Say what: --ref, --env, --domain …");
   // What was read is what was changed: somebody else's change of the same moment is not written over.
@@ -67,11 +69,32 @@ async function answer(call: AnyCall, deployment: Deployment, wait: boolean): Pro
   call.io.err(`Follow it: mill deployments watch ${deployment.id}\n`);
 }
 
-export async function deploy(call: AppCall<Of<"string", "ref">>): Promise<void> {
+const homeOf = ({ spec, status }: Application): string | undefined => status.node ?? spec.node;
+
+/** Packs and sends what `--upload` names. @returns the id of the upload */
+async function uploadFor(
+  call: AnyCall,
+  path: string | undefined,
+  node: string | undefined,
+): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  const { uploadPath } = await import("../upload.ts");
+  return uploadPath(gatewayOf(call), call.io, path, node);
+}
+
+export async function deploy(call: AppCall<Of<"string", "ref" | "upload">>): Promise<void> {
   const { args, flags } = call;
+  const gateway = gatewayOf(call);
+  if (flags.upload !== undefined) {
+    if (flags.ref !== undefined) throw usage("--upload and --ref exclude each other");
+    const now = await gateway.call("getApplication", { params: { id: args.app } });
+    const uploaded = (await uploadFor(call, flags.upload, homeOf(now)))!;
+    const payload = { source: { kind: "upload" as const, upload: uploaded } };
+    await gateway.call("changeApplication", { params: { id: args.app }, seen: flags.seen ?? now.generation, payload });
+  }
   const payload = flags.ref === undefined ? {} : { ref: flags.ref };
-  const request = { params: { id: args.app }, seen: flags.seen, payload };
-  await answer(call, await gatewayOf(call).call("deployApplication", request), flags.wait);
+  const seen = flags.upload === undefined ? flags.seen : undefined;
+  await answer(call, await gateway.call("deployApplication", { params: { id: args.app }, seen, payload }), flags.wait);
 }
 
 export async function restart(call: AppCall<None>): Promise<void> {

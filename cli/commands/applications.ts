@@ -34,6 +34,11 @@ const SPEC = {
     summary: "Git repository: what `git clone` takes, or the path of one on the node",
   },
   ref: { type: "string", value: "REF", summary: "Branch, tag or commit (default main)" },
+  upload: {
+    type: "string",
+    value: "PATH",
+    summary: "Instead of a repository: a folder, or a .tar, .tar.gz, .tar.zst or .zip, that is uploaded",
+  },
   "token-secret": { type: "string", value: "SECRET", summary: "Id of the secret with a token for https" },
   "key-secret": { type: "string", value: "SECRET", summary: "Id of the secret with a private key for ssh" },
   folder: { type: "string", value: "FOLDER", summary: "Static site: the folder that is served (default the root)" },
@@ -154,12 +159,18 @@ const operating: readonly Command[] = [
     arguments: APP,
     flags: {
       ref: { type: "string", value: "REF", summary: "Another branch, tag or commit, for this once" },
+      upload: {
+        type: "string",
+        value: "PATH",
+        summary: "A folder or archive to upload: the application is made from it from now on",
+      },
       ...FOLLOW,
       ...SEEN,
     },
     examples: [
       { line: "mill apps deploy site --wait", says: "And see it through" },
       { line: "mill apps deploy site --ref v1.4.0", says: "This tag, this once" },
+      { line: "mill apps deploy site --upload ./public --wait", says: "What lies in this folder now" },
     ],
     impact: "write",
     run: async (call) => (await actions()).deploy(call),

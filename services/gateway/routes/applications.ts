@@ -1,4 +1,5 @@
 /** Applications and their deployments. */
+
 import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { isId } from "@millrace/contracts/ids.ts";
@@ -7,19 +8,18 @@ import { type ApplicationState, application } from "@millrace/domain/application
 import type { ApplicationInput, ChangeApplication } from "@millrace/domain/applications/application-command.ts";
 import { isOvertaken } from "@millrace/domain/applications/application-report.ts";
 import { homeOf } from "@millrace/domain/applications/application-state.ts";
-import { type DeploymentState, deployment } from "@millrace/domain/applications/deployment.ts";
+import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { type Deploying, deploymentNamed, planDeployment, releaseFor } from "@millrace/domain/applications/plan.ts";
 import {
   cancelDeployment,
   deleteApplication,
   type Part,
-  refusalOf,
-  requestDeployment,
   requestedSpec,
-  targetOf,
 } from "@millrace/domain/applications/request.ts";
 import { applicationsView, deploymentsView } from "@millrace/domain/applications/views.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
+import { readsOf } from "@millrace/eventlog/execute.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
 import type { HttpServerResponse } from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
@@ -43,6 +43,7 @@ import { history } from "../history.ts";
 import { differences, past } from "../past.ts";
 import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
 import { mayName, namesSecrets } from "./application-secrets.ts";
+import { uploadNamed } from "./uploads.ts";
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 
@@ -78,9 +79,12 @@ export const applicationRoutes = (gateway: Gateway) =>
     return handlers
       .handle(
         "createApplication",
-        applications.create(({ payload }, asked) => {
+        applications.create(async ({ payload }, asked) => {
           const host = hostOf(gateway, asked, payload.name);
-          const spec = reserved(gateway, payload as ApplicationInput, host);
+          const archive = await uploadNamed(gateway, asked, payload.source);
+          // It lives where its bytes lie.
+          const home = archive === undefined ? {} : { node: archive.node };
+          const spec = reserved(gateway, { ...home, ...payload } as ApplicationInput, host);
           mayName(asked, spec);
           return { do: "create", spec, host };
         }),
@@ -91,6 +95,7 @@ export const applicationRoutes = (gateway: Gateway) =>
         "changeApplication",
         applications.change(async ({ payload, params }, seen, asked) => {
           const asks = payload as Omit<ChangeApplication, "do">;
+          await uploadNamed(gateway, asked, payload.source);
           const own =
             payload.domains === undefined && !namesSecrets(asks)
               ? undefined
@@ -148,29 +153,16 @@ function reserved<I extends { readonly domains?: ReadonlyArray<string> }>(
   );
 }
 
-const deploymentNamed = async (
-  gateway: Gateway,
-  id: string | null | undefined,
-): Promise<DeploymentState | undefined> =>
-  id == null ? undefined : (await gateway.log.aggregates.load(deployment, id)).state;
-
 /** Only to be told apart from a repeat: the first try's own commands are in the log. */
 const sameAgain = (state: ApplicationState, made: string): ReadonlyArray<Part> => [
   { kind: application, id: state.id, command: { do: "start" } },
   { kind: deployment, id: made, command: { do: "cancel" } },
 ];
 
-type Deploying = "manual" | "rollback" | "restart";
-
 /** The release that is gone back to: a deployment by id. @throws Failed */
 async function targetFor(gateway: Gateway, state: ApplicationState, trigger: Deploying, to: string | undefined) {
-  if (to !== undefined && !isId(deployment.prefix, to)) {
-    return fail(invalidInput("/body/to", "is no id of a deployment", "Give one of `status.releases`."));
-  }
-  const target = targetOf(state, trigger, to);
-  const refusal = refusalOf(state, trigger, target);
-  if (refusal !== undefined) return fail(problemOfRefusal(refusal));
-  return deploymentNamed(gateway, target);
+  const found = await releaseFor(readsOf(gateway.log), state, trigger, to);
+  return "refused" in found ? fail(problemOfRefusal(found)) : found.target;
 }
 
 const deployHandler = <R extends Request>(gateway: Gateway, trigger: Deploying): Handle<R> =>
@@ -183,10 +175,8 @@ const deployHandler = <R extends Request>(gateway: Gateway, trigger: Deploying):
       const { state } = loaded;
       const made = makeId(deployment.prefix);
       if (isRepeat(loaded)) return sameAgain(state, made);
-      const target = await targetFor(gateway, state, trigger, to);
-      const active = await deploymentNamed(gateway, state.active);
-      const ask = { deployment: made, trigger, ...(ref === undefined ? {} : { ref }), ...seenOf(seen) };
-      return requestDeployment(state, active, target, ask);
+      const plan = await planDeployment(readsOf(gateway.log), state, { deployment: made, trigger, ref, to, seen });
+      return "refused" in plan ? fail(problemOfRefusal(plan)) : plan;
     };
     const { loaded, headers } = await carryOutAll(gateway, request, asked, {
       target: `${asked.route} ${id}`,
@@ -225,7 +215,7 @@ const deleteHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
     const plan: Together["plan"] = async ({ isRepeat }) => {
       const loaded = await gateway.log.aggregates.load(application, id);
       if (isRepeat(loaded)) return [{ kind: application, id, command: { do: "start" } }];
-      const active = await deploymentNamed(gateway, loaded.state.active);
+      const active = await deploymentNamed(readsOf(gateway.log), loaded.state.active);
       return deleteApplication(loaded.state, active, seen);
     };
     const { loaded, headers } = await carryOutAll(gateway, request, asked, {
@@ -250,7 +240,7 @@ const planHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
     const { to } = (request.query ?? {}) as { to?: string };
     const target = await targetFor(gateway, state, "rollback", to);
     const release = state.releases.find((one) => one.deployment === target?.id)!;
-    const now = await deploymentNamed(gateway, state.live?.deployment);
+    const now = await deploymentNamed(readsOf(gateway.log), state.live?.deployment);
     const { requested } = requestedSpec(state.spec!, state.generation, "rollback", target);
     const body = {
       to: release,
