@@ -1,6 +1,7 @@
 /** Every command there is, in the order of the help. */
 import { accessCommands } from "./commands/access.ts";
 import { applicationCommands } from "./commands/applications.ts";
+import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
@@ -8,6 +9,7 @@ import { peopleCommands } from "./commands/members.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { processCommands } from "./commands/processes.ts";
 import { shellCommands } from "./commands/shell.ts";
+import { webhookCommands } from "./commands/webhooks.ts";
 import { workCommands } from "./commands/work.ts";
 import type { Command, Group } from "./table.ts";
 
@@ -15,7 +17,8 @@ export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Work", commands: workCommands },
-  { title: "Automation", commands: processCommands },
+  { title: "Automation", commands: [...automationCommands, ...processCommands] },
+  { title: "Integrations", commands: webhookCommands },
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },
   { title: "Access", commands: accessCommands },

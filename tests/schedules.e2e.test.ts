@@ -29,39 +29,57 @@ const titles = async (q: string): Promise<string[]> => {
   return body.items.map(({ spec }: any) => spec.title).sort();
 };
 
-test("three orchestrators, each of which dies at an effect: every due time is done once", async () => {
-  const points = [
+/** Schedules that each open two items once, at these times from now. @returns their ids */
+const openTwo = (name: string, inMs: ReadonlyArray<number>): Promise<string[]> =>
+  Promise.all(
+    inMs.map(async (ms, i) => {
+      const body = {
+        name: `${name}-${i}`,
+        when: once(soon(ms)),
+        missed: { policy: "all" },
+        commands: [opening(`${name} ${i} a`), opening(`${name} ${i} b`)],
+      };
+      return (await expect(201, "POST", "/schedules", { body })).body.id;
+    }),
+  );
+
+/** Every one was done, and nothing of it twice. */
+async function doneOnce(name: string, ids: ReadonlyArray<string>): Promise<void> {
+  for (const { status } of await Promise.all(ids.map(ended))) {
+    assert.deepEqual([status.state, status.firings, status.failures], ["ended", 1, 0]);
+    assert.deepEqual(
+      status.last.outcomes.map(({ outcome }: any) => outcome),
+      ["done", "done"],
+    );
+  }
+  assert.deepEqual(await titles(name), ids.flatMap((_, i) => [`${name} ${i} a`, `${name} ${i} b`]).sort());
+}
+
+test("an orchestrator that dies at an effect, and the next one that dies at the next", async () => {
+  const ids = await openTwo(
+    "faulty",
+    [0, 1, 2, 3, 4].map((i) => 3_000 + i * 10),
+  );
+  for (const point of [
     "schedule.fire.after",
-    "command.issue.before",
     "command.issue.after",
     "schedule.command.after",
     "schedule.command.recorded",
-  ];
-  const at = soon(4_000);
-  const made = await Promise.all(
-    points.map((_, i) =>
-      expect(201, "POST", "/schedules", {
-        body: { name: `once-${i}`, when: once(at), commands: [opening(`faulty ${i} a`), opening(`faulty ${i} b`)] },
-      }),
-    ),
-  );
-  const dying = await Promise.all(points.map((point) => grounds.start(point)));
-  // They are there before anything is due, or soon after it; those that are left go on for those that died.
-  const deaths = Promise.all(dying.map((one) => one.died(60_000)));
-  await deaths;
-  const last = await grounds.start();
-  const all = await Promise.all(made.map(({ body }) => ended(body.id)));
-  for (const { status } of all) {
-    assert.deepEqual([status.state, status.firings, status.failures], ["ended", 1, 0]);
-    assert.deepEqual(
-      status.last.outcomes.map((one: any) => one.outcome),
-      ["done", "done"],
-    );
-    assert.equal(status.last.due, at);
+  ]) {
+    await (await grounds.start(point)).died();
   }
-  const expected = points.flatMap((_, i) => [`faulty ${i} a`, `faulty ${i} b`]);
-  assert.deepEqual(await titles("faulty"), expected);
-  await last.ready();
+  await (await grounds.start()).ready();
+  await doneOnce("faulty", ids);
+});
+
+test("three orchestrators of which one dies in the middle of it: every due time is done once", async () => {
+  const [mortal] = await Promise.all([grounds.start("command.issue.after:3"), grounds.start()]);
+  await mortal!.ready();
+  const ids = await openTwo(
+    "three",
+    Array.from({ length: 12 }, (_, i) => 1_000 + i * 250),
+  );
+  await doneOnce("three", ids);
 });
 
 test("a schedule from its making to its end: due times, run now, pause, change, history", async () => {

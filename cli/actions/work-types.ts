@@ -49,10 +49,16 @@ export function typeText({ id, spec, status, generation }: Type): string {
 const print = (call: AnyCall, type: Type) => printOne(call.io, styleOf(call), type, typeText, ({ spec }) => spec.name);
 
 /** What the file holds: the definition itself, or a type as it is shown. */
-async function definition(call: Call<Of<"string", "file">, None>): Promise<Record<string, unknown>> {
-  const { file } = call.flags;
-  if (file === undefined)
-    throw usage("--file is needed", "mill work types show task -o json > my.json; edit it; --file my.json");
+const definition = (call: Call<Of<"string", "file">, None>): Promise<Record<string, unknown>> =>
+  definitionIn(call, call.flags.file, "mill work types show task -o json > my.json; edit it; --file my.json");
+
+/** What a file of JSON defines: an entity's spec, or the entity as it is shown. @param example what to do without a file */
+export async function definitionIn(
+  call: AnyCall,
+  file: string | undefined,
+  example: string,
+): Promise<Record<string, unknown>> {
+  if (file === undefined) throw usage("--file is needed", example);
   let text: string;
   try {
     text = file === "-" ? await textOrStdin(call, file) : readFileSync(resolve(call.io.cwd, file), "utf8");
