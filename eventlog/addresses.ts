@@ -7,14 +7,14 @@ import { type LookupAddress, type LookupOptions, lookup } from "node:dns";
 import { Resolver } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
 
-/** Special-purpose ranges of the IANA registries, and what carries an IPv4 address inside. */
-const FORBIDDEN: ReadonlyArray<string> = [
+/** Special-purpose ranges of the IANA registries, and where clouds keep their metadata. */
+const FORBIDDEN_V4: ReadonlyArray<string> = [
   ..."0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24".split(" "),
   ..."192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24".split(" "),
   ..."198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 168.63.129.16/32".split(" "),
-  ..."::/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 2001:db8::/32 2002::/16 3fff::/20".split(" "),
-  ..."5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8".split(" "),
 ];
+/** What is not 2000::/3 is nobody on the Internet, or carries an IPv4 address; within it some is special, too. */
+const FORBIDDEN_V6 = "::/3 4000::/2 8000::/1 2001::/23 2001:db8::/32 2002::/16 3fff::/20".split(" ");
 
 const RANGE = /^([0-9a-fA-F.:]{2,45})\/(\d{1,3})$/;
 
@@ -32,7 +32,10 @@ function listOf(ranges: ReadonlyArray<string>): BlockList {
   return list;
 }
 
-const forbidden = listOf(FORBIDDEN);
+const forbiddenV4 = listOf(FORBIDDEN_V4);
+const forbiddenV6 = listOf(FORBIDDEN_V6);
+/** IPv4 addresses in IPv6 notation: `BlockList` judges them by the rules for IPv4. */
+const mapped = listOf(["::ffff:0:0/96"]);
 
 /** @returns what is wrong with ranges that are to be allowed, or undefined */
 export function rangesFault(ranges: ReadonlyArray<string>): string | undefined {
@@ -65,7 +68,9 @@ export class Addresses {
     const family = isIP(address);
     if (family === 0) return false;
     const name = family === 4 ? "ipv4" : "ipv6";
-    return this.#allowed.check(address, name) || !forbidden.check(address, name);
+    if (this.#allowed.check(address, name)) return true;
+    const list = family === 4 || mapped.check(address, name) ? forbiddenV4 : forbiddenV6;
+    return !list.check(address, name);
   }
 
   /**

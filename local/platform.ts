@@ -114,6 +114,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_FEED_GIB: settings.feedGib?.toString(),
       MILLRACE_LOG_DAYS: settings.logDays?.toString(),
       MILLRACE_LOG_GIB: settings.logGib?.toString(),
+      MILLRACE_WEBHOOK_ALLOW: settings.webhookAllow,
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       ...backupEnvironment(settings, secrets.backupKeyFile),

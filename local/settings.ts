@@ -283,6 +283,14 @@ const declarations = {
     secret: true,
     meaning: "its secret",
   },
+  webhookAllow: {
+    env: "MILLRACE_WEBHOOK_ALLOW",
+    key: "webhooks.allow",
+    read: text,
+    fallback: undefined,
+    meaning:
+      "private addresses that webhooks may lead to, as ranges (192.168.1.0/24) separated by commas; none unless set",
+  },
   bring: {
     env: "MILLRACE_BRING",
     key: "bring",

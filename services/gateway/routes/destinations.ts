@@ -57,6 +57,10 @@ export function mayRead(asked: Asked, filter: EventsFilter): EventsFilter {
   return context.length === all.length ? filter : { ...filter, context };
 }
 
+/** The same of a filter that stays as it is: who says where it goes must be able to read all of it. @throws Failed (forbidden) */
+export const mustRead = (asked: Asked, filter: EventsFilter): EventsFilter =>
+  mayRead(asked, { ...filter, context: filter.context ?? Object.keys(CONTEXTS) });
+
 /** The position of this moment: everything that happens from now on comes after it. @throws LogUnavailable */
 export async function headPosition({ log }: Gateway): Promise<{ readonly position: string }> {
   const places = await Promise.all(

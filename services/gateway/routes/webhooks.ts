@@ -12,7 +12,7 @@ import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { list } from "../queries.ts";
-import { checkAddress, destinations, headPosition, mayRead, ofStateName, readFrom } from "./destinations.ts";
+import { checkAddress, destinations, headPosition, mayRead, mustRead, ofStateName, readFrom } from "./destinations.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -57,9 +57,9 @@ export const webhookRoutes = (gateway: Gateway) =>
           if (payload.url !== undefined) checkAddress(gateway, payload.url);
           const { spec } = (await shared.there(asked, id)) as WebhookState;
           // Who says where it goes, or what, must be allowed to read what is sent.
-          const events = mayRead(asked, payload.events ?? spec!.events);
-          const changes = payload.events === undefined ? payload : { ...payload, events };
-          return { do: "change", spec: changes, ...given(seen) };
+          if (payload.events === undefined) mustRead(asked, spec!.events);
+          const events = payload.events === undefined ? {} : { events: mayRead(asked, payload.events) };
+          return { do: "change", spec: { ...payload, ...events }, ...given(seen) };
         }),
       )
       .handle("deleteWebhook", shared.remove())

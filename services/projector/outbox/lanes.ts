@@ -146,7 +146,10 @@ export class Lanes implements Courier {
     clearTimeout(this.#timer);
     if (this.#over) return;
     const now = Date.now();
-    if (now < this.#throttledUntil) return this.#wakeAt(this.#throttledUntil);
+    if (now < this.#throttledUntil) {
+      this.#wakeAt(this.#throttledUntil);
+      return;
+    }
     let next = Number.POSITIVE_INFINITY;
     for (const lane of this.#lanes.values()) {
       if (lane.state !== "waiting" || lane.nextAt === null) continue;
@@ -167,7 +170,10 @@ export class Lanes implements Courier {
     const { slots } = this.#destination.parts;
     while (!this.#over && this.#ready.length > 0 && this.#sending < this.#width && Date.now() >= this.#throttledUntil) {
       const give = slots.tryTake(this.#isSuspect);
-      if (give === undefined) return this.#ask();
+      if (give === undefined) {
+        this.#ask();
+        return;
+      }
       this.#start(give);
     }
   }

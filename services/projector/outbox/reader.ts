@@ -29,6 +29,8 @@ export class Reader implements LegOwner {
   readonly #legs: ReadonlyArray<Leg>;
   readonly #stopping = new AbortController();
   #roomy: Array<() => void> = [];
+  /** Where it was when it stopped. */
+  #last: Readonly<Record<string, LogPlace>> | undefined;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -41,6 +43,8 @@ export class Reader implements LegOwner {
   }
 
   stop(): void {
+    // A leg that leaves knows only what it had passed before it was live.
+    this.#last ??= this.places;
     this.#stopping.abort();
     for (const leg of this.#legs) leg.leave();
     this.room();
@@ -48,13 +52,14 @@ export class Reader implements LegOwner {
 
   /** By context: everything up to here was taken, or did not match. */
   get places(): Readonly<Record<string, LogPlace>> {
+    if (this.#last !== undefined) return this.#last;
     return Object.fromEntries(this.#legs.map((leg) => [leg.feed.context, leg.passed]));
   }
 
   /** Whether everything up to a place of a context has been passed. */
   passed(context: string, place: LogPlace): boolean {
-    const leg = this.#legs.find(({ feed }) => feed.context === context);
-    return leg !== undefined && comparePlaces(place, leg.passed) <= 0;
+    const passed = this.places[context];
+    return passed !== undefined && comparePlaces(place, passed) <= 0;
   }
 
   /** It is not full any more. */
