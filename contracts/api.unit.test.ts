@@ -31,8 +31,12 @@ test("every endpoint says who may call it, by a permission that exists", () => {
   assert.equal(silent.map(named), []);
 });
 
+/** What lets in stands in the body. */
+const LETS_IN = new Set(["acceptInvitation"]);
+
 test("reading permissions never allow a change", () => {
-  const wrong = endpoints.filter(({ method, annotations }) => {
+  const wrong = endpoints.filter(({ method, annotations, identifier }) => {
+    if (LETS_IN.has(identifier)) return false;
     const permission = Context.getOrUndefined(annotations, Requires)!;
     return method !== "GET" && /:(read|audit)$|^authenticated$|^public$/.test(permission);
   });

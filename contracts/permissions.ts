@@ -14,7 +14,7 @@ export const PERMISSIONS = {
   "identity:tokens": "Create, list and revoke tokens",
   "identity:members": "Invite people, remove members, give and take roles",
   "identity:roles": "Define, change and delete roles of one's own making",
-  "identity:self": "Change one's own profile, and make tokens for oneself",
+  "identity:self": "Change one's own profile, and make tokens for oneself: every member may",
   "identity:secrets": "Store, replace and erase secrets",
   "identity:audit": "Read who did what",
   "work:read": "See work items and their types",

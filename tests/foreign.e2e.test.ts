@@ -31,6 +31,15 @@ const operations: Operation[] = Object.entries<any>(openapi().paths).flatMap(([p
 const BODIES: Readonly<Record<string, unknown>> = {
   "identity.changeOrganisation": { title: "Taken over" },
   "identity.createToken": { name: "intruder", grants: [] },
+  "members.giveRole": { role: "viewer" },
+  "members.takeRole": { role: "viewer" },
+  "members.giveRoleToToken": { role: "viewer" },
+  "members.takeRoleFromToken": { role: "viewer" },
+  "members.changeProfile": { title: "Taken over" },
+  "members.createOwnToken": { name: "intruder" },
+  "members.invite": { name: "intruder", role: "viewer" },
+  "members.defineRole": { name: "intruder", grants: [] },
+  "members.changeRole": { title: "Taken over" },
   "secrets.storeSecret": { name: "intruder", value: "v" },
   "secrets.replaceSecret": { value: "v" },
   "work.openItem": { type: "task", title: "Intruder" },
@@ -70,6 +79,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
 const QUERY: Readonly<Record<string, string>> = {
+  "members.explain": "?permission=work:read",
   "system.search": "?q=canary",
   "system.dropDeadLetter": "?why=x",
 };
@@ -103,6 +113,10 @@ test.before(async () => {
     return made.body;
   };
   await make("tokens", { name: "canary-token", grants: ["*"] }, "canary-token");
+  await make("roles", { name: "canary-role", grants: [] }, "canary-role");
+  const { secret } = await make("invitations", { name: "canary-member", role: "viewer" });
+  const welcome = await call("POST", "/v1/invitations/accept", { body: { secret } });
+  things.set("members", [welcome.body.member.id, "canary-member"]);
   await make("secrets", { name: "canary-secret", value: "v" }, "canary-secret");
   await make(
     "work-types",

@@ -13,6 +13,8 @@ const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 10_000);
 /** Nothing in the log, so nothing to be retried or dropped. */
 const NEVER = new Set([
   ...["system.retryDeadLetter", "system.dropDeadLetter"],
+  // Only a member has a profile, and only whoever was given its secret accepts an invitation.
+  ...["members.getProfile", "members.changeProfile", "members.createOwnToken", "members.acceptInvitation"],
   // No worker is there, so nothing is ever live.
   ...["applications.planRollback", "applications.rollBackApplication", "applications.restartApplication"],
 ]);

@@ -18,6 +18,8 @@ export async function whoami(call: AnyCall): Promise<void> {
   const people = (who: Answer<"whoami">) =>
     facts([
       ["token", `${who.token.name} (${who.token.id})`],
+      ["member", who.member === undefined ? undefined : `${who.member.title} (${who.member.name})`],
+      ["roles", who.member?.roles.map(({ role, at }) => (at === undefined ? role : `${role}@${at}`))],
       ["organisation", `${who.organisation.name} (${who.organisation.id})`],
       ["grants", who.grants],
       ["installation", who.installation ? "may act on every organisation" : undefined],

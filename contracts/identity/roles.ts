@@ -18,7 +18,7 @@ const byVerb = (verbs: ReadonlyArray<string>, except: ReadonlyArray<string> = []
     (permission) =>
       verbs.includes(verbOf(permission)) && !except.some((context) => permission.startsWith(`${context}:`)),
   );
-const reading = byVerb(["read", "self"]);
+const reading = byVerb(["read"]);
 
 /** A new context's permissions fall to these by their verbs: read, comment, edit, operate … */
 export const BUILT_IN_ROLES: ReadonlyArray<BuiltInRole> = [

@@ -1,8 +1,13 @@
 /** The rules of identity, as tables: given these events, when this command, then these events or that refusal. */
 import * as assert from "uvu/assert";
 import { suite } from "../../tests/harness/suite.ts";
+import { CONTEXTS } from "../contexts.ts";
 import { type Decider, type DomainEvent, isRefusal } from "../decider.ts";
+import { VIEWS } from "../views.ts";
+import { type InvitationCommand, type InvitationEvent, invitation } from "./invitation.ts";
+import { type MemberCommand, type MemberEvent, member } from "./member.ts";
 import { type OrganisationCommand, type OrganisationEvent, organisation } from "./organisation.ts";
+import { type RoleCommand, type RoleEvent, role } from "./role.ts";
 import { type SecretCommand, type SecretEvent, secret } from "./secret.ts";
 import { type TokenCommand, type TokenEvent, token } from "./token.ts";
 
@@ -102,6 +107,146 @@ const tokens: ReadonlyArray<[string, TokenEvent[], TokenCommand, unknown]> = [
   ["is not counted before it is there", [], use, "not-found"],
 ];
 
+const giving = (over: object = {}): TokenCommand => ({
+  type: "GiveTokenRole",
+  binding: { role: "viewer" },
+  grants: ["work:read"],
+  giver: [["work:*"]],
+  ...over,
+});
+const roleGiven: TokenEvent = { type: "TokenRoleGiven", data: { role: "viewer" } };
+const tokenRoles: ReadonlyArray<[string, TokenEvent[], TokenCommand, unknown]> = [
+  ["gets a role", [made()], giving(), [roleGiven]],
+  ["gets it once", [made(), roleGiven], giving(), []],
+  ["gets none that the giver does not hold", [made()], giving({ giver: [["work:*"], ["identity:*"]] }), "rule"],
+  ["gets none when it is a person's", [made({ member: "usr_1" })], giving(), "rule"],
+  ["gets none when it is the installation's", [made({ installation: true })], giving(), "rule"],
+  [
+    "loses a role",
+    [made(), roleGiven],
+    giving({ type: "TakeTokenRole" }),
+    [{ type: "TokenRoleTaken", data: { role: "viewer" } }],
+  ],
+  ["loses none that it does not have", [made()], giving({ type: "TakeTokenRole" }), []],
+  ["is not given one by who saw another generation", [made(), roleGiven], giving({ seen: 1 }), "precondition"],
+];
+
+const joined: MemberEvent = {
+  type: "MemberJoined",
+  data: { name: "ada", title: "Ada", bindings: [{ role: "owner" }], invitation: "inv_1" },
+};
+const bind = (over: object = {}): MemberCommand => ({
+  do: "bind",
+  binding: { role: "viewer", at: "work" },
+  grants: ["work:read"],
+  giver: [["*"]],
+  ...over,
+});
+const removal = { do: "remove", giver: [["*"]], grants: ["*"], owner: true } as const;
+const people: ReadonlyArray<[string, MemberEvent[], MemberCommand, unknown]> = [
+  ["joins", [], { do: "join", ...joined.data }, [joined]],
+  ["joins once", [joined], { do: "join", ...joined.data }, "conflict"],
+  ["gets a role", [joined], bind(), [{ type: "MemberRoleGiven", data: { role: "viewer", at: "work" } }]],
+  ["has a role elsewhere beside it", [joined], bind({ binding: { role: "owner" } }), []],
+  ["gets none that the giver does not hold", [joined], bind({ giver: [["work:edit"]] }), "rule"],
+  [
+    "loses one",
+    [joined],
+    bind({ do: "unbind", binding: { role: "owner" } }),
+    [{ type: "MemberRoleTaken", data: { role: "owner" } }],
+  ],
+  ["loses none to who does not hold it", [joined], bind({ do: "unbind", grants: ["*"], giver: [["work:*"]] }), "rule"],
+  ["is removed", [joined], removal, [{ type: "MemberRemoved", data: {} }]],
+  ["is not removed by who holds less", [joined], { ...removal, giver: [["identity:*"]] }, "rule"],
+  ["is looked at again when it became an owner meanwhile", [joined], { ...removal, owner: false }, "rule"],
+  ["is not there once removed", [joined, { type: "MemberRemoved", data: {} }], bind(), "not-found"],
+  ["changes what differs", [joined], { do: "profile", title: "Ada" }, []],
+];
+
+const invited: InvitationEvent = {
+  type: "InvitationMade",
+  data: {
+    name: "ada",
+    title: "Ada",
+    role: "viewer",
+    hash: HASH,
+    last8: "12345678",
+    expiresAt: "2026-11-22T08:00:00.000Z",
+    by: "usr_1",
+  },
+};
+const { role: _role, ...invitedData } = invited.data;
+const inviting = (over: object = {}): InvitationCommand => ({
+  do: "invite",
+  ...invitedData,
+  binding: { role: "viewer" },
+  grants: ["work:read"],
+  giver: [["*"]],
+  ...over,
+});
+const accepting = (over: object = {}): InvitationCommand => ({
+  do: "accept",
+  member: "usr_2",
+  grants: ["work:read"],
+  giver: [["*"]],
+  ...over,
+});
+const accepted: InvitationEvent = { type: "InvitationAccepted", data: { member: "usr_2" } };
+const invitations: ReadonlyArray<[string, InvitationEvent[], InvitationCommand, unknown]> = [
+  ["is made", [], inviting(), [invited]],
+  ["is not made for more than its maker holds", [], inviting({ giver: [["work:edit"]] }), "rule"],
+  ["expires in the future", [], inviting({ expiresAt: now }), "invalid"],
+  ["expires within a month", [], inviting({ expiresAt: "2027-11-21T08:00:00.000Z" }), "invalid"],
+  ["is accepted", [invited], accepting(), [accepted]],
+  ["is accepted once", [invited, accepted], accepting(), "not-found"],
+  ["is worth nothing when its maker may no more", [invited], accepting({ giver: [] }), "rule"],
+  ["is not accepted when revoked", [invited, { type: "InvitationRevoked", data: {} }], accepting(), "not-found"],
+  ["is not revoked when accepted", [invited, accepted], { do: "revoke" }, "rule"],
+];
+
+const defined: RoleEvent = {
+  type: "RoleDefined",
+  data: { name: "deployer", title: "Deployer", description: "", grants: ["applications:deploy"] },
+};
+const all = [["*"]];
+const own: ReadonlyArray<[string, RoleEvent[], RoleCommand, unknown]> = [
+  ["is defined", [], { do: "define", ...defined.data, giver: all }, [defined]],
+  [
+    "is not called like one of the product's",
+    [],
+    { do: "define", ...defined.data, name: "owner", giver: all },
+    "conflict",
+  ],
+  ["holds no more than its maker", [], { do: "define", ...defined.data, giver: [["work:*"]] }, "rule"],
+  [
+    "gets no more than its changer holds",
+    [defined],
+    { do: "change", grants: ["applications:deploy", "work:edit"], giver: [["applications:*"]] },
+    "rule",
+  ],
+  [
+    "gets what its changer holds",
+    [defined],
+    { do: "change", grants: ["applications:deploy", "work:edit"], giver: [["work:*"]] },
+    [{ type: "RoleChanged", data: { grants: ["applications:deploy", "work:edit"] } }],
+  ],
+  ["is not deleted by who holds less", [defined], { do: "delete", giver: [["work:*"]] }, "rule"],
+  ["is deleted", [defined], { do: "delete", giver: all }, [{ type: "RoleDeleted", data: {} }]],
+];
+
+const ownerAdded = (member: string): OrganisationEvent => ({ type: "OwnerAdded", data: { member } });
+const owners: ReadonlyArray<[string, OrganisationEvent[], OrganisationCommand, unknown]> = [
+  ["gets an owner", [born], { type: "AddOwner", member: "usr_1" }, [ownerAdded("usr_1")]],
+  ["gets each once", [born, ownerAdded("usr_1")], { type: "AddOwner", member: "usr_1" }, []],
+  ["keeps its last one", [born, ownerAdded("usr_1")], { type: "RemoveOwner", member: "usr_1" }, "rule"],
+  [
+    "lets one of two go",
+    [born, ownerAdded("usr_1"), ownerAdded("usr_2")],
+    { type: "RemoveOwner", member: "usr_1" },
+    [{ type: "OwnerRemoved", data: { member: "usr_1" } }],
+  ],
+];
+
 const sealed = { v: 1, key: "k", subject: "sec_1", iv: "AAAA", data: "AAAA" } as const;
 const stored: SecretEvent = { type: "SecretStored", data: { name: "key", sealed } };
 const erased: SecretEvent = { type: "SecretErased", data: {} };
@@ -135,7 +280,25 @@ function table<S, C, E extends DomainEvent>(
 }
 table("an organisation", organisation.decider, organisations);
 table("a token", token.decider, tokens);
+table("a token", token.decider, tokenRoles);
+table("a member", member.decider, people);
+table("an invitation", invitation.decider, invitations);
+table("a role", role.decider, own);
+table("an organisation", organisation.decider, owners);
 table("a secret", secret.decider, secrets);
+
+test("what kinds say they belong to, their views have columns for: lists find by it what a grant reaches", () => {
+  const kinds = Object.values(CONTEXTS).flatMap((context) => Object.values(context.kinds));
+  const wrong = VIEWS.filter(({ kind, parents, columns }) => {
+    const said = (parents ?? []).every((name) => columns[name] !== undefined);
+    return !said || (kind.parents !== undefined) !== (parents ?? []).length > 0;
+  });
+  assert.equal(
+    wrong.map(({ name }) => name),
+    [],
+  );
+  assert.ok(kinds.some(({ parents }) => parents !== undefined));
+});
 
 test("a name is claimed, and given up for another", () => {
   const decision = given(organisation.decider, [born]).when({ type: "ChangeOrganisation", name: "house" });

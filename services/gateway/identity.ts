@@ -162,8 +162,10 @@ export class IdentityDirectory {
     });
   }
 
+  /** What a person may do: for themselves by being a member, all else by roles. */
   layerOfMember({ id, name, bindings }: Member): Layer {
-    return { of: { kind: "member", id, name }, held: this.#heldBy(bindings) };
+    const self: Held = { grant: "identity:self", via: { kind: "grant" } };
+    return { of: { kind: "member", id, name }, held: [self, ...this.#heldBy(bindings)] };
   }
 
   /** What a token may do now. The same object, as long as that may be what it was. */

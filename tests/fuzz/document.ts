@@ -14,6 +14,7 @@ export interface Schema {
   readonly maxItems?: number;
   readonly items?: Schema;
   readonly properties?: Readonly<Record<string, Schema>>;
+  readonly propertyNames?: Schema;
   readonly patternProperties?: Readonly<Record<string, Schema>>;
   readonly required?: ReadonlyArray<string>;
   readonly additionalProperties?: boolean;
@@ -72,7 +73,7 @@ export const OPERATIONS: ReadonlyArray<Operation> = Object.entries<Json>(documen
       path,
       permission: operation["x-permission"],
       parameters: (operation.parameters ?? []).map(resolve),
-      body: operation.requestBody?.content["application/json"].schema,
+      body: operation.requestBody?.content["application/json"]?.schema,
       answers: new Map(answers),
     };
   }),
@@ -81,7 +82,17 @@ export const OPERATIONS: ReadonlyArray<Operation> = Object.entries<Json>(documen
 /** What a schema may say; one that says more cannot be judged, and must not pass for want of looking. */
 const KNOWN = new Set([
   ...["$ref", "type", "pattern", "enum", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"],
-  ...["items", "properties", "patternProperties", "required", "additionalProperties", "anyOf", "allOf", "not"],
+  ...[
+    "items",
+    "properties",
+    "propertyNames",
+    "patternProperties",
+    "required",
+    "additionalProperties",
+    "anyOf",
+    "allOf",
+    "not",
+  ],
   ...["title", "description", "examples", "format", "default"],
 ]);
 
@@ -171,6 +182,9 @@ function ofObject(value: unknown, schema: Schema, at: string, sparse: boolean): 
   for (const name of sparse ? [] : (schema.required ?? []))
     if (!Object.hasOwn(value, name)) return `${at}/${name}: is missing`;
   for (const [name, inner] of Object.entries(value)) {
+    const misnamed =
+      schema.propertyNames === undefined ? undefined : whyNot(name, schema.propertyNames, `${at}/${name}`);
+    if (misnamed !== undefined) return misnamed;
     const of =
       schema.properties !== undefined && Object.hasOwn(schema.properties, name)
         ? schema.properties[name]

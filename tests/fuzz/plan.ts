@@ -114,6 +114,12 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   ),
   "applications.scaleApplication": fc.constantFrom({ instances: 1 }, { instances: 3 }),
   "applications.deployApplication": fc.constantFrom({}, { ref: "next" }),
+  "members.invite": newName.map((name) => ({ name, role: "viewer" })),
+  "members.defineRole": newName.map((name) => ({ name, grants: ["work:read"] })),
+  "members.giveRole": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
+  "members.takeRole": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
+  "members.giveRoleToToken": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
+  "members.takeRoleFromToken": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
   "identity.createOrganisation": newName.map((name) => ({ name })),
   "identity.createToken": newName.map((name) => ({ name, grants: ["work:read"] })),
 };

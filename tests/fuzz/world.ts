@@ -28,6 +28,9 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "work-types": "wty",
   tokens: "tok",
   secrets: "sec",
+  members: "usr",
+  invitations: "inv",
+  roles: "rol",
   applications: "app",
   deployments: "dep",
   "dead-letters": "dlq",
@@ -38,6 +41,8 @@ export class FuzzedWorld implements World {
   readonly #positions: string[] = [];
   #next = 0;
   readonly tokens: string[] = [];
+  /** Tokens of an owner in each organisation. */
+  readonly members: string[] = [];
   /** Id of the first organisation: its name may have been changed. */
   home = "";
 
@@ -65,7 +70,8 @@ export class FuzzedWorld implements World {
   learn(body: unknown, position: string | undefined): void {
     if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
     const id = (body as { id?: unknown } | undefined)?.id;
-    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep)_/.test(id)) this.#pool(id.slice(0, 3)).learn(id);
+    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep|usr|inv|rol)_/.test(id))
+      this.#pool(id.slice(0, 3)).learn(id);
   }
 
   /** @param url of the gateway. @param owner the owner's token */
@@ -131,6 +137,13 @@ export class FuzzedWorld implements World {
       if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
     }
     for (let i = 0; i < 4; i++) {
+      this.#pool("rol").keep((await post(`${under}/roles`, { name: `r-${i}`, grants: ["work:read"] })).id);
+      const invite = { name: `m-${i}`, role: i === 0 ? "owner" : "viewer" };
+      const { id, secret } = await post(`${under}/invitations`, invite);
+      this.#pool("inv").keep(id);
+      const { member, secret: token } = await post("/v1/invitations/accept", { secret });
+      this.#pool("usr").keep(member.id);
+      if (i === 0) this.members.push(token);
       this.#pool("tok").keep((await post(`${under}/tokens`, { name: `t-${i}`, grants: ["work:read"] })).id);
       this.#pool("sec").keep((await post(`${under}/secrets`, { name: `s-${i}`, value: `value ${i}` })).id);
     }
@@ -153,7 +166,7 @@ export class FuzzedWorld implements World {
       await token(home, "narrow", { grants: [`work:*@${this.#pool("itm").pick(0)}`] }),
       revoked,
     ];
-    this.tokens.push(owner, ...made.map(({ secret }) => secret as string), "mrt_garbage", "");
+    this.tokens.push(owner, ...this.members, ...made.map(({ secret }) => secret as string), "mrt_garbage", "");
   }
 
   /** Lists answer once the views have been built for the first time. */
