@@ -81,7 +81,9 @@ export async function serveBytes(options: BytesServerOptions): Promise<BytesServ
   };
 }
 
-/** An answer, and the end of the connection where the request's body has not been read. */
+const DRAIN_MS = 10_000;
+
+/** An answer. What still comes of a body is read and dropped until the gateway, which has the answer, ends the connection: an end from here could overtake it. */
 function say(
   request: IncomingMessage,
   response: ServerResponse,
@@ -93,10 +95,12 @@ function say(
   response.writeHead(status, {
     ...(body === undefined ? {} : { "content-type": "application/json" }),
     ...(status === 204 ? {} : { "content-length": Buffer.byteLength(text) }),
-    ...(request.complete ? {} : { connection: "close" }),
     ...headers,
   });
   response.end(request.method === "HEAD" || status === 204 ? undefined : text);
+  if (request.complete) return;
+  request.resume();
+  setTimeout(() => request.complete || request.destroy(), DRAIN_MS).unref();
 }
 
 const ACTS: Readonly<Record<string, BytesAct>> = {

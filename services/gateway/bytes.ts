@@ -132,6 +132,8 @@ export async function hop(
     });
     sending.once("response", (answer) => {
       body?.unpipe(sending);
+      // It was refused before all of it had gone.
+      if (body?.complete === false) answer.once("close", () => sending.destroy());
       resolve(answer);
     });
     if (body === undefined) return void sending.end();

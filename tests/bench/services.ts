@@ -40,6 +40,7 @@ export interface Product {
   readonly url: string;
   readonly token: string;
   readonly pids: Readonly<Record<string, number>>;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export async function startProduct(bench: Bench, nats: RunningNats, postgresUrl: string): Promise<Product> {
@@ -72,5 +73,17 @@ export async function startProduct(bench: Bench, nats: RunningNats, postgresUrl:
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
-  return { url: `http://127.0.0.1:${port}`, token, pids: { gateway: gateway.pid!, projector: projector.pid! } };
+  return { url: `http://127.0.0.1:${port}`, token, pids: { gateway: gateway.pid!, projector: projector.pid! }, env };
+}
+
+/** A node beside the product, without containers. @returns its pid */
+export async function startOrchestratorOf(bench: Bench, { env }: Product, data: string): Promise<number> {
+  const child = start(bench, "../../services/orchestrator/main.ts", [], {
+    ...env,
+    MILLRACE_DATA: data,
+    MILLRACE_HEALTH_PORT: String(await freePort()),
+    MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock",
+  });
+  child.stdout!.resume();
+  return child.pid!;
 }
