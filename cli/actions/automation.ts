@@ -32,8 +32,11 @@ function whenText(when: When): string {
       return `on ${when.types.join(", ")} of ${when.context}`;
     case "cron":
       return `${when.expression} (${when.timeZone})`;
-    case "sun":
-      return `${when.event} at ${when.latitude}, ${when.longitude}, ${when.offsetMinutes} min later`;
+    case "sun": {
+      const { event, latitude, longitude, offsetMinutes: min } = when;
+      const moved = min === 0 ? "" : `${Math.abs(min)} min ${min < 0 ? "before" : "after"} `;
+      return `${moved}${event} at ${latitude}, ${longitude}`;
+    }
     case "once":
       return `once at ${when.at}`;
     case "interval":
