@@ -75,14 +75,3 @@ export function allows(grants: ReadonlyArray<string>, permission: string, resour
     return resource === undefined || resources.includes(resource);
   });
 }
-
-/** Whether a token that holds `mine` may hand out `grant`: nobody gives what they do not have. */
-export function mayGrant(mine: ReadonlyArray<string>, grant: string): boolean {
-  const [what, resource] = grant.split("@") as [string, string | undefined];
-  return mine.some((held) => {
-    const [heldWhat, heldResource] = held.split("@") as [string, string | undefined];
-    if (heldResource !== undefined && heldResource !== resource) return false;
-    if (heldWhat === "*" || heldWhat === what) return true;
-    return heldWhat.endsWith(":*") && what.startsWith(heldWhat.slice(0, -1));
-  });
-}

@@ -80,6 +80,29 @@ test("after the append, before the answer: the repeat of the request is answered
   child.kill("SIGKILL");
 });
 
+for (const [place, isIn] of [
+  ["gateway.accept.before", false],
+  ["gateway.accept.after", true],
+] as const) {
+  test(`an invitation whose acceptance is cut off (${place}) has let in wholly, or not at all`, async () => {
+    const name = `m${randomBytes(6).toString("hex")}`;
+    const before = await start();
+    const at = "/v1/organisations/home";
+    const invite = { token: owner, body: { name, role: "owner" } };
+    const { secret } = (await ask(before.url, "POST", `${at}/invitations`, invite)).body;
+    before.child.kill("SIGKILL");
+    const dying = await start(place);
+    const accept = (url: string) => ask(url, "POST", "/v1/invitations/accept", { body: { secret } });
+    await cutOff(dying, () => accept(dying.url));
+    const { url, child } = await start();
+    assert.is((await ask(url, "GET", `${at}/members/${name}`, { token: owner })).status, isIn ? 200 : 404);
+    assert.is((await accept(url)).status, isIn ? 404 : 201, "the secret is used up with it");
+    const { spec } = (await ask(url, "GET", `${at}/members/${name}`, { token: owner })).body;
+    assert.equal(spec.roles, [{ role: "owner" }]);
+    child.kill("SIGKILL");
+  });
+}
+
 // In this order: a gateway destroys at its start what was erased before, and would die there.
 for (const place of ["gateway.erasure.before", "gateway.answer.before"]) {
   test(`after a secret's erasure stands in the log, before its key is destroyed (${place}): the next gateway destroys it`, async () => {

@@ -94,8 +94,12 @@ async function fill(name: string): Promise<Things> {
     build: { kind: "static" },
   });
   const deployed = await expect(202, owner, "POST", `${under}/applications/${app.id}/deploy`, { body: {} });
+  const uploaded = makeId(upload.prefix, Date.now(), randomBytes(10));
+  const command = { do: "open" as const, name: "a.tar", bytes: 1, node: "local" };
+  await execute(log, { kind: upload, id: uploaded, command }, ownContext("test", org));
   const byCollection = {
     applications: app.id,
+    uploads: uploaded,
     deployments: deployed.body.id,
     "work-items": item.id,
     "work-types": type.id,
@@ -349,7 +353,9 @@ for (const { name, token, expected } of CALLERS) {
       const [found, wanted] = [outcomeOf(answer, operation), expected(operation)];
       // Of HEAD there is only the status to see.
       const silent = operation.method === "HEAD" && answer.status === 404 && (wanted === 404 || wanted === "may");
-      if (found !== wanted && !silent)
+      // A type that is not taken is told before it is looked at which resource it is about.
+      const early = answer.status === 415 && wanted === 403;
+      if (found !== wanted && !silent && !early)
         wrong.push(
           `${operation.id} (${operation.permission}): ${answer.status}, wanted ${wanted}: ${answer.text.slice(0, 200)}`,
         );
@@ -445,6 +451,7 @@ test("another organisation's ids and names answer as such that never were", asyn
     invitations: "home",
     members: "member-home",
     applications: "app-home",
+    uploads: "home",
     deployments: "home",
     "dead-letters": "home",
   };
@@ -466,7 +473,7 @@ test("another organisation's ids and names answer as such that never were", asyn
           .replaceAll(/(type|token|secret|app|role|member)-home|"home"/g, "NAME");
       assert.equal(same(foreign), same(other), operation.id);
       assert.ok(
-        foreign.status === 404 || (foreign.rest as { items?: unknown[] }).items?.length === 0,
+        [400, 404, 412, 415].includes(foreign.status) || (foreign.rest as { items?: unknown[] }).items?.length === 0,
         `${operation.id}: ${foreign.status}`,
       );
     }
@@ -488,7 +495,8 @@ test("nothing of another organisation stands in any list, history, search or err
   ];
   const mine = `/v1/organisations/${theirs.org}`;
   const paths = OPERATIONS.filter(
-    ({ method, path }) => method === "GET" && path.includes("{org}") && !path.includes("{id}"),
+    ({ id, method, path }) =>
+      method === "GET" && path.includes("{org}") && !path.includes("{id}") && id !== "members.getProfile",
   ).map((operation) => requestFor(operation, theirs).path);
   const more = [
     "/v1/organisations",

@@ -306,6 +306,19 @@ test("what is taken holds within a moment for who is connected, here and at anot
   );
 });
 
+test("who waits for something is told nothing that may not be told by then", async () => {
+  const person = await join("developer");
+  const thing = await item();
+  const waiting = call("GET", `/work-items/${thing}?wait=state=done&timeout=20000`, { token: person.token });
+  await expect(204, "DELETE", `/members/${person.id}`, { headers: MATCH });
+  await expect(200, "POST", `/work-items/${thing}/checklist`, { body: { text: "A line" } });
+  await expect(200, "POST", `/work-items/${thing}/transition`, { body: { to: "in-progress" } });
+  await expect(200, "POST", `/work-items/${thing}/waive`, { body: { gate: "notes_present", reason: "No need" } });
+  await call("POST", `/work-items/${thing}/waive`, { body: { gate: "checklist_complete", reason: "No need" } });
+  await expect(200, "POST", `/work-items/${thing}/transition`, { body: { to: "done" } });
+  assert.equal((await waiting).status, 401);
+});
+
 test("why one may, and why not", async () => {
   const app = await expect(201, "POST", "/applications", {
     body: {

@@ -6,7 +6,8 @@ import { Forbidden, NotFound, type Problem, Refused, Unauthenticated } from "@mi
 import type { Organisation } from "@millrace/domain/identity/organisation.ts";
 import type { Token } from "@millrace/domain/identity/token.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
-import { unavailable } from "./failures.ts";
+import type { Asked } from "./asked.ts";
+import { fail, unavailable } from "./failures.ts";
 import type { IdentityDirectory } from "./identity.ts";
 import type { LimitClass, Limits } from "./limits.ts";
 import type { TokenUses } from "./uses.ts";
@@ -47,6 +48,16 @@ const REFUSED = {
   unknown: "The token is not known here.",
   malformed: "This is no token: it was mistyped or cut off.",
 };
+
+/** After waiting: what may be told is what may be told now. @throws Failed when the caller is no more, or may other things than before */
+export function stillMay({ identity }: { readonly identity: IdentityDirectory }, asked: Asked): void {
+  const token = identity.token(asked.token!.id)!;
+  const isOver = token.revokedAt !== null || (token.expiresAt !== null && Date.parse(token.expiresAt) <= Date.now());
+  const now = identity.powersOf(token);
+  if (isOver || now.layers.length === 0) fail(new Unauthenticated({ detail: REFUSED.revoked, fix: GET_ONE }));
+  if (now === asked.powers || now.text === asked.powers!.text) return;
+  fail(new Forbidden({ detail: "What the token may do has changed meanwhile.", fix: "Ask again." }));
+}
 
 /** What is asked, and where it comes from. */
 export interface Counted {

@@ -7,6 +7,7 @@ import { decodePosition } from "@millrace/contracts/position.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded, Until } from "@millrace/eventlog/aggregate.ts";
+import { stillMay } from "./access.ts";
 import type { Asked } from "./asked.ts";
 import { type Handle, handle, invalidInput, json, positionOf, type Request } from "./command.ts";
 import { fail } from "./failures.ts";
@@ -33,6 +34,7 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
         }
         const waiting =
           wait === undefined ? undefined : await waitFor(gateway, kind, id, { wait, timeout }, there, asked);
+        if (waiting !== undefined) stillMay(gateway, asked);
         const loaded = there(
           waiting !== undefined
             ? waiting.loaded

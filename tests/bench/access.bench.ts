@@ -17,6 +17,7 @@ import { inTurn, median, ratioOf, report } from "./measure.ts";
 import { bench } from "./servers.ts";
 
 const MEMBERS = 1_000;
+const AT_ONCE = 20;
 const REQUESTS = 200_000;
 
 await bench(async (b) => {
@@ -36,7 +37,7 @@ await bench(async (b) => {
     });
   await run([{ kind: organisation, id: org, command: { type: "CreateOrganisation", name: "bench", title: "Bench" } }]);
   const secrets: string[] = [];
-  const made = Array.from({ length: MEMBERS }, (_, n) => {
+  const join = (n: number) => {
     const secret = makeToken("mrt", randomBytes);
     secrets.push(secret);
     const id = makeId("usr", Date.now(), randomBytes(10));
@@ -59,8 +60,8 @@ await bench(async (b) => {
         },
       },
     ]);
-  });
-  await Promise.all(made);
+  };
+  for (let n = 0; n < MEMBERS; n += AT_ONCE) await Promise.all(Array.from({ length: AT_ONCE }, (_, i) => join(n + i)));
   const identity = new IdentityDirectory();
   await identity.start(log, () => {});
   b.defer(() => identity.stop());

@@ -30,6 +30,8 @@ import {
 import { logShares, type Share } from "./log-shares.ts";
 
 const HEARTBEAT_MS = 15_000;
+/** How often it is looked whether a reader still may. */
+const LOOK_MS = 500;
 /** A reader that takes nothing for so long is cut. */
 const STALLED_MS = 30_000;
 const FOLLOWERS_MOST = 500;
@@ -154,10 +156,14 @@ async function follow(
   if (extra !== undefined) fail(invalidInput(`/query/${extra}`, "does not go with follow", "Leave it out."));
   const after = (request.headers as { "last-event-id"?: string })["last-event-id"] ?? query.after;
   const { since } = rangeOf(query);
+  const ended = () => endOf(gateway, asked.token!.id, asked.powers!);
   const leave = followers.enter(asked.token!.id);
   const socket = (request.request.source as IncomingMessage).socket;
   const ending = new AbortController();
+  // Whoever may no more is told within a moment, though no line comes.
+  const watch = setInterval(() => void (ended() !== undefined && ending.abort()), LOOK_MS);
   const end = () => {
+    clearInterval(watch);
     ending.abort();
     leave();
   };
@@ -172,7 +178,6 @@ async function follow(
   try {
     // What can be refused is refused before the stream begins.
     const first = await tail.next();
-    const ended = () => endOf(gateway, asked.token!.id, asked.powers!);
     const events = frames(tail, first, {
       ended,
       stalled: () => socket.destroy(),
