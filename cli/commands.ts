@@ -6,6 +6,7 @@ import { backupCommands } from "./commands/backup.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
 import { peopleCommands } from "./commands/members.ts";
+import { metricsCommands } from "./commands/metrics.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { processCommands } from "./commands/processes.ts";
 import { shellCommands } from "./commands/shell.ts";
@@ -18,6 +19,7 @@ export const GROUPS: readonly Group[] = [
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
+  { title: "Metrics", commands: metricsCommands },
   { title: "Integrations", commands: webhookCommands },
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },

@@ -3,7 +3,9 @@ import * as HttpApi from "effect/http-api/HttpApi";
 import * as OpenApi from "effect/http-api/OpenApi";
 import { applicationsApi } from "./applications/api.ts";
 import { logsApi } from "./applications/logs.ts";
+import { metricsApi } from "./applications/metrics.ts";
 import { uploadsApi } from "./applications/uploads.ts";
+import { alertsApi } from "./automation/alerts.ts";
 import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
 import { rulesApi } from "./automation/rules.ts";
@@ -28,6 +30,8 @@ export class Api extends HttpApi.make("millrace")
   .add(automationApi)
   .add(rulesApi)
   .add(processesApi)
+  .add(alertsApi)
+  .add(metricsApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -24,6 +24,7 @@ export const PREFIXES = {
   "automation.schedule": "sch",
   "automation.rule": "rul",
   "automation.process": "prc",
+  "automation.alert": "alr",
 } as const;
 
 /**

@@ -9,6 +9,8 @@ import { LogUnavailable } from "./failures.ts";
 export interface DirectQuery {
   /** First sequence wanted. */
   readonly seq?: number;
+  /** Instead of a sequence: the first that was stored at this time or later; RFC 3339. */
+  readonly start_time?: string;
   /** Only messages of this subject (wildcards allowed); left out: all. */
   readonly next_by_subj?: string;
   /** Instead of a sequence: the last message of every subject that matches. */

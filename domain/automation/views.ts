@@ -1,5 +1,6 @@
 /** What can be asked about what happens by itself. */
 import type { View } from "../view.ts";
+import { type AlertState, alert } from "./alert.ts";
 import { type ProcessState, process } from "./process.ts";
 import { type RuleState, rule } from "./rule.ts";
 import { type ScheduleState, schedule } from "./schedule.ts";
@@ -60,4 +61,17 @@ export const rulesView: View<RuleState> = {
   }),
 };
 
-export const automationViews: ReadonlyArray<View> = [schedulesView, rulesView, processesView];
+export const alertsView: View<AlertState> = {
+  name: "alerts",
+  version: 1,
+  kind: alert,
+  columns: {
+    name: { type: "text", value: ({ spec }) => spec?.name ?? "", filter: true, sort: true },
+    stateName: { type: "text", value: ({ firing }) => (firing === null ? "ok" : "firing"), filter: true },
+    on: { type: "text", value: ({ spec }) => spec?.on.id ?? "", filter: true },
+    metric: { type: "text", value: ({ spec }) => spec?.metric ?? "", filter: true },
+  },
+  search: ({ spec }) => ({ title: spec?.title ?? spec?.name ?? "", text: [spec?.name, spec?.metric].join("\n") }),
+};
+
+export const automationViews: ReadonlyArray<View> = [schedulesView, rulesView, processesView, alertsView];

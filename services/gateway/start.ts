@@ -45,12 +45,14 @@ import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
 import { Limits } from "./limits.ts";
+import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { memberRoutes } from "./routes/members.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
 import { processRoutes } from "./routes/processes.ts";
 import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
@@ -76,6 +78,8 @@ const routes = (gateway: Gateway) =>
     automationRoutes(gateway),
     ruleRoutes(gateway),
     processRoutes(gateway),
+    alertRoutes(gateway),
+    metricsRoutes(gateway),
     logRoutes(gateway),
     webhookRoutes(gateway),
     uploadRoutes(gateway),

@@ -139,6 +139,27 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
     example: "24",
     fallback: 24,
   },
+  sampleSeconds: {
+    variable: "MILLRACE_SAMPLE_SECONDS",
+    schema: IntegerBetween(1, 60),
+    describe: "How often the node and its containers are sampled, and alerts looked at.",
+    example: "15",
+    fallback: 15,
+  },
+  telemetryDays: {
+    variable: "MILLRACE_TELEMETRY_DAYS",
+    schema: IntegerBetween(36, 3_650),
+    describe: "Days that samples by the hour are kept; by five minutes 35 days, by the minute one.",
+    example: "400",
+    fallback: 400,
+  },
+  telemetryMib: {
+    variable: "MILLRACE_TELEMETRY_MIB",
+    schema: IntegerBetween(16, 1_000_000),
+    describe: "MiB that all samples may take; the oldest go first. 2048 unless set, less on a small disk.",
+    example: "2048",
+    optional: true,
+  },
   leaseSeconds: {
     variable: "MILLRACE_LEASE_SECONDS",
     schema: IntegerBetween(1, 300),

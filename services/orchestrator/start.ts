@@ -16,6 +16,8 @@ import { type LiveIndex, startLiveIndex } from "@millrace/eventlog/live-index.ts
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { openLogs } from "@millrace/eventlog/logs.ts";
 import { announce } from "@millrace/eventlog/presence.ts";
+import { ensureTelemetry, type TelemetryLimits } from "@millrace/eventlog/series.ts";
+import { keepRollingUp } from "@millrace/eventlog/series-rollup.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { logLimits, streamSettings } from "@millrace/eventlog/settings.ts";
 import { runSingleton } from "@millrace/eventlog/singleton.ts";
@@ -23,6 +25,7 @@ import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import type { CaddyNode } from "./adapters/caddy.ts";
 import { nodeDisk } from "./adapters/disk.ts";
 import { openDocker } from "./adapters/docker.ts";
+import { watchAlerts } from "./alerts.ts";
 import { answerAsks } from "./answers.ts";
 import { type Automation, startAutomation } from "./automation.ts";
 import { backUp, placeOf } from "./backups.ts";
@@ -34,6 +37,7 @@ import { applicationReactor } from "./reactors/application.ts";
 import { Collectors } from "./reactors/collectors.ts";
 import { deploymentReactor } from "./reactors/deployment.ts";
 import { Rounds } from "./rounds.ts";
+import { sample } from "./samples.ts";
 import { Secrets } from "./secrets.ts";
 import { Uploads } from "./uploads.ts";
 import { watchWaiting } from "./waiting.ts";
@@ -223,6 +227,7 @@ function startSingletons(all: Singletons): Promise<void>[] {
     });
   const { caddyAdmin } = config;
   const place = placeOf(config);
+  const everyMs = config.sampleSeconds * 1_000;
   return [
     ...(place === undefined
       ? []
@@ -234,6 +239,14 @@ function startSingletons(all: Singletons): Promise<void>[] {
     only(`reconcile.${SERVICE}.${node.name}`, (mine) => rounds.run(mine)),
     only(`lines.${SERVICE}.${node.name}`, (mine) => collectors.run(node, () => engine.present, mine)),
     only(`bytes.${SERVICE}.${node.name}`, (mine) => uploads.run(mine)),
+    only(`samples.${SERVICE}.${node.name}`, (mine) =>
+      sample({ node, hasDocker: () => engine.present, everyMs, limits: telemetryLimits(config) }, mine),
+    ),
+    only("telemetry.rollup", async (mine) => {
+      await ensureTelemetry(node.log.nats);
+      await keepRollingUp(node.log.nats, mine, (err) => node.logger.warn({ err }, "samples could not be rolled up"));
+    }),
+    only("alerts", (mine) => watchAlerts({ log: node.log, logger: node.logger, service: SERVICE, everyMs }, mine)),
     only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
     ...(caddyAdmin === undefined
       ? []
@@ -254,6 +267,11 @@ function startSingletons(all: Singletons): Promise<void>[] {
         ]),
   ];
 }
+
+const telemetryLimits = ({ telemetryDays, telemetryMib }: OrchestratorConfig): TelemetryLimits => ({
+  maxAgeMs: telemetryDays * 86_400_000,
+  ...(telemetryMib === undefined ? {} : { maxBytes: telemetryMib * 1024 ** 2 }),
+});
 
 const caddyNode = (config: OrchestratorConfig, { disk }: OrchestratorNode, admin: string): CaddyNode => ({
   disk,

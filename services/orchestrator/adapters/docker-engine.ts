@@ -18,6 +18,7 @@ import { DockerFailed, refusedBy } from "./docker-failures.ts";
 import { findImage, pruneImages, removeImage, retagImage } from "./docker-images.ts";
 import { followLogs } from "./docker-logs.ts";
 import { ensureNetwork, removeNetwork } from "./docker-networks.ts";
+import { containerUse } from "./docker-use.ts";
 import { watch } from "./docker-watch.ts";
 import { type Addresses, parseRange } from "./subnets.ts";
 
@@ -78,6 +79,7 @@ export function openEngine(options: DockerOptions): DockerEngine {
     startContainer: (spec) => startContainer(connection, spec),
     listContainers: (filter) => listContainers(connection, filter ?? {}),
     inspectContainer: (id) => inspectContainer(connection, id),
+    use: (id) => containerUse(connection, id),
     configHash,
     stopContainer: (id) => stopContainer(connection, id),
     removeContainer: (id, drained) => removeContainer(connection, id, drained),

@@ -185,6 +185,17 @@ export type EngineHint =
       readonly health?: "healthy" | "unhealthy";
     };
 
+/** What a container takes, by the engine's count since it was started. */
+export interface ContainerUse {
+  /** Epoch milliseconds of the reading. */
+  readonly atMs: number;
+  readonly cpuSeconds: number;
+  /** Now; without what the kernel would give back at once. */
+  readonly memoryBytes: number;
+  readonly receivedBytes: number;
+  readonly transmittedBytes: number;
+}
+
 export interface ContainerFilter {
   readonly application?: string;
   readonly deployment?: string;
@@ -234,6 +245,7 @@ export interface DockerEngine {
   listContainers(filter?: ContainerFilter): Promise<Container[]>;
   /** By id or name; undefined when it is not there or not ours. */
   inspectContainer(id: string): Promise<ContainerDetail | undefined>;
+  use(id: string): Promise<ContainerUse>;
   /** `millrace.config` of a spec, to compare with a container's `configHash`. */
   configHash(spec: ContainerSpec): string;
   /** SIGTERM, then SIGKILL after its stop timeout. @returns whether it was running. */
