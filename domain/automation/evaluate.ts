@@ -140,16 +140,19 @@ export function readyRule(state: Pick<RuleState, "when" | "condition" | "timeZon
   );
   const labels = events?.labels ?? [];
   const seesTime = sights.has("time");
+  const seesAt = paths.some(([first, second]) => first === "event" && second === "at");
   const make = (scope: object): Made | undefined =>
     read === undefined || read.holds(scope) ? render(commands, scope) : undefined;
   return {
     wants: (kind, type, entity) => types.has(`${kind} ${type}`) && (events?.ids?.includes(entity) ?? true),
     needsEntity: sights.has("entity") || labels.length > 0,
-    ask: ({ atMs, ...event }, entity) => {
+    ask: (happened, entity) => {
       const own = labels.length === 0 ? [] : labelsOf(entity);
       if (!labels.every((label) => own.includes(label))) return undefined;
-      const at = new Date(atMs).toISOString();
-      return make({ event: { ...event, at }, entity, ...(seesTime ? { time: timeIn(timeZone, atMs) } : {}) });
+      const { atMs } = happened;
+      // Most rules look at neither: a date is dearer than a condition.
+      const event = seesAt ? { ...happened, at: new Date(atMs).toISOString() } : happened;
+      return make(seesTime ? { event, entity, time: timeIn(timeZone, atMs) } : { event, entity });
     },
     askAt: (due) => make({ time: timeIn(timeZone, due) }),
   };
