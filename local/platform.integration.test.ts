@@ -133,7 +133,13 @@ test("secrets are made once, readable by their owner only", async (context) => {
   assert.ok(isToken(token, "mrp"));
   const folder = join(dataDir, "secrets");
   assert.is(statSync(folder).mode & 0o777, 0o700);
-  assert.equal(readdirSync(folder).sort(), ["master.key", "nats.json", "owner.token", "postgres.password"]);
+  assert.equal(readdirSync(folder).sort(), [
+    "backup.key",
+    "master.key",
+    "nats.json",
+    "owner.token",
+    "postgres.password",
+  ]);
   for (const name of readdirSync(folder)) assert.is(statSync(join(folder, name)).mode & 0o777, 0o600, name);
   for (const name of ["run.json", "logs/nats.log", "logs/postgres.log"]) {
     assert.not.match(readFileSync(join(dataDir, name), "utf8"), token);

@@ -5,10 +5,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
+import { backupDeclarations } from "./backup-settings.ts";
 import {
   address,
   amount,
-  backupPlace,
   flag,
   hostName,
   oneOf,
@@ -22,7 +22,7 @@ import {
   whole,
 } from "./setting-values.ts";
 
-interface Declaration<T> {
+export interface Declaration<T> {
   /** The name in the environment. */
   readonly env: string;
   /** The dotted key in `millrace.toml`. */
@@ -210,87 +210,7 @@ const declarations = {
     fallback: "",
     meaning: "folders whose Git repositories may be deployed by path, beside local-sources in the data folder",
   },
-  backupTarget: {
-    env: "MILLRACE_BACKUP_TARGET",
-    key: "backup.target",
-    read: backupPlace,
-    fallback: undefined,
-    meaning: "where backups go: a folder, or s3://bucket/prefix?endpoint=https://…&region=…; none are made unless set",
-  },
-  backupHours: {
-    env: "MILLRACE_BACKUP_HOURS",
-    key: "backup.hours",
-    read: whole(1, 720),
-    fallback: undefined,
-    meaning: "hours from one backup to the next; 24 unless set",
-  },
-  backupDaily: {
-    env: "MILLRACE_BACKUP_DAILY",
-    key: "backup.daily",
-    read: whole(0, 366),
-    fallback: undefined,
-    meaning: "days of which the newest backup is kept; 7 unless set",
-  },
-  backupWeekly: {
-    env: "MILLRACE_BACKUP_WEEKLY",
-    key: "backup.weekly",
-    read: whole(0, 520),
-    fallback: undefined,
-    meaning: "weeks of which the newest backup is kept; 5 unless set",
-  },
-  backupMonthly: {
-    env: "MILLRACE_BACKUP_MONTHLY",
-    key: "backup.monthly",
-    read: whole(0, 240),
-    fallback: undefined,
-    meaning: "months of which the newest backup is kept; 12 unless set",
-  },
-  backupKeysDays: {
-    env: "MILLRACE_BACKUP_KEYS_DAYS",
-    key: "backup.keys_days",
-    read: whole(1, 366),
-    fallback: undefined,
-    meaning:
-      "days that copies of data keys are kept: so long after it an erasure has reached the backups; 7 unless set",
-  },
-  backupLines: {
-    env: "MILLRACE_BACKUP_LINES",
-    key: "backup.lines",
-    read: flag,
-    fallback: "false",
-    meaning: "whether backups hold log lines and measurements too",
-  },
-  backupKeyFile: {
-    env: "MILLRACE_BACKUP_KEY_FILE",
-    key: "backup.key_file",
-    read: path,
-    fallback: undefined,
-    meaning: "the key that encrypts backups; default secrets/backup.key in the data folder",
-  },
-  backupS3AccessKey: {
-    env: "MILLRACE_BACKUP_S3_ACCESS_KEY",
-    key: "backup.s3_access_key",
-    read: text,
-    fallback: undefined,
-    secret: true,
-    meaning: "access key for the bucket",
-  },
-  backupS3SecretKey: {
-    env: "MILLRACE_BACKUP_S3_SECRET_KEY",
-    key: "backup.s3_secret_key",
-    read: text,
-    fallback: undefined,
-    secret: true,
-    meaning: "its secret",
-  },
-  webhookAllow: {
-    env: "MILLRACE_WEBHOOK_ALLOW",
-    key: "webhooks.allow",
-    read: text,
-    fallback: undefined,
-    meaning:
-      "private addresses that webhooks may lead to, as ranges (192.168.1.0/24) separated by commas; none unless set",
-  },
+  ...backupDeclarations,
   bring: {
     env: "MILLRACE_BRING",
     key: "bring",

@@ -71,9 +71,14 @@ async function load(api: Api, written: Written[], over: () => boolean): Promise<
     const secret = await call(api, "POST", `${home}/secrets`, { name: `s-${name}`, value: `value of ${name}` });
     await note("identity", `${home}/secrets/${secret.body.id}`, secret);
     if (i % 10 === 0) {
-      const source = { kind: "git", url: "https://git.example.org/none.git", reference: "main" };
-      const app = await call(api, "POST", `${home}/applications`, { name: `a-${name}`, spec: { source } });
-      if (app.status < 300) await note("applications", `${home}/applications/${app.body.id}`, app);
+      const source = { kind: "git", url: "https://git.example.org/site.git" };
+      const app = await call(api, "POST", `${home}/applications`, {
+        name: `a-${name}`,
+        source,
+        build: { kind: "static" },
+      });
+      assert.equal(app.status, 201, JSON.stringify(app.body));
+      await note("applications", `${home}/applications/${app.body.id}`, app);
     }
   }
 }
