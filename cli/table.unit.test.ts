@@ -93,8 +93,8 @@ test("every exit code is documented once", () => {
 });
 
 test("every write of the API has a command, or is reached by `mill api`", () => {
-  const sources = ["identity", "work", "work-types", "operate", "applications", "logs-share"].map((name) =>
-    readFileSync(file(`./actions/${name}.ts`), "utf8"),
+  const sources = ["automation", "identity", "work", "work-types", "operate", "applications", "logs-share"].map(
+    (name) => readFileSync(file(`./actions/${name}.ts`), "utf8"),
   );
   const text = sources.join("\n");
   const without = Object.entries(OPERATIONS)

@@ -5,6 +5,11 @@
 import * as JsonSchema from "effect/JsonSchema";
 import * as Schema from "effect/Schema";
 import { applicationEvents, deploymentEvents } from "./applications/events.ts";
+import { uploadEvents } from "./applications/uploads.ts";
+import { alertEvents } from "./automation/alerts.ts";
+import { scheduleEvents } from "./automation/events.ts";
+import { processEvents } from "./automation/processes.ts";
+import { ruleEvents } from "./automation/rule-events.ts";
 import type { PublicEvent, PublicEvents } from "./events.ts";
 import {
   CaughtUpFrame,
@@ -16,16 +21,26 @@ import {
   PARAMETERS,
   SUBPROTOCOL,
 } from "./feed.ts";
+import { invitationEvents, memberEvents, roleEvents } from "./identity/access-events.ts";
 import { organisationEvents, secretEvents, tokenEvents } from "./identity/events.ts";
+import { channelEvents } from "./integrations/channels.ts";
 import { webhookEvents } from "./integrations/events.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
 /** Every public event there is, by context and kind. */
 export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, PublicEvents>>>> = {
-  identity: { organisation: organisationEvents, token: tokenEvents, secret: secretEvents },
+  identity: {
+    organisation: organisationEvents,
+    member: memberEvents,
+    invitation: invitationEvents,
+    role: roleEvents,
+    token: tokenEvents,
+    secret: secretEvents,
+  },
   work: { item: itemEvents, type: typeEvents },
-  applications: { application: applicationEvents, deployment: deploymentEvents },
-  integrations: { webhook: webhookEvents },
+  applications: { application: applicationEvents, deployment: deploymentEvents, upload: uploadEvents },
+  automation: { schedule: scheduleEvents, rule: ruleEvents, process: processEvents, alert: alertEvents },
+  integrations: { webhook: webhookEvents, channel: channelEvents },
 };
 
 type Json = Record<string, unknown>;
