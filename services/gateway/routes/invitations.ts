@@ -21,7 +21,7 @@ import { hashOf, type IdentityDirectory } from "../identity.ts";
 import { past } from "../past.ts";
 import { type ListQuery, list } from "../queries.ts";
 import { shownOnce, showSecret } from "./identity.ts";
-import { bindingOf } from "./members.ts";
+import { bindingOf } from "./role-binding.ts";
 
 const USUAL_MS = 7 * 86_400_000;
 

@@ -1,11 +1,9 @@
 /** Members, their roles, and one's own profile. Invitations and roles stand beside. */
 import { randomBytes } from "node:crypto";
-import { CONTEXT_NAMES } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { type Binding, isOwnership } from "@millrace/contracts/identity/roles.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { makeToken } from "@millrace/contracts/token.ts";
-import { kindOfId } from "@millrace/domain/contexts.ts";
 import type { Giving } from "@millrace/domain/identity/bindings.ts";
 import { isOwner, type Member, member, OVERTAKEN, type ProfileChange } from "@millrace/domain/identity/member.ts";
 import { organisation } from "@millrace/domain/identity/organisation.ts";
@@ -21,7 +19,6 @@ import {
   generationSeen,
   type Handle,
   handle,
-  invalidInput,
   json,
   type Request,
   type Together,
@@ -35,36 +32,11 @@ import { list } from "../queries.ts";
 import { explain } from "./explain.ts";
 import { shownOnce, showSecret } from "./identity.ts";
 import { accept, invitationHandlers } from "./invitations.ts";
+import { bindingOf, type Give } from "./role-binding.ts";
 import { roleHandlers } from "./roles.ts";
-
-interface Give {
-  readonly role: string;
-  readonly at?: string;
-}
 
 const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 const referenceOf = ({ params }: Request): string => (params as { id: string }).id;
-
-/** What is meant by a role and a place. @throws Failed (invalid-input) for what is not there */
-export async function bindingOf(gateway: Gateway, asked: Asked, { role, at: place }: Give): Promise<Binding> {
-  const organisationId = asked.organisation!.id;
-  const at = place === organisationId ? undefined : place;
-  const named = gateway.identity.roleNamed(organisationId, role);
-  if (named === undefined) return fail(invalidInput("/body/role", "is no role here", "`mill roles list` shows them."));
-  const { id, name } = named;
-  const binding = { role: name, ...(id === undefined ? {} : { id }), ...(at === undefined ? {} : { at }) };
-  if (at === undefined) return binding;
-  if (!at.includes("_")) {
-    if (CONTEXT_NAMES.includes(at)) return binding;
-    return fail(
-      invalidInput("/body/at", "is no context", `One of ${CONTEXT_NAMES.join(", ")}, or the id of a resource.`),
-    );
-  }
-  const kind = kindOfId(at);
-  const loaded = kind === undefined ? undefined : await gateway.log.aggregates.load(kind, at);
-  if (loaded?.organisation === organisationId && kind!.exists(loaded.state)) return binding;
-  return fail(invalidInput("/body/at", "names nothing that is here", "Give the id of a resource, or a context."));
-}
 
 /** The one that somebody has, whether or not its role and place still are there. */
 const bindingHeld = (bindings: ReadonlyArray<Binding>, { role, at }: Give): Binding | undefined =>
