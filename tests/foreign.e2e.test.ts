@@ -8,6 +8,7 @@ import { openapi } from "@millrace/contracts/openapi.ts";
 import * as assert from "uvu/assert";
 import { type Answer, ask, type TestGateway, testGateway, testProjector } from "./harness/gateway.ts";
 import { suite } from "./harness/suite.ts";
+import { openUpload } from "./harness/uploads.ts";
 
 const test = suite("foreign organisations");
 
@@ -135,6 +136,7 @@ test.before(async () => {
   );
   const deployed = await call("POST", `${at}/applications/canary-app/deploy`, { body: {} });
   things.set("deployments", [deployed.body.id]);
+  things.set("uploads", [await openUpload(gateway.config, theirs)]);
   things.set("dead-letters", ["dlt_00000000000000000000000000"]);
   await projected(told.headers.get("millrace-position")!);
   await projected(deployed.headers.get("millrace-position")!);
@@ -161,7 +163,9 @@ async function projected(position: string): Promise<void> {
 const attempt = (operation: Operation, parameters: Readonly<Record<string, string>>): Promise<Answer> => {
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => parameters[name] ?? "x");
   const body = operation.hasBody ? { body: BODIES[operation.id] } : {};
-  return call(operation.method, path + queryOf(operation), { token, headers: { "if-match": "*" }, ...body });
+  const piece = operation.id === "uploads.continueUpload" ? { "content-type": "application/offset+octet-stream" } : {};
+  const headers = { "if-match": "*", "tus-resumable": "1.0.0", "upload-offset": "0", ...piece };
+  return call(operation.method, path + queryOf(operation), { token, headers, ...body });
 };
 
 /** What a client can see of an answer, without what differs anyway. */

@@ -18,6 +18,7 @@ import { OPERATIONS, type Operation } from "./fuzz/document.ts";
 import { validOf } from "./fuzz/values.ts";
 import { type Answer, ask, testGateway, testProjector } from "./harness/gateway.ts";
 import { suite } from "./harness/suite.ts";
+import { openUpload } from "./harness/uploads.ts";
 
 const test = suite("who may do what", { timeoutMs: 120_000 });
 const { url, owner, config } = await testGateway();
@@ -94,12 +95,9 @@ async function fill(name: string): Promise<Things> {
     build: { kind: "static" },
   });
   const deployed = await expect(202, owner, "POST", `${under}/applications/${app.id}/deploy`, { body: {} });
-  const uploaded = makeId(upload.prefix, Date.now(), randomBytes(10));
-  const command = { do: "open" as const, name: "a.tar", bytes: 1, node: "local" };
-  await execute(log, { kind: upload, id: uploaded, command }, ownContext("test", org));
   const byCollection = {
     applications: app.id,
-    uploads: uploaded,
+    uploads: await openUpload(config, org),
     deployments: deployed.body.id,
     "work-items": item.id,
     "work-types": type.id,
@@ -184,6 +182,8 @@ const outcomeOf = ({ status, body }: Answer, { permission }: Operation): Outcome
   // A further one is asked for beside the endpoint's own, by what the request holds.
   if (status === 403 && body?.permission !== undefined && body.permission !== permission) return "may";
   if (status === 401 || status === 403) return status;
+  // The answer to HEAD has no body that would say what there is none of.
+  if (status === 404 && body === undefined) return 404;
   return status === 404 && body?.detail === "There is no such organisation." ? 404 : "may";
 };
 

@@ -103,7 +103,12 @@ export async function hop(
     maxBytes,
     until: Date.now() + TICKET_MS,
   });
-  const headers: Record<string, string> = { authorization: `Ticket ${ticket}`, "x-request-id": asked.requestId };
+  const headers: Record<string, string> = {
+    authorization: `Ticket ${ticket}`,
+    "x-request-id": asked.requestId,
+    // Ended from here, when the answer has been read: ended from there, while a body still flows, it could be lost.
+    connection: "keep-alive",
+  };
   for (const [name, value] of Object.entries(hop.headers ?? {})) if (value !== undefined) headers[name] = value;
   const length = body?.headers["content-length"];
   if (length !== undefined) headers["content-length"] = length;

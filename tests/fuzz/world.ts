@@ -33,6 +33,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   roles: "rol",
   applications: "app",
   deployments: "dep",
+  uploads: "upl",
   "dead-letters": "dlq",
 };
 
