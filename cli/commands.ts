@@ -10,6 +10,7 @@ import { metricsCommands } from "./commands/metrics.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { processCommands } from "./commands/processes.ts";
 import { shellCommands } from "./commands/shell.ts";
+import { channelCommands } from "./commands/channels.ts";
 import { webhookCommands } from "./commands/webhooks.ts";
 import { workCommands } from "./commands/work.ts";
 import type { Command, Group } from "./table.ts";
@@ -20,7 +21,7 @@ export const GROUPS: readonly Group[] = [
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },
-  { title: "Integrations", commands: webhookCommands },
+  { title: "Integrations", commands: [...webhookCommands, ...channelCommands] },
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },
   { title: "Access", commands: accessCommands },

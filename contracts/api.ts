@@ -14,6 +14,7 @@ import { identityApi } from "./identity/api.ts";
 import { membersApi } from "./identity/members.ts";
 import { secretsApi } from "./identity/secrets.ts";
 import { webhooksApi } from "./integrations/api.ts";
+import { channelsApi } from "./integrations/channels.ts";
 import { systemApi } from "./system/api.ts";
 import { workApi } from "./work/api.ts";
 
@@ -27,6 +28,7 @@ export class Api extends HttpApi.make("millrace")
   .add(logsApi)
   .add(uploadsApi)
   .add(webhooksApi)
+  .add(channelsApi)
   .add(automationApi)
   .add(rulesApi)
   .add(processesApi)

@@ -20,6 +20,7 @@ export const PREFIXES = {
   "applications.application": "app",
   "applications.deployment": "dep",
   "integrations.webhook": "whk",
+  "integrations.channel": "chn",
   "applications.upload": "upl",
   "automation.schedule": "sch",
   "automation.rule": "rul",

@@ -1,4 +1,4 @@
-/** The guide to webhooks: its commands run as they stand, by `mill`, against a gateway and a receiver. */
+/** The guides to webhooks and notifications: their commands run as they stand, by `mill`, against a gateway and a receiver. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -9,35 +9,56 @@ import { startReceiver } from "./harness/receiver.ts";
 import { testFolder } from "./harness/servers.ts";
 import { suite } from "./harness/suite.ts";
 
-const test = suite("the guide to webhooks", { timeoutMs: 240_000 });
+const test = suite("the guides to webhooks and notifications", { timeoutMs: 240_000 });
 const root = resolve(import.meta.dirname, "..");
 
-test("every command of docs/guides/webhooks.md does what the text says", async () => {
-  const { url, owner, config } = await testGateway({ webhookAllow: "127.0.0.0/8" });
-  await testProjector(config, { outboxRetryPermille: 0 });
-  const receiver = await startReceiver();
-  const text = readFileSync(join(root, "docs/guides/webhooks.md"), "utf8");
+const { url, owner, config } = await testGateway({ webhookAllow: "127.0.0.0/8" });
+await testProjector(config, { outboxRetryPermille: 0 });
+const receiver = await startReceiver();
+const folder = testFolder("outbox-guides");
+
+/** Runs a guide's commands in bash, stopping at the first that fails. */
+async function follow(guide: string): Promise<void> {
+  const text = readFileSync(join(root, "docs/guides", guide), "utf8");
   const blocks = [...text.matchAll(/^```sh\n(.*?)^```/gms)].map((match) => match[1]!);
-  assert.ok(blocks.length >= 5, "the guide has its commands in blocks of `sh`");
-  const folder = testFolder("webhooks-guide");
+  assert.ok(blocks.length >= 1, "the guide has its commands in blocks of `sh`");
+  const env = {
+    ...process.env,
+    PATH: `${join(root, "cli")}${delimiter}${process.env.PATH}`,
+    XDG_CONFIG_HOME: folder,
+    XDG_STATE_HOME: folder,
+    MILLRACE_URL: url,
+    MILLRACE_TOKEN: owner,
+    MILLRACE_ORG: "home",
+    RECEIVER: receiver.url,
+    NTFY_URL: `ntfy://${new URL(receiver.url).host}/topic?scheme=http`,
+  };
+  const options = { cwd: folder, env, timeout: 110_000, maxBuffer: 4 * 1024 * 1024 };
   const { code, out } = await new Promise<{ code: number; out: string }>((done) => {
-    const env = {
-      ...process.env,
-      PATH: `${join(root, "cli")}${delimiter}${process.env.PATH}`,
-      XDG_CONFIG_HOME: folder,
-      XDG_STATE_HOME: folder,
-      MILLRACE_URL: url,
-      MILLRACE_TOKEN: owner,
-      MILLRACE_ORG: "home",
-      RECEIVER: receiver.url,
-    };
-    const options = { cwd: folder, env, timeout: 220_000, maxBuffer: 4 * 1024 * 1024 };
     execFile("bash", ["-euo", "pipefail", "-c", blocks.join("\n")], options, (error, stdout, stderr) =>
       done({ code: error === null ? 0 : Number(error.code ?? 1), out: stdout + stderr }),
     );
   });
   assert.equal(code, 0, out);
-  const titles = () => receiver.received.map(({ body }) => body.data.title).filter((title) => title !== undefined);
+}
+
+test("every command of docs/guides/notifications.md does what the text says", async () => {
+  await follow("notifications.md");
+  const said = () => receiver.at("/topic").map(({ text }) => text);
+  await eventually(
+    async () => said().some((text) => / asks for: Renew the certificate$/.test(text)) || undefined,
+    "it is told",
+  );
+  assert.ok(said().includes("This is a test of the channel phone."));
+});
+
+test("every command of docs/guides/webhooks.md does what the text says", async () => {
+  await follow("webhooks.md");
+  const titles = () =>
+    receiver
+      .at("/")
+      .map(({ body }) => body.data.title)
+      .filter((title) => title !== undefined);
   await eventually(
     async () => titles().filter((title) => title === "Happens meanwhile").length >= 2 || undefined,
     "the replay",

@@ -139,27 +139,41 @@ export async function replay(call: Call<None, Args<"webhook" | "from">>): Promis
 const TEST_MS = 35_000;
 const LOOK_MS = 200;
 
-/** Waits for what the log of deliveries says of it. */
-export async function sendTest(call: HookCall): Promise<void> {
-  const gateway = gatewayOf(call);
-  const params = { id: call.args.webhook };
+/**
+ * Waits for what the log of deliveries says of a test that was asked for.
+ * @param see where more can be seen
+ * @throws Failure when it was not taken, or not sent in time
+ */
+export async function awaitTest(
+  call: AnyCall,
+  id: string,
+  look: () => Promise<Answer<"deliveriesOfWebhook">>,
+  see: string,
+): Promise<void> {
   const began = new Date(Date.now() - 60_000).toISOString();
-  const { id } = await gateway.call("testWebhook", { params });
   for (const deadline = Date.now() + TEST_MS; Date.now() < deadline; await sleep(LOOK_MS, call.io.interrupted)) {
-    const { items } = await gateway.call("deliveriesOfWebhook", { params, query: { limit: 20 } });
+    const { items } = await look();
     const tried = items.find(({ message, at }) => message.startsWith(`msg_test_${id}_`) && at > began);
     if (tried === undefined) continue;
     if (tried.outcome === "delivered") {
-      call.io.err(`Delivered: it answered ${tried.status} after ${tried.durationMs} ms\n`);
+      const answered = tried.status === undefined ? "" : `: it answered ${tried.status}`;
+      call.io.err(`Delivered${answered} after ${tried.durationMs} ms\n`);
       return;
     }
-    throw new Failure("not-delivered", EXIT.failure, `The test was not taken: ${oneLine(tried.reason ?? "")}`, {
-      fix: `See what it answered: mill webhooks deliveries ${call.args.webhook}`,
-    });
+    const why = oneLine(tried.reason ?? "");
+    throw new Failure("not-delivered", EXIT.failure, `The test was not taken: ${why}`, { fix: `See more: ${see}` });
   }
   throw new Failure("not-delivered", EXIT.failure, "The test has not been sent yet", {
     fix: "Is the projector running? `mill status` tells",
   });
+}
+
+export async function sendTest(call: HookCall): Promise<void> {
+  const gateway = gatewayOf(call);
+  const params = { id: call.args.webhook };
+  const { id } = await gateway.call("testWebhook", { params });
+  const look = () => gateway.call("deliveriesOfWebhook", { params, query: { limit: 20 } });
+  await awaitTest(call, id, look, `mill webhooks deliveries ${call.args.webhook}`);
 }
 
 export async function deliveries(call: HookCall<Of<"integer", "limit"> & Of<"string", "message">>): Promise<void> {

@@ -37,7 +37,7 @@ export const GapMet = Schema.Struct({
 export const Deleted = Schema.Struct({ name: Schema.String });
 
 /** What happens to every destination, whichever kind. @param noun e.g. `Webhook` @param a e.g. `A webhook` */
-const shared = (noun: string, a: string): Record<string, PublicEvent> => ({
+export const sharedEvents = (noun: string, a: string): Record<string, PublicEvent> => ({
   [`${noun}Paused`]: { version: 1, data: Paused, description: `${a} was paused: nothing is sent until it is resumed.` },
   [`${noun}Resumed`]: { version: 1, data: Resumed, description: `${a} was resumed, where it had stopped.` },
   [`${noun}ReplayRequested`]: {
@@ -96,5 +96,5 @@ export const webhookEvents: Readonly<Record<string, PublicEvent>> = {
     data: WebhookSecretRotated,
     description: "A webhook has another secret; for a time both sign.",
   },
-  ...shared("Webhook", "A webhook"),
+  ...sharedEvents("Webhook", "A webhook"),
 };

@@ -66,7 +66,7 @@ export const Url = Schema.String.check(
 /** One line for people. */
 export const Description = Schema.String.check(
   Schema.isMaxLength(LIMITS.descriptionCharacters),
-  Schema.isPattern(/^[^\x00-\x1f\x7f]*$/u),
+  Schema.isPattern(/^\P{Cc}*$/u),
 ).annotate({ description: "What it is for, in one line" });
 
 const values = (name: "context" | "kind" | "id" | "type") =>

@@ -1,5 +1,6 @@
 /** The integrations context: who is told of what happens. */
 import type { ContextDeclaration } from "../kind.ts";
+import { channel } from "./channel.ts";
 import { webhook } from "./webhook.ts";
 
-export const integrations: ContextDeclaration = { name: "integrations", kinds: { webhook } };
+export const integrations: ContextDeclaration = { name: "integrations", kinds: { webhook, channel } };

@@ -1,5 +1,6 @@
 /** What can be asked about integrations. */
 import type { View } from "../view.ts";
+import { type ChannelState, channel } from "./channel.ts";
 import type { DestinationState } from "./destination.ts";
 import { type WebhookState, webhook } from "./webhook.ts";
 
@@ -27,4 +28,15 @@ export const webhooksView: View<WebhookState> = {
   }),
 };
 
-export const integrationsViews: ReadonlyArray<View> = [webhooksView];
+export const channelsView: View<ChannelState> = {
+  name: "channels",
+  version: 1,
+  kind: channel,
+  columns,
+  search: ({ spec }) => ({
+    title: spec?.name ?? "",
+    text: [spec?.description, spec?.address].filter((text) => text !== "").join("\n"),
+  }),
+};
+
+export const integrationsViews: ReadonlyArray<View> = [webhooksView, channelsView];

@@ -58,6 +58,7 @@ import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
+import { channelRoutes } from "./routes/channels.ts";
 import { webhookRoutes } from "./routes/webhooks.ts";
 import { workRoutes } from "./routes/work.ts";
 import { answerUnmatched } from "./unmatched.ts";
@@ -82,6 +83,7 @@ const routes = (gateway: Gateway) =>
     metricsRoutes(gateway),
     logRoutes(gateway),
     webhookRoutes(gateway),
+    channelRoutes(gateway),
     uploadRoutes(gateway),
   ] as const;
 

@@ -3,6 +3,7 @@
  * shard is served by the one process that holds its lease; a second projector takes over what the first leaves.
  */
 
+import { type ChannelState, channel } from "@millrace/domain/integrations/channel.ts";
 import { integrations } from "@millrace/domain/integrations/context.ts";
 import { type WebhookState, webhook } from "@millrace/domain/integrations/webhook.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -21,6 +22,7 @@ import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import { runSingleton } from "@millrace/eventlog/singleton.ts";
 import { shardOf } from "@millrace/eventlog/subjects.ts";
 import { gaugeFrom, metrics } from "@millrace/eventlog/telemetry.ts";
+import { type ChannelMeans, ChannelSender } from "./channel.ts";
 import { type AnyState, type Courier, Destination, type Parts } from "./destination.ts";
 import { Lanes } from "./lanes.ts";
 import type { Sender } from "./sender.ts";
@@ -164,6 +166,11 @@ const DELIVERED: Readonly<Record<string, Delivered>> = {
       new WebhookSender(house.transport, state, (sealed) => house.unseal(sealed, state.organisation)),
     courier: (destination, record) => new Lanes(destination, record),
   },
+  [channel.prefix]: {
+    kind: channel,
+    sender: (house, state: ChannelState) => new ChannelSender(house.means(state), state),
+    courier: (destination, record) => new Lanes(destination, record),
+  },
 };
 
 /** The destinations of the shards that this process serves. Changes of one are taken one after the other. */
@@ -243,6 +250,12 @@ class House {
     if (record === undefined) return;
     await this.#options.sealing.erase({ organisation, subject: id });
     await records.write(id, undefined, seq);
+  }
+
+  means(state: ChannelState): ChannelMeans {
+    const { addresses, resolve, timeoutMs = 20_000 } = this.#options;
+    const unseal = () => this.unseal(state.secrets!.current, state.organisation);
+    return { transport: this.transport, addresses, resolve, timeoutMs, unseal };
   }
 
   /** @throws LogUnavailable, or an Error that says why it cannot be opened */

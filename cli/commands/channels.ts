@@ -1,0 +1,105 @@
+/** Channels: where people are told of what happens. */
+import { type Command, command, SEEN } from "../table.ts";
+import { listing, showing } from "./entity.ts";
+import { FILTER } from "./webhooks.ts";
+
+const channels = () => import("../actions/channels.ts");
+
+const CHANNEL = { channel: { summary: "Name or id of the channel", names: { collection: "channels" } } } as const;
+const SAID = {
+  ...FILTER,
+  description: { type: "string", value: "TEXT", summary: "What it is for, in one line" },
+  template: {
+    type: "strings",
+    value: "TYPE=TEXT",
+    summary: "What is said of a type of event: ItemOpened={{actor}} opened {{data.title}}",
+  },
+} as const;
+
+export const channelCommands: readonly Command[] = [
+  listing({
+    path: "channels list",
+    operation: "listChannels",
+    collection: "channels",
+    shown: [
+      { title: "name", value: (row) => row.spec.name },
+      { title: "state", value: (row) => row.status.state },
+      { title: "address", value: (row) => row.spec.address },
+    ],
+    nameOf: (row) => row.spec.name,
+    nothing: "There is no channel. `mill channels create` makes one",
+    examples: [{ line: "mill channels list", says: "Where people are told" }],
+  }),
+  showing({
+    path: "channels show",
+    operation: "getChannel",
+    collection: "channels",
+    argument: "channel",
+    people: async (one) => (await channels()).channelText(one),
+    examples: [{ line: "mill channels show team", says: "Its filter, templates and state" }],
+  }),
+  command({
+    path: "channels create",
+    summary: "Create a channel: mail, Slack, Discord, ntfy, Gotify, Telegram, Matrix, or any address that takes JSON",
+    description: "The URL holds secrets: it is read from standard input with `-`, sealed, and never shown again.",
+    arguments: { name: { summary: "Unique name" }, address: { summary: "Its URL; `-` reads it from standard input" } },
+    flags: SAID,
+    examples: [
+      { line: "mill channels create phone ntfy://my-topic --type DeploymentFailed", says: "On the telephone" },
+      { line: "mill channels create team - --in work < slack.url", says: "Secrets stay out of the shell's history" },
+    ],
+    impact: "write",
+    run: async (call) => (await channels()).create(call),
+  }),
+  command({
+    path: "channels change",
+    summary: "Change where a channel leads, what is sent, or what is said",
+    description:
+      "With any filter the whole filter is replaced, and so are the templates; `--all` takes the filter away.",
+    arguments: CHANNEL,
+    flags: {
+      address: { type: "string", value: "URL", summary: "Its URL; `-` reads it from standard input" },
+      ...SAID,
+      all: { type: "boolean", summary: "All events" },
+      ...SEEN,
+    },
+    examples: [{ line: "mill channels change team --in applications", says: "Deployments instead" }],
+    impact: "write",
+    run: async (call) => (await channels()).change(call),
+  }),
+  command({
+    path: "channels delete",
+    aliases: ["rm"],
+    summary: "Delete a channel; its secrets are destroyed",
+    arguments: CHANNEL,
+    flags: SEEN,
+    examples: [{ line: "mill channels delete team --yes", says: "Without being asked" }],
+    impact: "write",
+    run: async (call) => (await channels()).remove(call),
+  }),
+  command({
+    path: "channels pause",
+    summary: "Pause a channel; what happens meanwhile is told when it is resumed",
+    arguments: CHANNEL,
+    examples: [{ line: "mill channels pause team", says: "Over the holidays" }],
+    impact: "write",
+    run: async (call) => (await channels()).pause(call),
+  }),
+  command({
+    path: "channels resume",
+    summary: "Resume a channel that was paused, parked or disabled",
+    arguments: CHANNEL,
+    flags: { skip: { type: "boolean", summary: "Pass over the events that failed to the last" } },
+    examples: [{ line: "mill channels resume team", says: "It goes on where it stopped" }],
+    impact: "write",
+    run: async (call) => (await channels()).resume(call),
+  }),
+  command({
+    path: "channels test",
+    summary: "Send a test to a channel, and say what came of it",
+    arguments: CHANNEL,
+    examples: [{ line: "mill channels test team", says: "Exit code 1 when it was not taken" }],
+    impact: "write",
+    run: async (call) => (await channels()).sendTest(call),
+  }),
+];

@@ -1,0 +1,187 @@
+/** Channels: where people are told of what happens, by mail or in the rooms where they talk. */
+import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
+import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
+import * as OpenApi from "effect/http-api/OpenApi";
+import * as Schema from "effect/Schema";
+import type { PublicEvent } from "../events.ts";
+import {
+  accepted,
+  changeHeaders,
+  commandHeaders,
+  created,
+  entity,
+  entityParams,
+  listQuery,
+  ORGANISATION,
+  organisationParams,
+  page,
+  queryHeaders,
+  readQuery,
+  says,
+  textFilter,
+} from "../http.ts";
+import { Id, Name } from "../ids.ts";
+import { diffOf, historyOf } from "../past.ts";
+import { deliveriesQuery, Resume } from "./api.ts";
+import { Deliveries, destinationStatus, Outbox } from "./entities.ts";
+import { FilterShown, ReplayRequested, sharedEvents } from "./events.ts";
+import { Description, EventsFilter, From, StateName } from "./values.ts";
+
+const { optionalKey } = Schema;
+
+export const Templates = Schema.Record(
+  Schema.String.check(Schema.isPattern(/^[A-Z][A-Za-z0-9]{0,63}$/u)),
+  Schema.String.check(Schema.isMaxLength(2_000)),
+).annotate({
+  description:
+    "What is said, by type of event: a text with `{{actor}}`, `{{sentence}}`, `{{type}}`, `{{kind}}`, `{{id}}`, `{{time}}` and `{{data.…}}` in it. No code",
+  examples: [{ ItemOpened: "{{actor}} opened {{data.title}}" }],
+});
+
+/** Its secrets are sealed: what is shown is where it leads. */
+export const ChannelUrl = Schema.String.check(Schema.isMinLength(5), Schema.isMaxLength(2_000)).annotate({
+  description:
+    "`smtp://`, `mailto://`, `slack://A/B/C`, `discord://id/token`, `ntfy://topic`, `gotify://host/token`, `telegram://token@telegram?chats=`, `matrix://:token@host/?rooms=`, `generic://host/path`; sealed, and never shown again",
+  examples: ["ntfy://my-topic"],
+});
+
+const ServiceName = Schema.Literals(["mail", "slack", "discord", "ntfy", "gotify", "telegram", "matrix", "json"]);
+export const ChannelSpec = Schema.Struct({
+  name: Name,
+  service: ServiceName,
+  address: Schema.String.annotate({ description: "Where it leads, without its secrets" }),
+  description: Description,
+  events: EventsFilter,
+  templates: Templates,
+});
+export type ChannelSpec = typeof ChannelSpec.Type;
+
+export const Channel = entity(Id("chn", "Channel id"), ChannelSpec, Schema.Struct(destinationStatus)).annotate({
+  identifier: "Channel",
+  description: "Where people are told of what happens, without its secrets",
+});
+
+export const CreateChannel = Schema.Struct({
+  name: Name,
+  url: ChannelUrl,
+  description: optionalKey(Description),
+  events: optionalKey(EventsFilter),
+  templates: optionalKey(Templates),
+}).annotate({ identifier: "CreateChannel" });
+export const ChangeChannel = Schema.Struct({
+  url: optionalKey(ChannelUrl),
+  description: optionalKey(Description),
+  events: optionalKey(EventsFilter),
+  templates: optionalKey(Templates),
+}).annotate({
+  identifier: "ChangeChannel",
+  description: "What is left out stays; `events` and `templates` are replaced as a whole",
+});
+
+const text = (description: string) => Schema.String.annotate({ description });
+const shown = {
+  service: text("Which service: mail, slack …"),
+  address: text("Where it leads, without its secrets"),
+  description: text("What it is for"),
+  events: FilterShown,
+  templates: Schema.Record(Schema.String, Schema.String).annotate({ description: "What is said, by type of event" }),
+};
+export const ChannelCreated = Schema.Struct({
+  name: text("Unique name in the organisation"),
+  ...shown,
+  from: ReplayRequested.annotate({ description: "What came after it is sent" }),
+});
+export const ChannelChanged = Schema.Struct({
+  service: optionalKey(shown.service),
+  address: optionalKey(shown.address),
+  description: optionalKey(shown.description),
+  events: optionalKey(shown.events),
+  templates: optionalKey(shown.templates),
+});
+export const channelEvents: Readonly<Record<string, PublicEvent>> = {
+  ChannelCreated: { version: 1, data: ChannelCreated, description: "A channel was created." },
+  ChannelChanged: {
+    version: 1,
+    data: ChannelChanged,
+    description: "A channel's address, filter or templates were changed.",
+  },
+  ...sharedEvents("Channel", "A channel"),
+};
+
+const channels = `${ORGANISATION}/channels` as const;
+const channel = `${channels}/:id` as const;
+const act = { params: entityParams, headers: changeHeaders, success: Channel };
+const read = (summary: string) => says("integrations:read", summary);
+const edit = (summary: string, more?: string) => says("integrations:edit", summary, more);
+
+export const channelsApi = HttpApiGroup.make("channels")
+  .add(
+    HttpApiEndpoint.post("createChannel", channels, {
+      params: organisationParams,
+      headers: commandHeaders,
+      payload: CreateChannel,
+      success: created(Channel),
+    }).annotateMerge(edit("Create a channel", "Its URL is sealed. The token needs `<context>:read` for what is sent.")),
+  )
+  .add(
+    HttpApiEndpoint.get("listChannels", channels, {
+      params: organisationParams,
+      headers: queryHeaders,
+      query: listQuery({ name: textFilter("Its name"), state: optionalKey(StateName) }),
+      success: page(Channel),
+    }).annotateMerge(read("List channels")),
+  )
+  .add(
+    HttpApiEndpoint.get("getChannel", channel, {
+      params: entityParams,
+      query: readQuery,
+      success: Channel,
+    }).annotateMerge(read("A channel, as it is or as it was")),
+  )
+  .add(
+    HttpApiEndpoint.patch("changeChannel", channel, { ...act, payload: ChangeChannel }).annotateMerge(
+      edit("Change where a channel leads, what is sent, or what is said"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.delete("deleteChannel", channel, {
+      params: entityParams,
+      headers: changeHeaders,
+      success: HttpApiSchema.NoContent,
+    }).annotateMerge(edit("Delete a channel; its secrets are destroyed")),
+  )
+  .add(HttpApiEndpoint.post("pauseChannel", `${channel}/pause`, act).annotateMerge(edit("Pause a channel")))
+  .add(
+    HttpApiEndpoint.post("resumeChannel", `${channel}/resume`, { ...act, payload: Resume }).annotateMerge(
+      edit("Resume a channel that was paused, parked or disabled"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("testChannel", `${channel}/test`, { ...act, success: accepted(Channel) }).annotateMerge(
+      edit("Send a test, once", "Its outcome stands in the deliveries."),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("replayChannel", `${channel}/replay`, {
+      ...act,
+      payload: From,
+      success: accepted(Channel),
+    }).annotateMerge(edit("Tell everything again from a position or time on")),
+  )
+  .add(
+    HttpApiEndpoint.get("deliveriesOfChannel", `${channel}/deliveries`, {
+      params: entityParams,
+      query: deliveriesQuery,
+      success: Deliveries,
+    }).annotateMerge(read("What was sent to a channel, and what it answered")),
+  )
+  .add(
+    HttpApiEndpoint.get("outboxOfChannel", `${channel}/outbox`, {
+      params: entityParams,
+      success: Outbox,
+    }).annotateMerge(read("How far a channel has come, and what waits behind a failure")),
+  )
+  .add(historyOf("historyOfChannel", channel).annotateMerge(read("What happened to a channel")))
+  .add(diffOf("diffChannel", channel).annotateMerge(read("What differs between two moments of a channel")))
+  .annotateMerge(OpenApi.annotations({ title: "Channels", description: "People told of what happens" }));
