@@ -1,4 +1,5 @@
 /** What commands on work items need to know of the types of work: the definition that a name stands for. */
+import { isId } from "@millrace/contracts/ids.ts";
 import type { OpenItem } from "@millrace/contracts/work/api.ts";
 import type { Workflow } from "@millrace/contracts/work/entities.ts";
 import { invalid, type Refusal, rule } from "../decider.ts";
@@ -39,8 +40,10 @@ export async function itemWithWorkflow(
   organisation: string,
   id: string,
 ): Promise<{ readonly state: ItemState; readonly workflow: Workflow } | Refusal> {
+  const notThere: Refusal = { refused: "not-found", reason: "There is no such work item." };
+  if (!isId(item.prefix, id)) return notThere;
   const { state, organisation: owner } = await reads.load(item, id);
-  if (owner !== organisation || !state.exists) return { refused: "not-found", reason: "There is no such work item." };
+  if (owner !== organisation || !state.exists) return notThere;
   const workflow = await workflowNamed(reads, organisation, state.type);
   if (workflow !== undefined) return { state, workflow };
   return rule(

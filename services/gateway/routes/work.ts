@@ -1,23 +1,23 @@
 /** Work items, their checklists and comments, and the types of work. */
 import { randomBytes } from "node:crypto";
 import { Api } from "@millrace/contracts/api.ts";
-import { isId, makeId } from "@millrace/contracts/ids.ts";
-import { NotFound, Refused } from "@millrace/contracts/problems.ts";
+import { makeId } from "@millrace/contracts/ids.ts";
+import { Refused } from "@millrace/contracts/problems.ts";
 import type { Workflow } from "@millrace/contracts/work/entities.ts";
 import type { Priority } from "@millrace/contracts/work/values.ts";
 import { BUILT_IN_TYPES, representBuiltIn } from "@millrace/domain/work/builtin.ts";
 import { movesWithGates } from "@millrace/domain/work/gates.ts";
-import { type ItemState, item } from "@millrace/domain/work/item.ts";
+import { item } from "@millrace/domain/work/item.ts";
+import { itemWithWorkflow, planOpening } from "@millrace/domain/work/plan.ts";
 import { type, typeNameClaim } from "@millrace/domain/work/type.ts";
 import { rankOf, workItems, workTypes } from "@millrace/domain/work/views.ts";
-import type { Loaded } from "@millrace/eventlog/aggregate.ts";
-import { readClaim } from "@millrace/eventlog/execute.ts";
+import { readClaim, readsOf } from "@millrace/eventlog/execute.ts";
 import * as Effect from "effect/Effect";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { type Asked, mayAlso, reachOf } from "../asked.ts";
-import { commands, type Handle, handle, invalidInput, json, positionOf, type Request } from "../command.ts";
-import { Failed, fail } from "../failures.ts";
+import { commands, type Handle, handle, json, positionOf, type Request } from "../command.ts";
+import { Failed, fail, problemOfRefusal } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { linkEnd, linksToOwn } from "../links.ts";
@@ -34,47 +34,10 @@ const newId = (prefix: string): string => makeId(prefix, Date.now(), randomBytes
 const ownTypeId = async ({ log }: Gateway, organisation: string, name: string): Promise<string | null> =>
   (await readClaim(log, "work", typeNameClaim(organisation, name))).holder;
 
-/** The definition that a name stands for in an organisation: its own, else the built-in one. */
-async function workflowNamed(gateway: Gateway, organisation: string, name: string): Promise<Workflow | undefined> {
-  const id = await ownTypeId(gateway, organisation, name);
-  const own = id === null ? null : (await gateway.log.aggregates.load(type, id)).state;
-  return own?.exists && own.spec !== null ? own.spec : BUILT_IN_TYPES.get(name);
-}
-
-async function workflowToOpen(gateway: Gateway, asked: Asked, name: string): Promise<Workflow> {
-  return (
-    (await workflowNamed(gateway, asked.organisation!.id, name)) ??
-    fail(
-      invalidInput(
-        "/body/type",
-        `no type of work is called "${name}"`,
-        `Use one of ${[...BUILT_IN_TYPES.keys()].join(", ")}, or one that the organisation has defined.`,
-      ),
-    )
-  );
-}
-
 /** An item and the definition of its type. @throws Failed (not-found; refused when there is no such type any more) */
 async function itemAndWorkflow(gateway: Gateway, asked: Asked, id: string) {
-  const organisation = asked.organisation!.id;
-  const loaded: Loaded<ItemState> | undefined = isId(item.prefix, id)
-    ? await gateway.log.aggregates.load(item, id)
-    : undefined;
-  if (loaded === undefined || loaded.organisation !== organisation || !loaded.state.exists) {
-    return fail(new NotFound({ detail: "There is no such work item." }));
-  }
-  const { type: name } = loaded.state;
-  const workflow = await workflowNamed(gateway, organisation, name);
-  if (workflow !== undefined) return { loaded, workflow };
-  const reason = `The type of work "${name}" was deleted, so nothing says where this item can go.`;
-  return fail(
-    new Refused({
-      rule: "type-deleted",
-      reason,
-      detail: reason,
-      fix: `Define a type of work with the name "${name}".`,
-    }),
-  );
+  const found = await itemWithWorkflow(readsOf(gateway.log), asked.organisation!.id, id);
+  return "refused" in found ? fail(problemOfRefusal(found)) : found;
 }
 
 /** The list's query in the view's words: `state` is a column of every view, and priorities sort by rank. */
@@ -99,10 +62,11 @@ export const workRoutes = (gateway: Gateway) =>
       .handle(
         "openItem",
         items.create(async ({ payload: { type: name, ...payload } }, asked) => {
-          const workflow = await workflowToOpen(gateway, asked, name);
           const { links, ...rest } = payload;
           const given = links === undefined ? {} : { links: await linksToOwn(gateway, asked, links) };
-          return { do: "open", ...rest, ...given, workflow, lineIds: workflow.checklist.map(() => newId("lin")) };
+          const spec = { type: name, ...rest, ...given };
+          const plan = await planOpening(readsOf(gateway.log), asked.organisation!.id, spec, () => newId("lin"));
+          return "refused" in plan ? fail(problemOfRefusal(plan)) : plan;
         }),
       )
       .handle("listItems", list(gateway, workItems, { query: itemQuery, show: withoutComments }))
@@ -245,12 +209,11 @@ export const workRoutes = (gateway: Gateway) =>
 
 const gatesOfItem = <R extends Request>(gateway: Gateway): Handle<R> =>
   handle(gateway, async ({ params }, asked) => {
-    const { loaded, workflow } = await itemAndWorkflow(gateway, asked, (params as { id: string }).id);
-    const headers = {
-      etag: `"${loaded.state.generation}"`,
-      "millrace-position": positionOf(item.context, loaded.seq),
-    };
-    return json({ transitions: movesWithGates(loaded.state, workflow) }, { headers });
+    const { id } = params as { id: string };
+    const { state, workflow } = await itemAndWorkflow(gateway, asked, id);
+    const { seq } = await gateway.log.aggregates.load(item, id);
+    const headers = { etag: `"${state.generation}"`, "millrace-position": positionOf(item.context, seq) };
+    return json({ transitions: movesWithGates(state, workflow) }, { headers });
   });
 
 type OfBuiltIn = (workflow: Workflow, organisation: string) => ReturnType<typeof json>;
