@@ -119,6 +119,32 @@ function numberOf(flag: string, text: string): number {
   return value;
 }
 
+/** One of both is there. */
+const conditionOf = ({ above, below, back }: Readonly<Record<"above" | "below" | "back", string | undefined>>) => ({
+  is: above === undefined ? ("below" as const) : ("above" as const),
+  value: above === undefined ? numberOf("below", below!) : numberOf("above", above),
+  ...(back === undefined ? {} : { back: numberOf("back", back) }),
+});
+
+export async function changeAlert(
+  call: Call<Of<"string", "above" | "below" | "back"> & Of<"integer", "for"> & Seen, Args<"alert">>,
+): Promise<void> {
+  const { args, flags } = call;
+  const { above, below, back } = flags;
+  const isCondition = above !== undefined || below !== undefined;
+  if (above !== undefined && below !== undefined) throw usage("Say --above or --below");
+  if (back !== undefined && !isCondition) throw usage("--back needs --above or --below");
+  if (!isCondition && flags.for === undefined) throw usage("Nothing is to be changed", "Say what: --above, --for …");
+  const payload = {
+    ...(isCondition ? { condition: conditionOf({ above, below, back }) } : {}),
+    ...(flags.for === undefined ? {} : { forMs: flags.for * 1_000 }),
+  };
+  await print(
+    call,
+    await gatewayOf(call).call("changeAlert", { params: { id: args.alert }, seen: flags.seen, payload }),
+  );
+}
+
 export async function createAlert(
   call: Call<
     Of<"string", "application" | "node" | "metric" | "above" | "below" | "back"> & Of<"integer", "for">,
@@ -135,11 +161,7 @@ export async function createAlert(
       name: args.name,
       on: application === undefined ? { kind: "node", id: node! } : { kind: "application", id: application },
       metric,
-      condition: {
-        is: above === undefined ? "below" : "above",
-        value: above === undefined ? numberOf("below", below!) : numberOf("above", above),
-        ...(back === undefined ? {} : { back: numberOf("back", back) }),
-      },
+      condition: conditionOf({ above, below, back }),
       forMs: (flags.for ?? 0) * 1_000,
     },
   });

@@ -89,6 +89,21 @@ const alerts: readonly Command[] = [
     run: async (call) => (await actions()).createAlert(call),
   }),
   command({
+    path: "alerts change",
+    summary: "Change what an alert waits for; one that fires begins anew",
+    arguments: ALERT,
+    flags: {
+      above: { type: "string", value: "VALUE", summary: "It fires above this" },
+      below: { type: "string", value: "VALUE", summary: "It fires below this" },
+      back: { type: "string", value: "VALUE", summary: "It is over when the metric is back here" },
+      for: { type: "integer", value: "SECONDS", range: [0, 86_400], summary: "After so long without a break" },
+      ...SEEN,
+    },
+    examples: [{ line: "mill alerts change disk --below 4e9 --for 600", says: "Less than 4 GB for ten minutes" }],
+    impact: "write",
+    run: async (call) => (await actions()).changeAlert(call),
+  }),
+  command({
     path: "alerts acknowledge",
     aliases: ["ack"],
     summary: "Say that somebody looks after a firing alert",

@@ -48,9 +48,6 @@ export const processCommands: readonly Command[] = [
     collection: "processes",
     argument: "process",
     people: async (process) => processText(process),
-    examples: [
-      { line: `mill process show ${ID}`, says: "What it knows, and what it did last" },
-      { line: `mill history process ${ID}`, says: "All that it heard and did" },
-    ],
+    examples: [{ line: `mill process show ${ID}`, says: "What it knows, and what it did last" }],
   }),
 ];
