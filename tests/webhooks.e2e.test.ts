@@ -45,7 +45,7 @@ test("an event is delivered once, signed as Standard Webhooks says", async () =>
     one!.headers as Record<string, string>,
   ) as Received["body"];
   assert.equal(verified.type, "millrace.work.ItemOpened.v1");
-  assert.equal(verified.source.endsWith(`/work/item/${id}`), true);
+  assert.equal(verified.source.endsWith(`item/${id}`), true);
   assert.equal(verified.data.title, "Signed");
   assert.equal(verified.timestamp, verified.time);
   assert.equal(verified.specversion, "1.0");
