@@ -24,7 +24,7 @@ const operations: Operation[] = Object.entries<any>(openapi().paths).flatMap(([p
     id: operationId,
     method: method.toUpperCase(),
     path,
-    hasBody: requestBody !== undefined,
+    hasBody: requestBody?.content["application/json"] !== undefined,
   })),
 );
 

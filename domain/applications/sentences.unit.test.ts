@@ -46,6 +46,9 @@ const SENTENCES: Readonly<Record<string, string>> = {
   DeploymentFailed: "ended it: it failed at the build (BUILD_FAILED: step 3 of 5 ended with 1)",
   DeploymentCancelled: "ended it: cancelled",
   DeploymentSuperseded: "ended it: a newer one has taken its place",
+  UploadOpened: "began to upload site.tar.gz of 48213 bytes",
+  UploadCompleted: "has all of the upload, b5bb9d8014a0",
+  UploadRemoved: "deleted the upload",
   DeploymentRolledBack: "took it back: dep_01kajzq4v0e8r9t2m5x7c3d6fg is live again",
 };
 
