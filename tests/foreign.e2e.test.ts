@@ -76,6 +76,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "applications.rollBackApplication": {},
   "applications.scaleApplication": { instances: 2 },
   "applications.cancelDeployment": {},
+  // Nothing is ever sent there: no event is of this type.
+  "webhooks.createWebhook": { name: "intruder", url: "https://example.com/", events: { type: ["NeverHappens"] } },
+  "webhooks.changeWebhook": { description: "Taken over" },
+  "webhooks.resumeWebhook": {},
+  "webhooks.rotateWebhookSecret": {},
+  "webhooks.replayWebhook": {},
+  "channels.createChannel": { name: "intruder", url: "ntfy://canary", events: { type: ["NeverHappens"] } },
+  "channels.changeChannel": { description: "Taken over" },
+  "channels.resumeChannel": {},
+  "channels.replayChannel": {},
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
@@ -137,6 +147,9 @@ test.before(async () => {
   const deployed = await call("POST", `${at}/applications/canary-app/deploy`, { body: {} });
   things.set("deployments", [deployed.body.id]);
   things.set("uploads", [await openUpload(gateway.config, theirs)]);
+  const destination = (what: string) => ({ ...(BODIES[what] as object), description: "canary" });
+  await make("webhooks", { ...destination("webhooks.createWebhook"), name: "canary-hook" }, "canary-hook");
+  await make("channels", { ...destination("channels.createChannel"), name: "canary-channel" }, "canary-channel");
   things.set("dead-letters", ["dlt_00000000000000000000000000"]);
   await projected(told.headers.get("millrace-position")!);
   await projected(deployed.headers.get("millrace-position")!);
