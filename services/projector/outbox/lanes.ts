@@ -112,7 +112,7 @@ export class Lanes implements Courier {
       this.#pump();
     } else if (comparePlaces(event.place, lane.after) <= 0) {
       return; // It was delivered already.
-    } else if (lane.attempts === 0 && !lane.behind && !lane.reading && this.#queued < QUEUED_MOST) {
+    } else if (lane.attempts === 0 && !lane.behind && !lane.reading) {
       lane.queue.push(event);
       this.#queued++;
     } else {
