@@ -19,6 +19,7 @@ import { openLogs } from "@millrace/eventlog/logs.ts";
 import { OutboxRecords } from "@millrace/eventlog/outbox-records.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
 import { type MasterKey, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
+import { ensureTelemetry } from "@millrace/eventlog/series.ts";
 import { defineService, type Running, type Shell, VERSION } from "@millrace/eventlog/service.ts";
 import { logLimits, rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import * as ByteSize from "effect/ByteSize";
@@ -198,6 +199,8 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   // What is read of the outbox: it may be that no projector has run yet.
   await Promise.all([OutboxRecords.open(log.nats), ensureDeliveries(log.nats)]);
   const erasures = new Erasures(sealing, logger);
+  // Samples may be asked for before anybody has sampled.
+  await ensureTelemetry(log.nats);
   const gateway: Gateway = {
     log,
     postgres,
