@@ -18,7 +18,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { type Asked, mayAlso, reachOf } from "../asked.ts";
 import { commands, type Handle, handle, json, positionOf, type Request } from "../command.ts";
 import { Failed, fail, problemOfRefusal } from "../failures.ts";
-import type { Gateway } from "../gateway.ts";
+import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { linkEnd, linksToOwn } from "../links.ts";
 import { past } from "../past.ts";
@@ -118,11 +118,10 @@ export const workRoutes = (gateway: Gateway) =>
       )
       .handle(
         "linkItem",
-        items.act(async ({ payload }, seen, asked) => ({
-          do: "link",
-          links: await linksToOwn(gateway, asked, payload.links),
-          ...seenOf(seen),
-        })),
+        items.act(async ({ payload }, seen, asked, id) => {
+          await loadOwn(gateway, item, asked, id);
+          return { do: "link", links: await linksToOwn(gateway, asked, payload.links), ...seenOf(seen) };
+        }),
       )
       .handle(
         "unlinkItem",
