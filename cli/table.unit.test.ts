@@ -43,7 +43,7 @@ test("flags have a summary, and no letter means two of them", () => {
 test("every example is understood, as a shell hands it over, and calls its own command", ({ defer }) => {
   const folder = mkdtempSync(join(tmpdir(), "millrace-examples-"));
   defer(() => rmSync(folder, { recursive: true }));
-  for (const name of ["token.txt", "key.pem", "notes.md"]) writeFileSync(join(folder, name), "x");
+  for (const name of ["slack.url", "token.txt", "key.pem", "notes.md"]) writeFileSync(join(folder, name), "x");
   for (const name of [".zfunc", ".config/fish/completions"]) mkdirSync(join(folder, name), { recursive: true });
   for (const { path, examples } of COMMANDS) {
     for (const { line } of examples) {

@@ -41,6 +41,18 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "members.invite": { name: "intruder", role: "viewer" },
   "members.defineRole": { name: "intruder", grants: [] },
   "members.changeRole": { title: "Taken over" },
+  "automation.createSchedule": {
+    name: "intruder",
+    when: { kind: "interval", everyMs: 3_600_000 },
+    commands: [{ action: "work.openItem", body: { type: "task", title: "Intruder" } }],
+  },
+  "automation.changeSchedule": { title: "Taken over" },
+  "rules.createRule": {
+    name: "intruder",
+    when: { kind: "event", context: "work", types: ["ItemOpened"] },
+    commands: [{ action: "work.openItem", body: { type: "task", title: "Intruder" } }],
+  },
+  "rules.changeRule": { title: "Taken over" },
   "alerts.createAlert": {
     name: "intruder",
     on: { kind: "node", id: "local" },
@@ -162,6 +174,9 @@ test.before(async () => {
   await make("webhooks", { ...destination("webhooks.createWebhook"), name: "canary-hook" }, "canary-hook");
   await make("channels", { ...destination("channels.createChannel"), name: "canary-channel" }, "canary-channel");
   await make("alerts", { ...(BODIES["alerts.createAlert"] as object), name: "canary-alert" }, "canary-alert");
+  const named = (what: string, name: string) => ({ ...(BODIES[what] as object), name });
+  await make("schedules", named("automation.createSchedule", "canary-schedule"), "canary-schedule");
+  await make("rules", named("rules.createRule", "canary-rule"), "canary-rule");
   things.set("processes", ["prc_00000000000000000000000000"]);
   things.set("nodes", ["canary-node"]);
   things.set("dead-letters", ["dlt_00000000000000000000000000"]);
@@ -172,7 +187,8 @@ test.before(async () => {
 /** Waits until every list shows all of it. */
 async function projected(position: string): Promise<void> {
   const lists = [
-    ...["tokens", "secrets", "work-items", "work-types", "applications", "deployments"],
+    ...["tokens", "secrets", "work-items", "work-types", "applications", "deployments", "uploads"],
+    ...["schedules", "rules", "alerts", "webhooks", "channels"],
     ...["history", "search?q=canary"],
   ];
   for (const deadline = Date.now() + 45_000; ; ) {

@@ -15,6 +15,9 @@ const NEVER = new Set([
   ...["system.retryDeadLetter", "system.dropDeadLetter"],
   // Only a member has a profile, and only whoever was given its secret accepts an invitation.
   ...["members.getProfile", "members.changeProfile", "members.createOwnToken", "members.acceptInvitation"],
+  // Made by workers, of whom none is there; and bytes, for which a node would have to be.
+  ...["processes.getProcess", "processes.historyOfProcess"],
+  ...OPERATIONS.map(({ id }) => id).filter((id) => id.startsWith("uploads.")),
   // No worker is there, so nothing is ever live.
   ...["applications.planRollback", "applications.rollBackApplication", "applications.restartApplication"],
 ]);

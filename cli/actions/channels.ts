@@ -7,7 +7,16 @@ import { facts, printOne } from "../output.ts";
 import { styleOf } from "../run.ts";
 import type { AnyCall, Call, Flags, None } from "../table.ts";
 import type { Answer } from "../typed.ts";
-import { awaitTest, filterOf, filterText, statusFacts } from "./webhooks.ts";
+import {
+  awaitTest,
+  type DeliveriesFlags,
+  deliveriesQuery,
+  filterOf,
+  filterText,
+  fromOf,
+  printDeliveries,
+  statusFacts,
+} from "./webhooks.ts";
 
 type Channel = Answer<"getChannel">;
 type Args<K extends string> = { readonly [P in K]: { readonly summary: string } };
@@ -107,5 +116,16 @@ export async function sendTest(call: ChannelCall): Promise<void> {
   const params = { id: call.args.channel };
   const { id } = await gateway.call("testChannel", { params });
   const look = () => gateway.call("deliveriesOfChannel", { params, query: { limit: 20 } });
-  await awaitTest(call, id, look, `mill channels show ${call.args.channel}`);
+  await awaitTest(call, id, look, `mill channels deliveries ${call.args.channel}`);
+}
+
+export async function replay(call: Call<None, Args<"channel" | "from">>): Promise<void> {
+  const { args } = call;
+  const payload = fromOf(args.from);
+  await print(call, await gatewayOf(call).call("replayChannel", { params: { id: args.channel }, payload }));
+}
+
+export async function deliveries(call: ChannelCall<DeliveriesFlags>): Promise<void> {
+  const asked = { params: { id: call.args.channel }, query: deliveriesQuery(call.flags) };
+  await printDeliveries(call, (await gatewayOf(call).call("deliveriesOfChannel", asked)).items);
 }

@@ -176,15 +176,15 @@ export async function sendTest(call: HookCall): Promise<void> {
   await awaitTest(call, id, look, `mill webhooks deliveries ${call.args.webhook}`);
 }
 
-export async function deliveries(call: HookCall<Of<"integer", "limit"> & Of<"string", "message">>): Promise<void> {
-  const { args, flags } = call;
-  const { items } = await gatewayOf(call).call("deliveriesOfWebhook", {
-    params: { id: args.webhook },
-    query: {
-      ...(flags.limit === undefined ? {} : { limit: flags.limit }),
-      ...(flags.message === undefined ? {} : { message: flags.message }),
-    },
-  });
+export type DeliveriesFlags = Of<"integer", "limit"> & Of<"string", "message">;
+
+/** The query of a log of deliveries. */
+export const deliveriesQuery = ({ limit, message }: { limit?: number | undefined; message?: string | undefined }) => ({
+  ...(limit === undefined ? {} : { limit }),
+  ...(message === undefined ? {} : { message }),
+});
+
+export async function printDeliveries(call: AnyCall, items: Answer<"deliveriesOfWebhook">["items"]): Promise<void> {
   await printList(
     call.io,
     styleOf(call),
@@ -202,4 +202,9 @@ export async function deliveries(call: HookCall<Of<"integer", "limit"> & Of<"str
     (row) => row.message,
   );
   if (items.length === 0) call.io.err("Nothing was sent yet\n");
+}
+
+export async function deliveries(call: HookCall<DeliveriesFlags>): Promise<void> {
+  const asked = { params: { id: call.args.webhook }, query: deliveriesQuery(call.flags) };
+  await printDeliveries(call, (await gatewayOf(call).call("deliveriesOfWebhook", asked)).items);
 }

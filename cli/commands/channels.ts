@@ -1,7 +1,7 @@
 /** Channels: where people are told of what happens. */
 import { type Command, command, SEEN } from "../table.ts";
 import { listing, showing } from "./entity.ts";
-import { FILTER } from "./webhooks.ts";
+import { DELIVERIES, FILTER } from "./webhooks.ts";
 
 const channels = () => import("../actions/channels.ts");
 
@@ -40,8 +40,9 @@ export const channelCommands: readonly Command[] = [
   }),
   command({
     path: "channels create",
-    summary: "Create a channel: mail, Slack, Discord, ntfy, Gotify, Telegram, Matrix, or any address that takes JSON",
-    description: "The URL holds secrets: it is read from standard input with `-`, sealed, and never shown again.",
+    summary: "Create a channel, where people are told of what happens",
+    description:
+      "Mail, Slack, Discord, ntfy, Gotify, Telegram, Matrix, or any address that takes JSON. The URL holds secrets: it is read from standard input with `-`, sealed, and never shown again.",
     arguments: { name: { summary: "Unique name" }, address: { summary: "Its URL; `-` reads it from standard input" } },
     flags: SAID,
     examples: [
@@ -101,5 +102,22 @@ export const channelCommands: readonly Command[] = [
     examples: [{ line: "mill channels test team", says: "Exit code 1 when it was not taken" }],
     impact: "write",
     run: async (call) => (await channels()).sendTest(call),
+  }),
+  command({
+    path: "channels replay",
+    summary: "Tell everything again from a time or position on",
+    arguments: { ...CHANNEL, from: { summary: "A time (RFC 3339), a position, or `beginning`" } },
+    examples: [{ line: "mill channels replay team 2026-11-21T08:00:00Z", says: "From this morning on" }],
+    impact: "write",
+    run: async (call) => (await channels()).replay(call),
+  }),
+  command({
+    path: "channels deliveries",
+    summary: "Show what was sent to a channel, and what it answered",
+    arguments: CHANNEL,
+    flags: DELIVERIES,
+    examples: [{ line: "mill channels deliveries team --limit 5", says: "The last five" }],
+    impact: "read",
+    run: async (call) => (await channels()).deliveries(call),
   }),
 ];

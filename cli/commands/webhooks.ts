@@ -13,6 +13,11 @@ export const FILTER = {
   type: { type: "strings", value: "TYPE", summary: "Only of this type, e.g. ItemOpened" },
   id: { type: "strings", value: "ID", summary: "Only of the entity with this id" },
 } as const;
+/** Of a log of deliveries. */
+export const DELIVERIES = {
+  limit: { type: "integer", value: "N", range: [1, 200], summary: "At most so many (default 50)" },
+  message: { type: "string", value: "ID", summary: "Tries of this one alone, by its webhook-id" },
+} as const;
 const DESCRIPTION = { description: { type: "string", value: "TEXT", summary: "What it is for, in one line" } } as const;
 
 const entityCommands: readonly Command[] = [
@@ -141,10 +146,7 @@ export const webhookCommands: readonly Command[] = [
     path: "webhooks deliveries",
     summary: "Show what was sent to a webhook, and what it answered",
     arguments: HOOK,
-    flags: {
-      limit: { type: "integer", value: "N", range: [1, 200], summary: "At most so many (default 50)" },
-      message: { type: "string", value: "ID", summary: "Tries of this one alone, by its webhook-id" },
-    },
+    flags: DELIVERIES,
     examples: [{ line: "mill webhooks deliveries ci --limit 5", says: "The last five" }],
     impact: "read",
     run: async (call) => (await webhooks()).deliveries(call),

@@ -87,6 +87,13 @@ const states = [
 ];
 const newName = fc.nat(1_000_000).map((n) => `n-${n}`);
 
+const HOURLY = { kind: "interval", everyMs: 3_600_000 };
+const OPENED = { kind: "event", context: "work", types: ["ItemOpened"] };
+/** Nothing is sent. */
+const NEVER = { type: ["NeverHappens"] };
+const LOADED = { on: { kind: "node", id: "local" }, metric: "load_1m", condition: { is: "above", value: 1 } };
+const OPENING = { action: "work.openItem", body: { type: "task", title: "Look" } };
+
 /** Bodies that the schema alone does not lead to: their parts must fit each other, or what is there. */
 const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "work.defineType": newName.map((name) => ({
@@ -120,6 +127,33 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "members.takeRole": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
   "members.giveRoleToToken": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
   "members.takeRoleFromToken": fc.constantFrom({ role: "viewer" }, { role: "developer", at: "work" }),
+  "work.linkItem": fc.constantFrom("app-1", "app-2").map((id) => ({ links: [{ kind: "application", id }] })),
+  "work.unlinkItem": fc.constantFrom("app-1", "app-2").map((id) => ({ links: [{ kind: "application", id }] })),
+  "automation.createSchedule": newName.map((name) => ({ name, when: HOURLY, commands: [OPENING] })),
+  "automation.changeSchedule": fc.constantFrom(
+    { title: "Other" },
+    { when: { kind: "cron", expression: "0 3 * * 1", timeZone: "Europe/Berlin" } },
+    { when: HOURLY, jitterMs: 1_000 },
+  ),
+  "rules.createRule": newName.map((name) => ({
+    name,
+    when: OPENED,
+    condition: 'event.data.type == "task"',
+    commands: [OPENING],
+  })),
+  "rules.changeRule": fc.constantFrom({ title: "Other" }, { condition: "true" }, { commands: [OPENING] }),
+  "webhooks.createWebhook": newName.map((name) => ({ name, url: "https://hooks.example.com/x", events: NEVER })),
+  "channels.createChannel": newName.map((name) => ({ name, url: "ntfy://never", events: NEVER })),
+  "channels.changeChannel": fc.constantFrom({ description: "Other" }, { events: NEVER }),
+  "channels.resumeChannel": fc.constantFrom({}, { skip: true }),
+  "channels.replayChannel": fc.constantFrom({}, { time: "2026-01-01T00:00:00.000Z" }),
+  "alerts.createAlert": newName.map((name) => ({ name, ...LOADED })),
+  "alerts.changeAlert": fc.constantFrom({ forMs: 60_000 }, { condition: { is: "below", value: 2 } }),
+  "alerts.silenceAlert": fc.constant({ until: "2099-01-01T00:00:00Z", reason: "Known" }),
+  "webhooks.changeWebhook": fc.constantFrom({ description: "Other" }, { events: NEVER }),
+  "webhooks.resumeWebhook": fc.constantFrom({}, { skip: true }),
+  "webhooks.rotateWebhookSecret": fc.constantFrom({}, { overlapHours: 1 }),
+  "webhooks.replayWebhook": fc.constantFrom({}, { time: "2026-01-01T00:00:00.000Z" }),
   "identity.createOrganisation": newName.map((name) => ({ name })),
   "identity.createToken": newName.map((name) => ({ name, grants: ["work:read"] })),
 };

@@ -34,6 +34,13 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   applications: "app",
   deployments: "dep",
   uploads: "upl",
+  schedules: "sch",
+  rules: "rul",
+  processes: "prc",
+  webhooks: "whk",
+  channels: "chn",
+  alerts: "alr",
+  nodes: "node",
   "dead-letters": "dlq",
 };
 
@@ -71,7 +78,7 @@ export class FuzzedWorld implements World {
   learn(body: unknown, position: string | undefined): void {
     if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
     const id = (body as { id?: unknown } | undefined)?.id;
-    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep|usr|inv|rol)_/.test(id))
+    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr)_/.test(id))
       this.#pool(id.slice(0, 3)).learn(id);
   }
 
@@ -95,6 +102,9 @@ export class FuzzedWorld implements World {
     for (const org of [home, home, "home", other]) world.#pool("org").keep(org);
     for (let i = 0; i < 6; i++) world.#pool("spare").keep((await post("/v1/organisations", { name: `spare-${i}` })).id);
     world.#pool("dlq").keep("0000000000000000");
+    // Made by workers, of whom there is none here.
+    for (const prefix of ["upl", "prc"]) world.#pool(prefix).keep(`${prefix}_00000000000000000000000000`);
+    world.#pool("node").keep("local");
     for (const org of [home, other]) await world.#fill(post, org);
     await world.#makeTokens(call, home, other, owner);
     await world.#settled(url, owner, home);
@@ -138,6 +148,18 @@ export class FuzzedWorld implements World {
       if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
     }
     for (let i = 0; i < 4; i++) {
+      const when = { kind: "interval", everyMs: 3_600_000 };
+      const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
+      this.#pool("sch").keep((await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
+      const opened = { kind: "event", context: "work", types: ["ItemOpened"] };
+      this.#pool("rul").keep((await post(`${under}/rules`, { name: `r-${i}`, when: opened, commands })).id);
+      // Nothing is sent there: no event is of this type.
+      const events = { type: ["NeverHappens"] };
+      const url = `https://hooks.example.com/${i}`;
+      this.#pool("whk").keep((await post(`${under}/webhooks`, { name: `w-${i}`, url, events })).id);
+      this.#pool("chn").keep((await post(`${under}/channels`, { name: `c-${i}`, url: `ntfy://c-${i}`, events })).id);
+      const alert = { on: { kind: "node", id: "local" }, metric: "load_1m", condition: { is: "above", value: 1 } };
+      this.#pool("alr").keep((await post(`${under}/alerts`, { name: `a-${i}`, ...alert })).id);
       this.#pool("rol").keep((await post(`${under}/roles`, { name: `r-${i}`, grants: ["work:read"] })).id);
       const invite = { name: `m-${i}`, role: i === 0 ? "owner" : "viewer" };
       const { id, secret } = await post(`${under}/invitations`, invite);
@@ -174,7 +196,19 @@ export class FuzzedWorld implements World {
   async #settled(url: string, owner: string, home: string): Promise<void> {
     const deadline = Date.now() + 60_000;
     const under = `/v1/organisations/${home}`;
-    const lists = ["work-items", "work-types", "tokens", "secrets", "applications", "deployments"];
+    const lists = [
+      "work-items",
+      "work-types",
+      "tokens",
+      "secrets",
+      "applications",
+      "deployments",
+      "schedules",
+      "rules",
+      "webhooks",
+      "channels",
+      "alerts",
+    ];
     for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {
       for (;;) {
         const { status, text } = await ask(url, "GET", path, {
