@@ -120,7 +120,7 @@ export async function ensureStreams(
         if (config.name === feedStream(context)) await limitFeed(nats, now, settings);
       } catch (error) {
         if (!isNotFound(error)) throw error;
-        await addStream(nats, config as StreamConfig);
+        await addStream(nats, config);
       }
     }
   }
@@ -135,7 +135,7 @@ async function limitFeed(nats: Nats, now: StreamConfig, { feedMaxAgeMs, feedMaxB
   try {
     await change(bytes);
   } catch (error) {
-    if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE) throw error;
+    if (!isTooLarge(error)) throw error;
     if (age !== now.max_age) await change(now.max_bytes);
   }
 }
@@ -144,16 +144,45 @@ const NO_MESSAGE_FOUND = 10037;
 const INSUFFICIENT_STORAGE = 10047;
 const LEAST_BYTES = 16 * 1024 ** 2;
 
-/** The server sets the whole of `max_bytes` aside, so a small disk refuses a large one: then half of it, and so on. */
-export async function addStream(nats: Nats, config: StreamConfig): Promise<void> {
-  for (let bytes = config.max_bytes ?? -1; ; bytes = Math.floor(bytes / 2)) {
+const NAME_IN_USE = 10058;
+
+export const isTooLarge = (error: unknown): boolean => (error as { code?: number }).code === INSUFFICIENT_STORAGE;
+
+/**
+ * Adds a stream that is bounded by bytes. The server sets the whole of `max_bytes` aside, so a small disk refuses a large one: then it
+ * gets half, and those that have more and hardly use it give half of theirs. As much as it gets is left to those that come after.
+ * @returns bytes that it may have
+ */
+export async function addStream(nats: Nats, config: Partial<StreamConfig> & { name: string }): Promise<number> {
+  for (let bytes = config.max_bytes ?? -1; ; ) {
+    const isLarge = bytes > 4 * LEAST_BYTES;
     try {
-      await nats.jsm.streams.add({ ...config, max_bytes: bytes });
-      return;
+      await nats.jsm.streams.add({ ...config, max_bytes: isLarge ? 2 * bytes : bytes });
+      if (isLarge) await nats.jsm.streams.update(config.name, { max_bytes: bytes });
+      return bytes;
     } catch (error) {
-      if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE || bytes / 2 < LEAST_BYTES) throw error;
+      // Another process was faster.
+      if ((error as { code?: number }).code === NAME_IN_USE) {
+        return (await nats.jsm.streams.info(config.name)).config.max_bytes;
+      }
+      if (!isTooLarge(error)) throw error;
+      if (await makeRoom(nats, bytes)) continue;
+      if (bytes / 2 < LEAST_BYTES) throw error;
+      bytes = Math.floor(bytes / 2);
     }
   }
+}
+
+/** The largest of those that have more than that and hardly use it gives half of it. @returns false: there is none */
+async function makeRoom(nats: Nats, more: number): Promise<boolean> {
+  let largest: StreamConfig | undefined;
+  for await (const { config, state } of nats.jsm.streams.list()) {
+    const isUnused = config.max_bytes > 2 * LEAST_BYTES && state.bytes < config.max_bytes / 4;
+    if (isUnused && config.max_bytes > Math.max(more, largest?.max_bytes ?? 0)) largest = config;
+  }
+  if (largest === undefined) return false;
+  await nats.jsm.streams.update(largest.name, { max_bytes: Math.floor(largest.max_bytes / 2) });
+  return true;
 }
 
 export const isNotFound = (error: unknown): boolean =>

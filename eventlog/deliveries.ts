@@ -39,7 +39,7 @@ export async function ensureDeliveries(nats: Nats): Promise<void> {
   try {
     await nats.jsm.streams.info(DELIVERIES).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
-      return addStream(nats, config as StreamConfig);
+      return addStream(nats, config);
     });
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });

@@ -1,7 +1,7 @@
 /** The stream of log lines and its subjects. */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { isNotFound, type Nats } from "./connection.ts";
+import { addStream, isNotFound, isTooLarge, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { LogFilter, LogSource } from "./logs.ts";
 
@@ -17,8 +17,6 @@ export interface LogLimits {
 }
 
 const DAY_MS = 86_400_000;
-const LEAST_BYTES = 16 * 1024 ** 2;
-const INSUFFICIENT_STORAGE = 10047;
 
 const configOf = (nats: Nats, limits: LogLimits): Partial<StreamConfig> & { name: string } => ({
   name: LOGS,
@@ -48,21 +46,11 @@ export async function ensureLogs(nats: Nats, limits: LogLimits): Promise<number>
       throw error;
     });
     if (there !== undefined) return await limitLogs(nats, there.config, limits);
-    const config = configOf(nats, limits);
-    for (let bytes = config.max_bytes!; ; bytes = Math.floor(bytes / 2)) {
-      try {
-        await nats.jsm.streams.add({ ...config, max_bytes: bytes });
-        return bytes;
-      } catch (error) {
-        if (!isTooLarge(error) || bytes / 2 < LEAST_BYTES) throw error;
-      }
-    }
+    return await addStream(nats, configOf(nats, limits));
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });
   }
 }
-
-const isTooLarge = (error: unknown): boolean => (error as { code?: number }).code === INSUFFICIENT_STORAGE;
 
 /** Changes limits that were set to something else than they are. A disk too small for it leaves the bytes as they are. */
 async function limitLogs(nats: Nats, now: StreamConfig, { maxAgeMs, maxBytes }: LogLimits): Promise<number> {

@@ -13,7 +13,7 @@
  */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { headers, nanos } from "@nats-io/transport-node";
-import { isNotFound, type Nats } from "./connection.ts";
+import { addStream, isNotFound, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 
@@ -68,8 +68,6 @@ export interface TelemetryLimits {
 }
 
 const DAY_MS = 86_400_000;
-const LEAST_BYTES = 16 * 1024 ** 2;
-const INSUFFICIENT_STORAGE = 10047;
 
 /** Makes the stream, or gives it other limits. @throws LogUnavailable */
 export async function ensureTelemetry(nats: Nats, limits: TelemetryLimits = {}): Promise<void> {
@@ -83,6 +81,7 @@ export async function ensureTelemetry(nats: Nats, limits: TelemetryLimits = {}):
     allow_direct: true,
     allow_msg_ttl: true,
     max_age: nanos(limits.maxAgeMs ?? 400 * DAY_MS),
+    max_bytes: limits.maxBytes ?? 2 * 1024 ** 3,
     // Samples of the last moment may go with a power cut, which the log itself must not.
     ...(nats.replicas === 1 ? { persist_mode: "async" as never } : {}),
   };
@@ -98,15 +97,7 @@ export async function ensureTelemetry(nats: Nats, limits: TelemetryLimits = {}):
       await nats.jsm.streams.update(TELEMETRY, { max_age, max_bytes });
       return;
     }
-    for (let bytes = limits.maxBytes ?? 2 * 1024 ** 3; ; bytes = Math.floor(bytes / 2)) {
-      try {
-        await nats.jsm.streams.add({ ...config, max_bytes: bytes });
-        return;
-      } catch (error) {
-        // The server sets all of it aside: a small disk gets less.
-        if ((error as { code?: number }).code !== INSUFFICIENT_STORAGE || bytes / 2 < LEAST_BYTES) throw error;
-      }
-    }
+    await addStream(nats, config);
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });
   }

@@ -58,6 +58,8 @@ export interface NatsOptions {
   readonly memoryLimit?: string;
   /** A port for leaf connections into the first account, on the same address: what a restore comes in by. */
   readonly leaf?: NatsUser & { readonly port: number };
+  /** Bytes that all streams together may set aside. Default: three quarters of the free disk. */
+  readonly storeBytes?: number;
   /** How many atomic batches may be open: per stream, and in all. The server's own defaults are 50 and 1000. */
   readonly batches?: { readonly perStream: number; readonly total: number };
   /** Default `<dataDir>/nats.log`. */
@@ -118,6 +120,7 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
     // Streams set their whole limit aside. Many accounts on one server (tests) would run out of what is only set aside;
     // on a machine of its own the server's share of the free disk is a good bound, and stays.
     ...(options.accounts ? { max_file_store: 1024 ** 5 } : {}),
+    ...(options.storeBytes ? { max_file_store: options.storeBytes } : {}),
     ...(options.sync === "default" ? {} : { sync_interval: options.sync ?? "always" }),
     ...(options.batches
       ? {

@@ -35,7 +35,7 @@ test("two on one node share the work; one is killed, one hands over, and all is 
     const state = await assertOnce(grounds, id);
     for (const phase of Object.values(state.phases)) by.add(phase.worker);
   }
-  assert.is(by.size, 3, "each had its share");
+  assert.ok(by.size >= 2, "one alone did all of it");
   for (const [i, { host }] of sites.entries()) {
     const served = await grounds.get(host);
     assert.equal([served.text, served.deployment], [`site ${i}`, handed[i]]);

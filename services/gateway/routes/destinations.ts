@@ -1,6 +1,5 @@
 /** What routes of webhooks and channels share: who may send what where, secrets, and what the outbox has done. */
 import type { EventsFilter, From } from "@millrace/contracts/integrations/values.ts";
-import { allows } from "@millrace/contracts/permissions.ts";
 import { encodePosition, type LogPlace, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
@@ -13,7 +12,7 @@ import { readClaim } from "@millrace/eventlog/execute.ts";
 import { readRecord } from "@millrace/eventlog/outbox-records.ts";
 import { Erased } from "@millrace/eventlog/sealing.ts";
 import { forbidden } from "../access.ts";
-import type { Asked } from "../asked.ts";
+import { type Asked, mayAlso } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, type Request } from "../command.ts";
 import { fail, problemOfRefusal } from "../failures.ts";
 import { type Gateway, resolve } from "../gateway.ts";
@@ -42,9 +41,7 @@ export function checkAddress({ addresses }: Gateway, url: string, pointer = "/bo
  * @throws Failed (forbidden)
  */
 export function mayRead(asked: Asked, filter: EventsFilter): EventsFilter {
-  const organisation = asked.organisation!.id;
-  const holds = (context: string, ...resources: string[]) =>
-    allows(asked.token!.grants, `${context}:read`, [organisation, ...resources]);
+  const holds = (context: string, ...resources: string[]) => mayAlso(asked, `${context}:read`, ...resources);
   const readable = (context: string) =>
     holds(context) || (filter.id !== undefined && filter.id.every((id) => holds(context, id)));
   if (filter.context !== undefined) {

@@ -1,0 +1,41 @@
+/** Streams on a disk on which not all of them have the room that they would have otherwise. */
+import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import * as assert from "uvu/assert";
+import { startOwnNats } from "../tests/harness/servers.ts";
+import { suite, type TestContext } from "../tests/harness/suite.ts";
+import { connectNats, ensureStreams } from "./connection.ts";
+import { ensureDeliveries } from "./deliveries.ts";
+import { ensureLogs } from "./logs-stream.ts";
+import { ensureTelemetry } from "./series.ts";
+
+const test = suite("small disks", { timeoutMs: 60_000 });
+const GIB = 1024 ** 3;
+
+async function disk(storeBytes: number, defer: TestContext["defer"]) {
+  const { url, user, password } = await startOwnNats({ storeBytes });
+  const nats = await connectNats({ url, user, password, name: "small" });
+  defer(() => nats.close());
+  return nats;
+}
+
+for (const bytes of [60 * GIB, 12 * GIB, GIB]) {
+  test(`${bytes / GIB} GiB: every stream finds a place, whichever comes first`, async ({ defer }) => {
+    const nats = await disk(bytes, defer);
+    // Two processes at once.
+    const all = () => ensureStreams(nats, Object.keys(CONTEXTS), {});
+    await Promise.all([all(), all()]);
+    await ensureLogs(nats, {});
+    await ensureTelemetry(nats);
+    await ensureDeliveries(nats);
+    for await (const { config } of nats.jsm.streams.list()) assert.ok(config.max_bytes !== 0, config.name);
+  });
+}
+
+test("one that came first and took all of it gives of what it has not used", async ({ defer }) => {
+  const nats = await disk(12 * GIB, defer);
+  await nats.jsm.streams.add({ name: "FEED_OLD", subjects: ["old.>"], max_bytes: 12 * GIB });
+  await ensureDeliveries(nats);
+  assert.is((await nats.jsm.streams.info("FEED_OLD")).config.max_bytes, 6 * GIB);
+});
+
+test.run();
