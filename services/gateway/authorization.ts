@@ -111,7 +111,7 @@ export const authorization = (gateway: Gateway): Layer.Layer<Authorization> => {
       }
       const inside = Effect.catch(handler, (error) => answerFailure(error, asked));
       if (rule.streams) asked.streams = true;
-      const announced = rule.streams ? checkStream(request, endpoint) : checkAnnounced(request);
+      const announced = rule.streams ? checkStream(request, endpoint) : checkAnnounced(request, endpoint);
       if (announced !== undefined) return Effect.succeed(answerProblem(announced, asked));
       const checked = rule.streams ? inside : bodyFirst(request, endpoint, inside, asked);
       const { reach = [] } = asked;

@@ -20,8 +20,13 @@ const hasBody = ({ headers }: HttpServerRequest): boolean =>
   (headers["content-length"] ?? "0") !== "0" || headers["transfer-encoding"] !== undefined;
 
 /** What can be said of the body before it is read. */
-export function checkAnnounced(request: HttpServerRequest): Problem | undefined {
-  if (!hasBody(request)) return undefined;
+export function checkAnnounced(request: HttpServerRequest, endpoint: HttpApiEndpoint.Top): Problem | undefined {
+  // Of an empty one only the type would be looked at by who decodes it.
+  if (!hasBody(request)) {
+    return endpoint.payload.size > 0 && request.headers["content-type"] !== undefined
+      ? checkHead(request.headers)
+      : undefined;
+  }
   return Number(request.headers["content-length"] ?? 0) > LIMITS.bodyBytes ? tooLarge : checkHead(request.headers);
 }
 
