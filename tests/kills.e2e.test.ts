@@ -9,7 +9,7 @@ test("SIGKILL of one process after the other under load: no change lost, none tw
   timeoutMs: 400_000,
 }, async () => {
   const report = await killsUnderLoad({
-    kills: 12,
+    kills: 8,
     burst: 4,
     writers: 6,
     subscribers: 6,
@@ -17,7 +17,7 @@ test("SIGKILL of one process after the other under load: no change lost, none tw
     readyMs: 90_000,
   });
   printKills(report);
-  assert.ok(report.acknowledged > 50, `${report.acknowledged} changes were acknowledged meanwhile`);
+  assert.ok(report.acknowledged > 30, `${report.acknowledged} changes were acknowledged meanwhile`);
 });
 
 test.run();
