@@ -36,7 +36,7 @@ export interface OutboxRecord {
   readonly throttledUntil: number;
   /** When a delivery last succeeded; milliseconds since 1970. */
   readonly deliveredAt: number;
-  /** What a channel remembers beside. */
+  /** What a channel with quiet hours, a digest or a flood cap remembers beside; undefined: it has none. */
   readonly pace?: unknown;
   /** When it was written; milliseconds since 1970. */
   readonly writtenAt: number;

@@ -19,9 +19,12 @@ import {
 } from "./webhooks.ts";
 
 type Channel = Answer<"getChannel">;
+type Pace = NonNullable<Channel["spec"]["pace"]>;
 type Args<K extends string> = { readonly [P in K]: { readonly summary: string } };
 type Of<T, K extends string> = { readonly [P in K]: { readonly type: T; readonly summary: string } };
-type Said = Of<"strings", "in" | "kind" | "type" | "id" | "template"> & Of<"string", "description">;
+type Said = Of<"strings", "in" | "kind" | "type" | "id" | "template"> &
+  Of<"string", "description" | "quiet-hours" | "flood"> &
+  Of<"integer", "digest">;
 type ChannelCall<F extends Flags = None> = Call<F, Args<"channel">>;
 
 export const channelText = ({ id, generation, spec, status }: Channel): string =>
@@ -33,6 +36,7 @@ export const channelText = ({ id, generation, spec, status }: Channel): string =
     ["description", spec.description === "" ? undefined : oneLine(spec.description)],
     ["events", filterText(spec.events)],
     ["templates", Object.entries(spec.templates).map(([type, text]) => `${type}: ${oneLine(text)}`)],
+    ["pace", paceText(spec.pace ?? {})],
     ...statusFacts(status),
     ["generation", generation],
   ]);
@@ -52,6 +56,35 @@ function templatesOf(given: readonly string[]): Record<string, string> | undefin
   );
 }
 
+/** @returns undefined: none was given */
+function paceOf(flags: {
+  readonly "quiet-hours"?: string | undefined;
+  readonly digest?: number | undefined;
+  readonly flood?: string | undefined;
+}): Pace | undefined {
+  const { "quiet-hours": hours, digest, flood } = flags;
+  const [, from, to, zone] = /^(\d\d:\d\d)-(\d\d:\d\d)@(\S+)$/u.exec(hours ?? "") ?? [];
+  const [, messages, minutes] = /^(\d{1,4})\/(\d{1,4})$/u.exec(flood ?? "") ?? [];
+  if (hours !== undefined && zone === undefined) {
+    throw usage(`"${oneLine(hours)}" are no quiet hours`, "Write 22:00-07:00@Europe/Berlin");
+  }
+  if (flood !== undefined && minutes === undefined) {
+    throw usage(`"${oneLine(flood)}" is no flood cap`, "Write 10/5 for ten messages in five minutes");
+  }
+  if (hours === undefined && digest === undefined && flood === undefined) return undefined;
+  return {
+    ...(zone === undefined ? {} : { quiet: { from: from!, to: to!, zone } }),
+    ...(digest === undefined ? {} : { digestMinutes: digest }),
+    ...(minutes === undefined ? {} : { flood: { messages: Number(messages), minutes: Number(minutes) } }),
+  };
+}
+
+const paceText = ({ quiet, digestMinutes, flood }: Pace): string[] => [
+  ...(quiet === undefined ? [] : [`quiet from ${quiet.from} to ${quiet.to}, ${quiet.zone}`]),
+  ...(digestMinutes === undefined ? [] : [`gathers for ${digestMinutes} minutes`]),
+  ...(flood === undefined ? [] : [`at most ${flood.messages} messages in ${flood.minutes} minutes`]),
+];
+
 function saidOf(flags: {
   readonly in: readonly string[];
   readonly kind: readonly string[];
@@ -59,13 +92,18 @@ function saidOf(flags: {
   readonly id: readonly string[];
   readonly template: readonly string[];
   readonly description?: string | undefined;
+  readonly "quiet-hours"?: string | undefined;
+  readonly digest?: number | undefined;
+  readonly flood?: string | undefined;
 }) {
   const events = filterOf(flags);
+  const pace = paceOf(flags);
   const templates = templatesOf(flags.template);
   return {
     ...(flags.description === undefined ? {} : { description: flags.description }),
     ...(events === undefined ? {} : { events }),
     ...(templates === undefined ? {} : { templates }),
+    ...(pace === undefined ? {} : { pace }),
   };
 }
 
@@ -79,7 +117,7 @@ export async function create(call: Call<Said, Args<"name" | "address">>): Promis
 }
 
 export async function change(
-  call: ChannelCall<Said & Of<"string", "address"> & Of<"boolean", "all"> & Of<"integer", "seen">>,
+  call: ChannelCall<Said & Of<"string", "address"> & Of<"boolean", "all" | "at-once"> & Of<"integer", "seen">>,
 ): Promise<void> {
   const { args, flags } = call;
   const changed = await gatewayOf(call).call("changeChannel", {
@@ -89,6 +127,7 @@ export async function change(
       ...(flags.address === undefined ? {} : { url: (await textOrStdin(call, flags.address)).trim() }),
       ...saidOf(flags),
       ...(flags.all ? { events: {} } : {}),
+      ...(flags["at-once"] ? { pace: {} } : {}),
     },
   });
   await print(call, changed);

@@ -14,6 +14,22 @@ const SAID = {
     value: "TYPE=TEXT",
     summary: "What is said of a type of event: ItemOpened={{actor}} opened {{data.title}}",
   },
+  "quiet-hours": {
+    type: "string",
+    value: "FROM-TO@ZONE",
+    summary: "Hold what comes from then to then, and tell it together: 22:00-07:00@Europe/Berlin",
+  },
+  digest: {
+    type: "integer",
+    value: "MINUTES",
+    range: [1, 1_440],
+    summary: "Gather for so long, and tell it as one message",
+  },
+  flood: {
+    type: "string",
+    value: "MESSAGES/MINUTES",
+    summary: "So many messages in so many minutes at the most; the rest is summed up in one: 10/5",
+  },
 } as const;
 
 export const channelCommands: readonly Command[] = [
@@ -48,6 +64,10 @@ export const channelCommands: readonly Command[] = [
     examples: [
       { line: "mill channels create phone ntfy://my-topic --type DeploymentFailed", says: "On the telephone" },
       { line: "mill channels create team - --in work < slack.url", says: "Secrets stay out of the shell's history" },
+      {
+        line: "mill channels create night ntfy://my-topic --quiet-hours 22:00-07:00@Europe/Berlin --flood 10/5",
+        says: "Silent at night, and ten messages in five minutes at the most",
+      },
     ],
     impact: "write",
     run: async (call) => (await channels()).create(call),
@@ -56,12 +76,13 @@ export const channelCommands: readonly Command[] = [
     path: "channels change",
     summary: "Change where a channel leads, what is sent, or what is said",
     description:
-      "With any filter the whole filter is replaced, and so are the templates; `--all` takes the filter away.",
+      "With any filter the whole filter is replaced, and so are the templates, and so are quiet hours, digest and flood cap; `--all` takes the filter away, `--at-once` the latter three.",
     arguments: CHANNEL,
     flags: {
       address: { type: "string", value: "URL", summary: "Its URL; `-` reads it from standard input" },
       ...SAID,
       all: { type: "boolean", summary: "All events" },
+      "at-once": { type: "boolean", summary: "Tell each event at once: no quiet hours, no digest, no flood cap" },
       ...SEEN,
     },
     examples: [{ line: "mill channels change team --in applications", says: "Deployments instead" }],

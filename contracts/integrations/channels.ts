@@ -46,6 +46,47 @@ export const ChannelUrl = Schema.String.check(Schema.isMinLength(5), Schema.isMa
   examples: ["ntfy://my-topic"],
 });
 
+const minutes = (description: string) =>
+  Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_440 })).annotate({ description });
+const Clock = Schema.String.check(Schema.isPattern(/^([01]\d|2[0-3]):[0-5]\d$/u)).annotate({
+  description: "Hours and minutes by the clock on the wall, as HH:MM",
+  examples: ["22:00"],
+});
+
+/** When it speaks. */
+export const Pace = Schema.Struct({
+  quiet: optionalKey(
+    Schema.Struct({
+      from: Clock,
+      to: Clock,
+      zone: Schema.String.check(Schema.isPattern(/^[A-Za-z][A-Za-z0-9_+\-/]{0,63}$/u)).annotate({
+        description: "Time zone of the IANA database",
+        examples: ["Europe/Berlin"],
+      }),
+    }).annotate({
+      description:
+        "Quiet hours, over midnight when `from` is later than `to`: what comes in them is told together when they end",
+    }),
+  ),
+  digestMinutes: optionalKey(
+    minutes("Events are gathered for so many minutes from the first on, and told as one message"),
+  ),
+  flood: optionalKey(
+    Schema.Struct({
+      messages: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1_000 })).annotate({
+        description: "So many messages at the most",
+      }),
+      minutes: minutes("… in so many minutes, from the first of them on"),
+    }).annotate({ description: "What is beyond it is counted, and told as one message when the window opens again" }),
+  ),
+}).annotate({
+  identifier: "ChannelPace",
+  description:
+    "When it speaks; an empty object: each event at once. With any of them events are told in order, one message at a time",
+  examples: [{ quiet: { from: "22:00", to: "07:00", zone: "Europe/Berlin" }, flood: { messages: 10, minutes: 5 } }],
+});
+export type Pace = typeof Pace.Type;
+
 const ServiceName = Schema.Literals(["mail", "slack", "discord", "ntfy", "gotify", "telegram", "matrix", "json"]);
 export const ChannelSpec = Schema.Struct({
   name: Name,
@@ -54,6 +95,7 @@ export const ChannelSpec = Schema.Struct({
   description: Description,
   events: EventsFilter,
   templates: Templates,
+  pace: optionalKey(Pace),
 });
 export type ChannelSpec = typeof ChannelSpec.Type;
 
@@ -68,15 +110,17 @@ export const CreateChannel = Schema.Struct({
   description: optionalKey(Description),
   events: optionalKey(EventsFilter),
   templates: optionalKey(Templates),
+  pace: optionalKey(Pace),
 }).annotate({ identifier: "CreateChannel" });
 export const ChangeChannel = Schema.Struct({
   url: optionalKey(ChannelUrl),
   description: optionalKey(Description),
   events: optionalKey(EventsFilter),
   templates: optionalKey(Templates),
+  pace: optionalKey(Pace),
 }).annotate({
   identifier: "ChangeChannel",
-  description: "What is left out stays; `events` and `templates` are replaced as a whole",
+  description: "What is left out stays; `events`, `templates` and `pace` are replaced as a whole",
 });
 
 const text = (description: string) => Schema.String.annotate({ description });
@@ -87,9 +131,15 @@ const shown = {
   events: FilterShown,
   templates: Schema.Record(Schema.String, Schema.String).annotate({ description: "What is said, by type of event" }),
 };
+const PaceShown = Schema.Struct({
+  quiet: optionalKey(Schema.Struct({ from: text("HH:MM"), to: text("HH:MM"), zone: text("Time zone") })),
+  digestMinutes: optionalKey(Schema.Int),
+  flood: optionalKey(Schema.Struct({ messages: Schema.Int, minutes: Schema.Int })),
+}).annotate({ description: "When it speaks: quiet hours, digest, flood cap" });
 export const ChannelCreated = Schema.Struct({
   name: text("Unique name in the organisation"),
   ...shown,
+  pace: optionalKey(PaceShown),
   from: ReplayRequested.annotate({ description: "What came after it is sent" }),
 });
 export const ChannelChanged = Schema.Struct({
@@ -98,13 +148,14 @@ export const ChannelChanged = Schema.Struct({
   description: optionalKey(shown.description),
   events: optionalKey(shown.events),
   templates: optionalKey(shown.templates),
+  pace: optionalKey(PaceShown),
 });
 export const channelEvents: Readonly<Record<string, PublicEvent>> = {
   ChannelCreated: { version: 1, data: ChannelCreated, description: "A channel was created." },
   ChannelChanged: {
     version: 1,
     data: ChannelChanged,
-    description: "A channel's address, filter or templates were changed.",
+    description: "A channel's address, filter, templates or pace were changed.",
   },
   ...sharedEvents("Channel", "A channel"),
 };

@@ -78,6 +78,14 @@ export const Outbox = Schema.Struct({
     Schema.String.annotate({ description: "Everything up to here was delivered, but for what is held" }),
   ),
   held: Schema.Array(Held),
+  gathered: optionalKey(
+    Schema.Struct({
+      events: Schema.Int.annotate({ description: "How many" }),
+      since: Time.annotate({ description: "When the first of them came" }),
+    }).annotate({
+      description: "Of channels: events that are told together, when quiet hours, digest and flood cap allow it",
+    }),
+  ),
   throttledUntil: optionalKey(Time.annotate({ description: "The receiver asked to be left alone until then" })),
   writtenAt: optionalKey(Time.annotate({ description: "When this was written; a delivery may be a second ahead" })),
 }).annotate({ identifier: "Outbox", description: "How far deliveries have come, and what waits behind a failure" });

@@ -5,7 +5,7 @@
  * Where clocks change: with a star in minute or hour it goes by the clock that runs on, every matching minute; else each time of the day is
  * once a day: one that does not exist is the first moment after the gap, one that happens twice is its first.
  */
-import { DAY, instantOf, instantsOf, type LocalDay, localDay, wallAt } from "./zone.ts";
+import { DAY, instantOf, instantsOf, type LocalDay, localDay, wallAt } from "../zone.ts";
 
 export interface Cron {
   readonly minutes: ReadonlyArray<number>;

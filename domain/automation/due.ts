@@ -1,8 +1,8 @@
 /** When schedules are due: pure, and bounded whatever it is asked. Times are milliseconds since 1970. */
 import type { When } from "@millrace/contracts/automation/entities.ts";
+import { DAY } from "../zone.ts";
 import { type Cron, cronAfter, cronBefore, parseCron } from "./cron.ts";
 import { sunTime } from "./sun.ts";
-import { DAY } from "./zone.ts";
 
 /** Longer than every polar night, and than every polar day. */
 const SUN_DAYS_MOST = 400;

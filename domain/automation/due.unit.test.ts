@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import type { When } from "@millrace/contracts/automation/entities.ts";
 import fc from "fast-check";
 import { suite } from "../../tests/harness/suite.ts";
+import { isZone, wallAt } from "../zone.ts";
 import { parseCron } from "./cron.ts";
 import { dueAfter, dueBefore, dueTimes, GRACE_MS, jitterOf, type Timing, turnoutOf } from "./due.ts";
 import { sunTime } from "./sun.ts";
-import { isZone, wallAt } from "./zone.ts";
 
 const test = suite("when schedules are due");
 

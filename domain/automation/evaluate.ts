@@ -9,12 +9,12 @@ import type * as Schema from "effect/Schema";
 import { CONTEXTS } from "../contexts.ts";
 import type { Actor } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { wallAt } from "../zone.ts";
 import { parseCondition } from "./expression.ts";
 import type { Made, Sees } from "./rule-decide.ts";
 import type { RuleState } from "./rule-state.ts";
 import { pathsIn, render } from "./template.ts";
 import { ANY, NUMBER, objectOf, STRING, type Type, typeOf, typeOfEvents, unite } from "./types.ts";
-import { wallAt } from "./zone.ts";
 
 /** What the API shows of one entity, by collection. */
 function shownByApi(): ReadonlyMap<string, Schema.Top> {

@@ -3,6 +3,7 @@ import type { ChangeRule, CreateRule, RuleWhen } from "@millrace/contracts/autom
 import { LIMITS, RULES } from "@millrace/contracts/automation/values.ts";
 import { type Circumstances, type Claim, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
+import { isZone } from "../zone.ts";
 import type { Action } from "./actions.ts";
 import { dueAfter } from "./due.ts";
 import { parseCondition } from "./expression.ts";
@@ -12,7 +13,6 @@ import { checkTiming, completed } from "./schedule-decide.ts";
 import type { Maker } from "./schedule-state.ts";
 import { templateFaults } from "./template.ts";
 import type { Type } from "./types.ts";
-import { isZone } from "./zone.ts";
 
 interface Seen {
   readonly seen?: number;

@@ -48,7 +48,7 @@ const ESCAPES: Readonly<Partial<Record<Service, (text: string) => string>>> = {
 };
 
 /** Characters of one message. */
-const MOST: Readonly<Record<Service, number>> = {
+export const MOST: Readonly<Record<Service, number>> = {
   ...{
     slack: 3_000,
     discord: 2_000,

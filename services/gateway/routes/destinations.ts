@@ -4,6 +4,7 @@ import { encodePosition, type LogPlace, WHOLE_COMMIT } from "@millrace/contracts
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import type { DestinationCommand, DestinationState } from "@millrace/domain/integrations/destination.ts";
+import { heldShare } from "@millrace/domain/integrations/pace.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { Sealed } from "@millrace/domain/sealed.ts";
 import { placeText } from "@millrace/eventlog/cloudevents.ts";
@@ -117,6 +118,7 @@ export function destinations(gateway: Gateway, kind: Destination) {
             ...{ context, kind, id, after: placeText(after), attempts: Math.max(0, attempts) },
             ...(nextAt === null || nextAt === 0 ? {} : { nextAt: new Date(nextAt).toISOString() }),
           })),
+          ...heldShare(record.pace ?? {}),
           ...(record.throttledUntil > Date.now()
             ? { throttledUntil: new Date(record.throttledUntil).toISOString() }
             : {}),

@@ -1,4 +1,4 @@
-/** Tells people of one event: as a request to their service, or by mail. */
+/** Tells people of an event, or of several: as a request to their service, or by mail. */
 
 import { kindOf } from "@millrace/domain/contexts.ts";
 import type { ChannelState } from "@millrace/domain/integrations/channel.ts";
@@ -84,18 +84,23 @@ export class ChannelSender implements Sender {
   }
 
   send(event: FeedEvent, message: string): Promise<Outcome> {
+    return this.say(this.line(event), message, toldOf(event).sentence, event.event);
+  }
+
+  /** What is said of an event, alone or among others. */
+  line(event: FeedEvent): string {
     const { service, templates } = this.#state.spec!;
-    const told = toldOf(event);
-    return this.#say(render(service, templates[event.type], told), message, told.sentence, event.event);
+    return render(service, templates[event.type], toldOf(event));
   }
 
   test(test: number): Promise<Outcome> {
     const { name, service } = this.#state.spec!;
     const text = cut(service, `This is a test of the channel ${name}.`);
-    return this.#say(text, `msg_test_${this.#state.id}_${test}`, "a test", undefined);
+    return this.say(text, `msg_test_${this.#state.id}_${test}`, "a test");
   }
 
-  async #say(text: string, message: string, subject: string, event: unknown): Promise<Outcome> {
+  /** @param event that it tells of, where it is one alone */
+  async say(text: string, message: string, subject: string, event?: unknown): Promise<Outcome> {
     const target = await this.#opened();
     if (target.service === "mail") return this.#mail(target, text, message, subject);
     // Several rooms: all of them, and the first failure counts. Who had it already has it again with the next try.

@@ -53,8 +53,11 @@ export interface Courier {
   begin(): void;
   /** Lets what is under way come to its end, for a while. */
   stop(graceMs: number): Promise<void>;
-  /** What must be remembered beside the places. */
-  remember(): Pick<OutboxRecord, "held" | "throttledUntil" | "deliveredAt" | "pace">;
+  /** Where reading begins by context, when it is not at the record's places. */
+  readonly from?: Readonly<Record<string, LogPlace>>;
+  /** What must be remembered; places, when they are not those that were read. */
+  remember(): Pick<OutboxRecord, "held" | "throttledUntil" | "deliveredAt" | "pace"> &
+    Partial<Pick<OutboxRecord, "places">>;
 }
 
 const FLUSH_MS = 400;
@@ -140,7 +143,15 @@ export class Destination {
     if (this.#record.replays < state.start.replays) {
       const places = await this.#startPlaces();
       // What was held of before is within what is sent again, or before it and not wanted any more.
-      this.#record = { ...EMPTY, ...record, places, held: [], throttledUntil: 0, replays: state.start.replays };
+      this.#record = {
+        ...EMPTY,
+        ...record,
+        places,
+        held: [],
+        pace: undefined,
+        throttledUntil: 0,
+        replays: state.start.replays,
+      };
       this.#dirty = true;
     }
     if (this.#record.resumes < state.resumes) {
@@ -179,7 +190,7 @@ export class Destination {
         ...(events.kind === undefined ? {} : { kinds: new Set(events.kind) }),
         ...(events.type === undefined ? {} : { types: new Set(events.type) }),
       },
-      places: this.#record.places,
+      places: courier.from ?? this.#record.places,
       turns: this.parts.turns,
       take: (event) => courier.take(event),
       full: () => courier.full(),
@@ -222,14 +233,28 @@ export class Destination {
     if (this.#timer !== undefined || this.signal.aborted) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#flushing = this.#flushing.then(() => this.#flush());
+      this.#flushing = this.#flushing.then(async () => {
+        await this.#flush();
+      });
     }, FLUSH_MS);
   }
 
-  async #flush(): Promise<void> {
-    if (!this.#dirty) return;
+  /** What is to be remembered is written now. @returns whether it is */
+  async written(): Promise<boolean> {
+    let isWritten = false;
+    this.#flushing = this.#flushing.then(async () => {
+      isWritten = await this.#flush();
+    });
+    await this.#flushing;
+    return isWritten;
+  }
+
+  /** Never rejects. @returns false: it could not be written */
+  async #flush(): Promise<boolean> {
+    if (!this.#dirty) return true;
     try {
       await this.#write();
+      return true;
     } catch (error) {
       if (error instanceof AppendConflict) {
         // Another process delivers: this one has lost its lease and will be told.
@@ -240,6 +265,7 @@ export class Destination {
         this.parts.logger.warn({ err: error, destination: this.id }, "the outbox could not write; again soon");
         this.changed();
       }
+      return false;
     }
   }
 

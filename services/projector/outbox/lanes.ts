@@ -22,7 +22,8 @@ const WIDTH = { first: 2, most: 16 } as const;
 const SLOW_MS = 2_000;
 const REFILL = 50;
 const AGAIN_MS = 500;
-const THROTTLE = { leastMs: 5_000, mostMs: 300_000 } as const;
+/** How long a receiver is left alone that asks for it and does not say how long. */
+export const THROTTLE = { leastMs: 5_000, mostMs: 300_000 } as const;
 const TIMER_MOST_MS = 2 ** 31 - 1;
 
 interface Lane {
@@ -120,13 +121,13 @@ export class Lanes implements Courier {
     }
   }
 
-  remember(): Pick<OutboxRecord, "held" | "throttledUntil" | "deliveredAt"> {
+  remember(): ReturnType<Courier["remember"]> {
     const held: HeldRecord[] = [...this.#lanes.values()].map(
       ({ context, kind, id, after, attempts, nextAt, since }) => ({
         ...{ context, kind, id, after, attempts, nextAt, since },
       }),
     );
-    return { held, throttledUntil: this.#throttledUntil, deliveredAt: this.#deliveredAt };
+    return { held, pace: undefined, throttledUntil: this.#throttledUntil, deliveredAt: this.#deliveredAt };
   }
 
   async stop(graceMs: number): Promise<void> {

@@ -25,6 +25,7 @@ import { gaugeFrom, metrics } from "@millrace/eventlog/telemetry.ts";
 import { type ChannelMeans, ChannelSender } from "./channel.ts";
 import { type AnyState, type Courier, Destination, type Parts } from "./destination.ts";
 import { Lanes } from "./lanes.ts";
+import { isGathering, Paced } from "./paced.ts";
 import type { Sender } from "./sender.ts";
 import { Transport } from "./transport.ts";
 import { Slots, Turns } from "./turns.ts";
@@ -169,7 +170,11 @@ const DELIVERED: Readonly<Record<string, Delivered>> = {
   [channel.prefix]: {
     kind: channel,
     sender: (house, state: ChannelState) => new ChannelSender(house.means(state), state),
-    courier: (destination, record) => new Lanes(destination, record),
+    courier: (destination, record) => {
+      const { pace = {} } = (destination.state as ChannelState).spec!;
+      const isPaced = Object.keys(pace).length > 0 || isGathering(record);
+      return isPaced ? new Paced(destination, record) : new Lanes(destination, record);
+    },
   },
 };
 
