@@ -3,11 +3,12 @@
  * database, and a token that was revoked anywhere is refused here within the time an event takes.
  */
 import { createHash } from "node:crypto";
-import { grantsOfBinding, type Held, type Layer, Powers } from "@millrace/contracts/access.ts";
+import type { Layer, Powers } from "@millrace/contracts/access.ts";
 import { type Binding, builtInRole } from "@millrace/contracts/identity/roles.ts";
 import { isToken } from "@millrace/contracts/token.ts";
 import { type Member, member } from "@millrace/domain/identity/member.ts";
 import { type Organisation, organisation } from "@millrace/domain/identity/organisation.ts";
+import { grantsOf, layerOfMember, powersOf, type RoleOf } from "@millrace/domain/identity/powers.ts";
 import { type Role, role } from "@millrace/domain/identity/role.ts";
 import { type Token, token } from "@millrace/domain/identity/token.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -147,38 +148,22 @@ export class IdentityDirectory {
     return found === undefined ? undefined : { id: found.id, name: found.name };
   }
 
+  readonly #roleOf: RoleOf = (id) => this.#roles.get(id);
+
   /** What a binding gives now; nothing when its role was deleted. */
   grantsOf(binding: Binding): string[] {
-    const own = binding.id === undefined ? builtInRole(binding.role) : this.#roles.get(binding.id);
-    const gone = own === undefined || ("deletedAt" in own && own.deletedAt !== null);
-    return gone ? [] : grantsOfBinding(own.grants, binding.at);
+    return grantsOf(binding, this.#roleOf);
   }
 
-  #heldBy(bindings: ReadonlyArray<Binding>): Held[] {
-    return bindings.flatMap((binding) => {
-      const { role, at } = binding;
-      const via = { kind: "binding", role, ...(at === undefined ? {} : { at }) } as const;
-      return this.grantsOf(binding).map((grant) => ({ grant, via }));
-    });
-  }
-
-  /** What a person may do: for themselves by being a member, all else by roles. */
-  layerOfMember({ id, name, bindings }: Member): Layer {
-    const self: Held = { grant: "identity:self", via: { kind: "grant" } };
-    return { of: { kind: "member", id, name }, held: [self, ...this.#heldBy(bindings)] };
+  layerOfMember(person: Member): Layer {
+    return layerOfMember(person, this.#roleOf);
   }
 
   /** What a token may do now. The same object, as long as that may be what it was. */
   powersOf(token: Token): Powers {
     const known = this.#powers.get(token.id);
     if (known !== undefined) return known;
-    const { id, name, grants, bindings } = token;
-    const own = grants.map((grant) => ({ grant, via: { kind: "grant" } as const }));
-    const ofToken: Layer = { of: { kind: "token", id, name }, held: [...own, ...this.#heldBy(bindings)] };
-    const person = token.member === null ? undefined : this.member(token.member);
-    // Of a member who is no more nothing is left.
-    const gone = token.member !== null && person === undefined;
-    const powers = new Powers(gone ? [] : person === undefined ? [ofToken] : [this.layerOfMember(person), ofToken]);
+    const powers = powersOf(token, token.member === null ? undefined : this.member(token.member), this.#roleOf);
     this.#powers.set(token.id, powers);
     return powers;
   }

@@ -2,11 +2,11 @@
  * By whose permission something is done that nobody asks for at that moment: what the token of its maker may do now. What was taken from the
  * token, or from its member, is gone for what they made, too.
  */
-import { grantsOfBinding, type Held, Powers } from "@millrace/contracts/access.ts";
-import { type Binding, builtInRole } from "@millrace/contracts/identity/roles.ts";
+import { Powers } from "@millrace/contracts/access.ts";
 import { member } from "@millrace/domain/identity/member.ts";
 import { organisation } from "@millrace/domain/identity/organisation.ts";
-import { role } from "@millrace/domain/identity/role.ts";
+import { powersOf as composed } from "@millrace/domain/identity/powers.ts";
+import { type Role, role } from "@millrace/domain/identity/role.ts";
 import { token } from "@millrace/domain/identity/token.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 
@@ -23,27 +23,15 @@ export async function powersOf(log: EventLog, tokenId: string, actedIn: string, 
     aggregates.load(token, tokenId),
     aggregates.load(organisation, actedIn),
   ]);
-  const { id, name, grants, bindings, expiresAt, revokedAt } = state;
+  const { expiresAt, revokedAt } = state;
   const foreign = state.organisation !== actedIn && !state.installation;
   if (state.createdAt === "" || revokedAt !== null || foreign || home.archivedAt != null) return NOTHING;
   if (expiresAt !== null && Date.parse(expiresAt) <= nowMs) return NOTHING;
-  const own: Held[] = grants.map((grant) => ({ grant, via: { kind: "grant" } }));
-  const ofToken = { of: { kind: "token", id, name }, held: [...own, ...(await heldBy(log, bindings))] } as const;
-  if (state.member === null) return new Powers([ofToken]);
-  const person = (await aggregates.load(member, state.member)).state;
-  if (person.createdAt === "" || person.removedAt !== null) return NOTHING;
-  const of = { kind: "member", id: person.id, name: person.name } as const;
-  return new Powers([{ of, held: await heldBy(log, person.bindings) }, ofToken]);
-}
-
-async function heldBy(log: EventLog, bindings: ReadonlyArray<Binding>): Promise<Held[]> {
-  const held = await Promise.all(
-    bindings.map(async ({ role: name, id, at }): Promise<Held[]> => {
-      const own = id === undefined ? builtInRole(name) : (await log.aggregates.load(role, id)).state;
-      if (own === undefined || ("deletedAt" in own && own.deletedAt !== null)) return [];
-      const via = { kind: "binding", role: name, ...(at === undefined ? {} : { at }) } as const;
-      return grantsOfBinding(own.grants, at).map((grant) => ({ grant, via }));
-    }),
-  );
-  return held.flat();
+  const person = state.member === null ? undefined : (await aggregates.load(member, state.member)).state;
+  if (person !== undefined && (person.createdAt === "" || person.removedAt !== null)) return NOTHING;
+  const roles = new Map<string, Role>();
+  for (const { id } of [...state.bindings, ...(person?.bindings ?? [])]) {
+    if (id !== undefined && !roles.has(id)) roles.set(id, (await aggregates.load(role, id)).state);
+  }
+  return composed(state, person, (id) => roles.get(id));
 }
