@@ -127,6 +127,30 @@ test("a flood is told up to its cap, and summed up; a digest is one message", as
   await projector.ended;
 });
 
+test("a pace given while an entity waits: it is told, and what was told since is not told again", async ({ defer }) => {
+  const projector = start();
+  defer(() => projector.child.kill("SIGKILL"));
+  const id = await create("switch", {});
+  const isSlow = { now: true };
+  // Never answered, as long as it is slow.
+  receiver.answer(({ body }) => (isSlow.now && body.body === "slow" ? undefined : 204));
+  const times = (title: string) => told("switch").filter(({ body }) => body.body === title).length;
+  const come = (title: string, count: number) =>
+    eventually(async () => times(title) >= count || undefined, `${title} is told`, 30_000);
+  await open("slow");
+  await come("slow", 1);
+  await open("quick");
+  await come("quick", 1);
+  isSlow.now = false;
+  await change(id, { flood: { messages: 100, minutes: 1 } });
+  await come("slow", 2);
+  await open("after");
+  await come("after", 1);
+  assert.deepEqual([times("slow"), times("quick"), times("after")], [2, 1, 1]);
+  projector.child.kill("SIGTERM");
+  await projector.ended;
+});
+
 test("hours and zones that are none, and too much, are refused", async () => {
   const bad = [
     { quiet: { from: "22:00", to: "22:00", zone: "UTC" } },
