@@ -30,8 +30,8 @@ export interface RawRequest {
   /** From the root, with its query. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as it is. */
-  readonly body?: string;
+  /** Sent as it is; JSON, unless the headers say otherwise. */
+  readonly body?: string | Uint8Array;
 }
 
 export interface RawAnswer {

@@ -112,10 +112,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
 const QUERY: Readonly<Record<string, string>> = {
+  "work.attachFile": "?name=intruder.txt",
   "metrics.metricsOfNode": "?from=2026-01-01T00:00:00Z&to=2026-01-01T01:00:00Z",
   "members.explain": "?permission=work:read",
   "system.search": "?q=canary",
   "system.dropDeadLetter": "?why=x",
+};
+/** Bodies that are no JSON. */
+const STREAMS: Readonly<Record<string, { readonly type: string; readonly sent?: true }>> = {
+  "uploads.continueUpload": { type: "application/offset+octet-stream" },
+  "work.attachFile": { type: "application/octet-stream", sent: true },
 };
 const queryOf = ({ id, path }: Operation): string => QUERY[id] ?? (path.endsWith("/diff") ? "?from=v1" : "");
 
@@ -126,7 +132,7 @@ let mine = "";
 let token = "";
 /** What stands in the other organisation, by collection: id, and the unique name where it has one. */
 const things = new Map<string, string[]>();
-const inner = { line: "", comment: "" };
+const inner = { line: "", comment: "", attachment: "" };
 
 const call = (method: string, path: string, options: Parameters<typeof ask>[3] = {}): Promise<Answer> =>
   ask(gateway.url, method, path, { token: gateway.owner, ...options });
@@ -162,6 +168,11 @@ test.before(async () => {
   inner.line = changed.body.checklist.at(-1).id;
   const told = await call("POST", `${at}/work-items/${item.id}/comments`, { body: { text: "Canary comment" } });
   inner.comment = told.body.comments.at(-1).id;
+  const attached = await call("POST", `${at}/work-items/${item.id}/attachments?name=canary.txt`, {
+    body: new TextEncoder().encode("canary-bytes"),
+    headers: { "content-type": "application/octet-stream" },
+  });
+  inner.attachment = attached.body.attachments[0].id;
   await make(
     "applications",
     { ...(BODIES["applications.createApplication"] as object), name: "canary-app", title: "Canary" },
@@ -205,8 +216,9 @@ async function projected(position: string): Promise<void> {
 /** One operation as the other organisation's token would send it. */
 const attempt = (operation: Operation, parameters: Readonly<Record<string, string>>): Promise<Answer> => {
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => parameters[name] ?? "x");
-  const body = operation.hasBody ? { body: BODIES[operation.id] } : {};
-  const piece = operation.id === "uploads.continueUpload" ? { "content-type": "application/offset+octet-stream" } : {};
+  const bytes = STREAMS[operation.id];
+  const body = operation.hasBody ? { body: BODIES[operation.id] } : bytes?.sent ? { body: new Uint8Array([7]) } : {};
+  const piece = bytes === undefined ? {} : { "content-type": bytes.type };
   const headers = { "if-match": "*", "tus-resumable": "1.0.0", "upload-offset": "0", ...piece };
   return call(operation.method, path + queryOf(operation), { token, headers, ...body });
 };

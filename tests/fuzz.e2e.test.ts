@@ -18,6 +18,8 @@ const NEVER = new Set([
   // Made by workers, of whom none is there; and bytes, for which a node would have to be.
   ...["processes.getProcess", "processes.historyOfProcess"],
   ...OPERATIONS.map(({ id }) => id).filter((id) => id.startsWith("uploads.")),
+  // Its body is no JSON: what is asked of it here is refused as such.
+  "work.attachFile",
   // No worker is there, so nothing is ever live.
   ...["applications.planRollback", "applications.rollBackApplication", "applications.restartApplication"],
 ]);

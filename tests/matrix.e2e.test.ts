@@ -39,6 +39,7 @@ interface Things {
   readonly byCollection: Readonly<Record<string, string>>;
   readonly line: string;
   readonly comment: string;
+  readonly attachment: string;
   /** A token of the organisation that may do everything in it. */
   readonly all: string;
 }
@@ -70,6 +71,10 @@ async function fill(name: string): Promise<Things> {
   const item = await make("work-items", { type: "task", title: `Marked ${name}`, labels: [`label-${name}`] });
   const commented = await expect(200, owner, "POST", `${under}/work-items/${item.id}/comments`, {
     body: { text: `Said ${name}` },
+  });
+  const attached = await expect(200, owner, "POST", `${under}/work-items/${item.id}/attachments?name=${name}.txt`, {
+    body: new TextEncoder().encode(`Kept ${name}`),
+    headers: { "content-type": "application/octet-stream" },
   });
   const states = [
     { name: "todo", title: "To do", group: "unstarted" },
@@ -108,7 +113,8 @@ async function fill(name: string): Promise<Things> {
     members: member.id,
     "dead-letters": "work_0000000000000000",
   };
-  return { org, byCollection, line: item.checklist[0].id, comment: commented.body.comments[0].id, all: all.secret };
+  const [line, comment] = [item.checklist[0].id, commented.body.comments[0].id];
+  return { org, byCollection, line, comment, attachment: attached.body.attachments[0].id, all: all.secret };
 }
 
 const ours = await fill("home");
@@ -132,13 +138,14 @@ async function settled(path: string, token = owner): Promise<Answer> {
 
 /** Path and options of a request that is in order, and changes nothing that is there: it was made for a state that never was. */
 function requestFor(operation: Operation, things: Things) {
-  const { org, byCollection, line, comment } = things;
+  const { org, byCollection, line, comment, attachment } = things;
   const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)?.[1];
   const values: Record<string, string | undefined> = {
     org,
     id: collection === undefined ? undefined : idIn(collection, things),
     line,
     comment,
+    attachment,
     name: "tokens",
     link: "none",
   };
@@ -146,7 +153,7 @@ function requestFor(operation: Operation, things: Things) {
     .filter((one) => one.in === "query" && one.required)
     .map(
       ({ name }) =>
-        `${name}=${{ q: "Marked", from: "v1", why: "because", permission: "work:read", applications: byCollection.applications }[name]}`,
+        `${name}=${{ q: "Marked", from: "v1", name: "x.txt", why: "because", permission: "work:read", applications: byCollection.applications }[name]}`,
     );
   const path = operation.path.replaceAll(/\{([a-z]+)\}/g, (_, name) => values[name]!);
   assert.ok(!/undefined/.test(path + query), `${operation.id}: ${path}`);

@@ -4,6 +4,7 @@ import { type Command, command, SEEN, WAIT } from "../table.ts";
 import { listing, showing } from "./entity.ts";
 
 const work = () => import("../actions/work.ts");
+const files = () => import("../actions/attachments.ts");
 const types = () => import("../actions/work-types.ts");
 
 const ITEM = { item: { summary: "Id of the work item", names: { collection: "work-items" } } } as const;
@@ -251,6 +252,33 @@ const partCommands: readonly Command[] = [
   }),
 ];
 
+const attachmentCommands: readonly Command[] = [
+  command({
+    path: "work attach",
+    summary: "Attach a file to a work item",
+    arguments: { ...ITEM, file: { summary: "A file of at most 8 MiB" } },
+    examples: [{ line: `mill work attach ${ID} front.jpg`, says: "Under the name it has" }],
+    impact: "write",
+    run: async (call) => (await files()).attach(call),
+  }),
+  command({
+    path: "work attachments",
+    summary: "List the files that are attached to a work item",
+    arguments: ITEM,
+    examples: [{ line: `mill work attachments ${ID} -o name`, says: "Their ids alone" }],
+    impact: "read",
+    run: async (call) => (await files()).list(call),
+  }),
+  command({
+    path: "work detach",
+    summary: "Take an attachment off a work item",
+    arguments: { ...ITEM, attachment: { summary: "Its id, or its name where only one has it" } },
+    examples: [{ line: `mill work detach ${ID} front.jpg`, says: "The item's history still tells of it" }],
+    impact: "write",
+    run: async (call) => (await files()).detach(call),
+  }),
+];
+
 const FILE = {
   file: { type: "string", short: "f", value: "FILE", summary: "JSON; `-` reads it from standard input" },
 } as const;
@@ -312,4 +340,9 @@ const typeCommands: readonly Command[] = [
   }),
 ];
 
-export const workCommands: readonly Command[] = [...itemCommands, ...partCommands, ...typeCommands];
+export const workCommands: readonly Command[] = [
+  ...itemCommands,
+  ...partCommands,
+  ...attachmentCommands,
+  ...typeCommands,
+];

@@ -20,6 +20,7 @@ import {
 } from "../http.ts";
 import { Reference } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
+import { attachFile, contentOfAttachment, removeAttachment } from "./attachments.ts";
 import { ListedWorkItem, Workflow, WorkItem, WorkItemGates, WorkType } from "./entities.ts";
 import {
   Assignee,
@@ -309,6 +310,7 @@ const partEndpoints = actionEndpoints
   );
 
 export const workApi = partEndpoints
+  .add(attachFile, contentOfAttachment, removeAttachment)
   .add(
     HttpApiEndpoint.post("defineType", types, {
       params: organisationParams,

@@ -7,6 +7,7 @@ import {
   CommentText,
   Commit,
   Day,
+  FileName,
   Gate,
   GroupName,
   Label,
@@ -15,9 +16,11 @@ import {
   LineText,
   LinkedKindName,
   LongText,
+  MediaType,
   PriorityName,
   Reason,
   RelationName,
+  Sha256,
   StateName,
   Title,
   TypeName,
@@ -27,6 +30,7 @@ export const ItemId = Id("itm", "Work item id");
 export const TypeId = Id("wty", "Work type id");
 export const LineId = Id("lin", "Checklist line id");
 export const CommentId = Id("cmt", "Comment id");
+export const AttachmentId = Id("att", "Attachment id");
 
 export const ChecklistLine = Schema.Struct({
   id: LineId,
@@ -49,6 +53,16 @@ export const Comment = Schema.Struct({
   createdAt: Time,
   editedAt: Schema.optionalKey(Time),
 }).annotate({ identifier: "WorkComment" });
+
+export const Attachment = Schema.Struct({
+  id: AttachmentId,
+  name: FileName,
+  bytes: Schema.Int.annotate({ description: "How many bytes it has" }),
+  sha256: Sha256,
+  mediaType: MediaType,
+  addedBy: ActorShown,
+  addedAt: Time,
+}).annotate({ identifier: "WorkAttachment", description: "A file that belongs to a work item" });
 
 export const Waiver = Schema.Struct({
   gate: Gate,
@@ -89,6 +103,7 @@ export const ItemStatus = Schema.Struct({
   completedAt: Schema.optionalKey(Time),
   checklist: Schema.Struct({ lines: Schema.Int, done: Schema.Int, requiredOpen: Schema.Int }),
   comments: Schema.Int,
+  attachments: Schema.Int,
 }).annotate({ identifier: "WorkItemStatus", description: "How far it is" });
 
 export const WorkItem = Schema.Struct({
@@ -97,14 +112,15 @@ export const WorkItem = Schema.Struct({
   createdBy: ActorShown,
   checklist: Schema.Array(ChecklistLine),
   comments: Schema.Array(Comment),
+  attachments: Schema.Array(Attachment),
   waivers: Schema.Array(Waiver),
 }).annotate({ identifier: "WorkItem" });
 
-const { comments: _comments, ...listed } = WorkItem.fields;
-/** As lists show it: `status.comments` counts what the item itself holds. */
+const { comments: _comments, attachments: _attachments, ...listed } = WorkItem.fields;
+/** As lists show it: `status` counts the comments and attachments that the item itself holds. */
 export const ListedWorkItem = Schema.Struct(listed).annotate({
   identifier: "ListedWorkItem",
-  description: "A work item without its comments",
+  description: "A work item without its comments and attachments",
 });
 
 /** What a gate said. */

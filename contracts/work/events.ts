@@ -76,6 +76,16 @@ export const GateWaived = Schema.Struct({ gate: text("Name of the gate"), reason
 export const ItemCommented = Schema.Struct({ comment, text: text("Markdown") });
 export const CommentEdited = Schema.Struct({ comment, text: text("Markdown") });
 export const CommentRemoved = Schema.Struct({ comment });
+const attachment = text("The attachment's id");
+const fileName = text("What the file is called");
+export const AttachmentAdded = Schema.Struct({
+  attachment,
+  name: fileName,
+  bytes: Schema.Int.annotate({ description: "How many bytes it has" }),
+  sha256: text("SHA-256 of its bytes, in hexadecimal digits: where they lie"),
+  mediaType: text("What kind of file it is said to be"),
+});
+export const AttachmentRemoved = Schema.Struct({ attachment, name: fileName });
 export const ItemDeleted = Schema.Struct({ title: text("The title it had") });
 
 export const itemEvents = {
@@ -110,6 +120,8 @@ export const itemEvents = {
   ItemCommented: { version: 1, data: ItemCommented, description: "Somebody commented on a work item." },
   CommentEdited: { version: 1, data: CommentEdited, description: "A comment was edited by its author." },
   CommentRemoved: { version: 1, data: CommentRemoved, description: "A comment was removed." },
+  AttachmentAdded: { version: 1, data: AttachmentAdded, description: "A file was attached to a work item." },
+  AttachmentRemoved: { version: 1, data: AttachmentRemoved, description: "A file was taken off a work item." },
   ItemDeleted: { version: 1, data: ItemDeleted, description: "A work item was deleted." },
 } satisfies PublicEvents;
 

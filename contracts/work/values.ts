@@ -19,6 +19,9 @@ export const LIMITS = {
   assignees: 20,
   labels: 50,
   links: 50,
+  attachments: 50,
+  /** Bytes of one attachment. */
+  attachmentBytes: 8 * 1024 * 1024,
   waivers: 50,
   reason: 2_000,
   states: 50,
@@ -37,6 +40,10 @@ export const PATTERNS = {
   assignee: /^[a-z0-9][a-z0-9._@-]{0,63}$/u,
   /** The beginning of a commit's hash, or all of it. */
   commit: /^[0-9a-f]{7,64}$/u,
+  /** Name of a file: one line, no path. */
+  file: /^[^\p{Cc}\p{Cs}\s/\\][^\p{Cc}\p{Cs}/\\]{0,254}$/u,
+  mediaType: /^[a-z0-9][a-z0-9!#$&^_.+-]{0,62}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,62}$/u,
+  sha256: /^[0-9a-f]{64}$/u,
   /** Names of types and states. Without an underscore, so that none looks like an id. */
   name: /^[a-z0-9][a-z0-9-]{0,62}$/u,
   /** A day that exists is checked beyond this. */
@@ -121,6 +128,17 @@ export const Label = Schema.String.check(Schema.isPattern(PATTERNS.label)).annot
 export const Assignee = Schema.String.check(Schema.isPattern(PATTERNS.assignee)).annotate({
   description: "Who is to do it: a person's or a team's name",
   examples: ["ada"],
+});
+export const FileName = Schema.String.check(Schema.isPattern(PATTERNS.file)).annotate({
+  description: "Name of a file: at most 255 characters, no slashes",
+  examples: ["front.jpg"],
+});
+export const MediaType = Schema.String.check(Schema.isPattern(PATTERNS.mediaType)).annotate({
+  description: "What kind of file it is said to be; nobody looks whether that is so",
+  examples: ["image/jpeg"],
+});
+export const Sha256 = Schema.String.check(Schema.isPattern(PATTERNS.sha256)).annotate({
+  description: "SHA-256 of its bytes, in hexadecimal digits",
 });
 export const StateName = Schema.String.check(Schema.isPattern(PATTERNS.name)).annotate({
   description: "Name of a state of the work item's type",

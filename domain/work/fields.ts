@@ -18,6 +18,11 @@ export const commentText = says(
   (value) => value.length > 0 && PATTERNS.text.test(value) && bytesOf(value) <= LIMITS.commentBytes,
   `text of 1 to ${LIMITS.commentBytes} bytes without control characters`,
 );
+export const file = says(
+  (value) => PATTERNS.file.test(value),
+  "the name of a file: 1 to 255 characters on one line, without slashes, not beginning with white space",
+);
+export const mediaType = says((value) => PATTERNS.mediaType.test(value), "a media type like `image/jpeg`");
 export const reason = says(
   (value) => value.trim() !== "" && value.length <= LIMITS.reason && PATTERNS.text.test(value),
   `a reason of 1 to ${LIMITS.reason} characters`,

@@ -92,6 +92,20 @@ export type CommentCommand = Seen &
     | { readonly do: "removeComment"; readonly comment: string; readonly moderator?: boolean }
   );
 
+export type AttachmentCommand = Seen &
+  (
+    | {
+        readonly do: "attach";
+        readonly attachment: string;
+        readonly name: string;
+        /** What lies in the store already, by content. */
+        readonly bytes: number;
+        readonly sha256: string;
+        readonly mediaType: string;
+      }
+    | { readonly do: "detach"; readonly attachment: string }
+  );
+
 export type ItemCommand =
   | OpenItem
   | ChangeItem
@@ -101,4 +115,5 @@ export type ItemCommand =
   | TransitionItem
   | WaiveGate
   | CommentCommand
+  | AttachmentCommand
   | (Seen & { readonly do: "delete" });

@@ -3,6 +3,7 @@ import { bytesOf, LIMITS } from "@millrace/contracts/work/values.ts";
 import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import * as field from "./fields.ts";
 import { evaluateGates, gatesOf, movesOf } from "./gates.ts";
+import { decideAttachments } from "./item-attachments.ts";
 import { decideChecklist } from "./item-checklist.ts";
 import type {
   ChangeItem,
@@ -49,6 +50,9 @@ export function decide(command: ItemCommand, state: ItemState, { actor }: Circum
     case "editComment":
     case "removeComment":
       return discuss(command, state, actor.id);
+    case "attach":
+    case "detach":
+      return decideAttachments(command, state);
     case "delete":
       return { events: [{ type: "ItemDeleted", data: { title: state.title } }] };
   }

@@ -5,6 +5,7 @@ import { excerpt, first, listed } from "../sentences.ts";
 import type { ItemEventType } from "./item-state.ts";
 
 const line = "lin_01kajzq4v0e8r9t2m5x7c3d6fg";
+const attachment = "att_01kajzq4v0e8r9t2m5x7c3d6fg";
 const comment = "cmt_01kajzq4v0e8r9t2m5x7c3d6fg";
 
 export const itemEventDeclarations: Readonly<Record<ItemEventType, EventDeclaration>> = {
@@ -121,5 +122,15 @@ export const itemEventDeclarations: Readonly<Record<ItemEventType, EventDeclarat
     ({ text }) => `edited a comment: "${excerpt(text)}"`,
   ),
   CommentRemoved: first(shape.CommentRemoved, { comment }, () => "removed a comment"),
+  AttachmentAdded: first(
+    shape.AttachmentAdded,
+    { attachment, name: "front.jpg", bytes: 48_213, sha256: "9f86d081".repeat(8), mediaType: "image/jpeg" },
+    ({ name, bytes }) => `attached "${name}" (${bytes} bytes)`,
+  ),
+  AttachmentRemoved: first(
+    shape.AttachmentRemoved,
+    { attachment, name: "front.jpg" },
+    ({ name }) => `took off the attachment "${name}"`,
+  ),
   ItemDeleted: first(shape.ItemDeleted, { title: "Renew the certificate" }, ({ title }) => `deleted "${title}"`),
 };

@@ -32,6 +32,16 @@ export interface Comment {
   readonly editedAt?: string;
 }
 
+export interface Attachment {
+  readonly id: string;
+  readonly name: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  readonly mediaType: string;
+  readonly addedBy: Actor;
+  readonly addedAt: string;
+}
+
 export interface Waiver {
   readonly gate: string;
   readonly reason: string;
@@ -63,6 +73,7 @@ export interface ItemState {
   readonly comments: ReadonlyArray<Comment>;
   /** Bytes of all comments. */
   readonly threadBytes: number;
+  readonly attachments: ReadonlyArray<Attachment>;
   readonly waivers: ReadonlyArray<Waiver>;
   readonly links: ReadonlyArray<Link>;
   readonly createdAt: string;
@@ -92,6 +103,7 @@ export const initial = (id: string): ItemState => ({
   checklist: [],
   comments: [],
   threadBytes: 0,
+  attachments: [],
   waivers: [],
   links: [],
   createdAt: "",
@@ -146,6 +158,13 @@ export function evolve(before: ItemState, event: ItemEvent, meta: EventMeta): It
     case "CommentEdited":
     case "CommentRemoved":
       return { ...state, ...discussed(state, event, meta) };
+    case "AttachmentAdded": {
+      const { attachment: id, ...rest } = event.data;
+      const added = { id, ...rest, addedBy: meta.actor, addedAt: meta.time };
+      return { ...state, attachments: [...state.attachments, added] };
+    }
+    case "AttachmentRemoved":
+      return { ...state, attachments: state.attachments.filter(({ id }) => id !== event.data.attachment) };
     case "ItemDeleted":
       return { ...state, exists: false };
   }
@@ -276,9 +295,11 @@ export function represent(state: ItemState): unknown {
         requiredOpen: checklist.filter((line) => line.required && !line.done).length,
       },
       comments: comments.length,
+      attachments: state.attachments.length,
     },
     checklist,
     comments,
+    attachments: state.attachments,
     waivers: state.waivers,
     createdAt: state.createdAt,
     createdBy: state.createdBy,

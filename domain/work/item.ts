@@ -17,7 +17,7 @@ export const item: Kind<ItemState, ItemCommand, ItemEvent> = {
   generation: (state) => state.generation,
   exists: (state) => state.exists,
   represent,
-  stateVersion: 2,
+  stateVersion: 3,
 };
 
 export type { ItemCommand, ItemEvent, ItemState };

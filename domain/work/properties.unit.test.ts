@@ -17,6 +17,7 @@ const test = suite("properties of work items");
 const RUNS = 300;
 const digits = (n: number) => String(n).padStart(26, "0");
 const line = fc.integer({ min: 0, max: 9 }).map((n) => `lin_${digits(n)}`);
+const attachment = fc.integer({ min: 0, max: 5 }).map((n) => `att_${digits(n)}`);
 const comment = fc.integer({ min: 0, max: 5 }).map((n) => `cmt_${digits(n)}`);
 const written = "Swept and mopped, all of it, twice over. ".repeat(4);
 const text = fc.oneof(fc.string({ maxLength: 30 }), fc.string({ unit: "binary", maxLength: 10 }), fc.constant(written));
@@ -51,6 +52,10 @@ const command = (workflow: Workflow): fc.Arbitrary<ItemCommand> => {
   });
   const priority = optional(fc.constantFrom(...PRIORITIES, null));
   const dueOn = optional(fc.constantFrom("2027-01-31", "2027-02-30", null));
+  const file = fc.constantFrom("front.jpg", "front ö.jpg", "a", "../x");
+  const bytes = fc.constantFrom(1, LIMITS.attachmentBytes, LIMITS.attachmentBytes + 1);
+  const sha256 = fc.constant("9f86d081".repeat(8));
+  const mediaType = fc.constantFrom("image/jpeg", "text/plain", "a/b", "nothing");
   const gate = fc.constantFrom("notes_present", "checklist_complete", "magic");
   return fc
     .oneof(
@@ -67,6 +72,7 @@ const command = (workflow: Workflow): fc.Arbitrary<ItemCommand> => {
       one(3, "changeLine", { line, index: fc.integer({ min: -3, max: 300 }) }),
       one(2, "waive", { gate, reason: text, ...by }),
       one(9, ["comment", "comment", "editComment", "removeComment"], { comment, text }),
+      one(8, ["attach", "attach", "detach"], { attachment, name: file, bytes, sha256, mediaType }),
       one(1, "open", { title: text, lineIds: fc.constant([]), ...by }),
       one(1, "delete", {}),
     )
@@ -96,6 +102,8 @@ function holds(state: ItemState, workflow: Workflow): void {
   assert.equal(new Set(state.links.map(({ kind, id }) => kind + id)).size, state.links.length);
   assert.equal(new Set(state.checklist.map(({ id }) => id)).size, state.checklist.length);
   assert.equal(new Set(state.comments.map(({ id }) => id)).size, state.comments.length);
+  assert.equal(new Set(state.attachments.map(({ id }) => id)).size, state.attachments.length);
+  assert.ok(state.attachments.length <= LIMITS.attachments);
   assert.equal(new Set(state.waivers.map(({ gate }) => gate)).size, state.waivers.length);
   assert.equal(
     state.threadBytes,

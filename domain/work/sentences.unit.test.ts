@@ -31,6 +31,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
   ItemCommented: 'commented: "The new one is in place."',
   CommentEdited: 'edited a comment: "The new one is in place, at last."',
   CommentRemoved: "removed a comment",
+  AttachmentAdded: 'attached "front.jpg" (48213 bytes)',
+  AttachmentRemoved: 'took off the attachment "front.jpg"',
   ItemDeleted: 'deleted "Renew the certificate"',
   TypeDefined: 'defined the type of work "Chore" (chore)',
   TypeRetitled: 'titled the type "Small chore", and described it',

@@ -10,7 +10,7 @@ export const rankOf = (priority: Priority | null): number =>
 
 export const workItems: View<ItemState> = {
   name: "work_items",
-  version: 2,
+  version: 3,
   kind: item,
   columns: {
     /** Every view has a column `state` of its own: the route asks for this one when it is asked for `state`. */

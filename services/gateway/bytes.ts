@@ -150,17 +150,23 @@ export async function hop(
   });
 }
 
-/** Ends a connection over which nothing passes any more, whichever end holds it up. */
-export function cutWhenStalled(socket: IncomingMessage["socket"], isOver: () => boolean): void {
+/** Ends a connection over which nothing passes any more, whichever end holds it up. @returns stops looking, as `isOver` does in time */
+export function cutWhenStalled(socket: IncomingMessage["socket"], isOver: () => boolean): () => void {
   let passed = -1;
   const timer = setInterval(() => {
     const now = socket.bytesRead + socket.bytesWritten;
-    if (isOver()) return clearInterval(timer);
+    if (isOver()) return stop();
     if (now === passed) socket.destroy();
     passed = now;
   }, STALLED_MS);
   timer.unref();
-  socket.once("close", () => clearInterval(timer));
+  // A connection that is kept sees many of these.
+  const stop = () => {
+    clearInterval(timer);
+    socket.off("close", stop);
+  };
+  socket.once("close", stop);
+  return stop;
 }
 
 /** A small answer of a holder: its fault, or nothing. */

@@ -44,6 +44,8 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "dead-letters": "dlq",
 };
 
+const OCTETS = { "content-type": "application/octet-stream" };
+
 export class FuzzedWorld implements World {
   readonly #pools = new Map<string, Pool>();
   readonly #positions: string[] = [];
@@ -64,9 +66,9 @@ export class FuzzedWorld implements World {
     // What is archived takes no commands any more, so it is archived where nobody else works.
     if (parameter === "org")
       return this.#pool(operation.id === "identity.archiveOrganisation" ? "spare" : "org").pick(n);
-    if (parameter === "line" || parameter === "comment" || parameter === "link") return this.#pool(parameter).pick(n);
+    if (["line", "comment", "attachment", "link"].includes(parameter)) return this.#pool(parameter).pick(n);
     const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)![1]!;
-    const parts = operation.path.includes("{line}") || operation.path.includes("{comment}");
+    const parts = /\{(line|comment|attachment)\}/.test(operation.path);
     return this.#pool(parts ? "itm with parts" : COLLECTIONS[collection]!).pick(n);
   }
 
@@ -89,7 +91,7 @@ export class FuzzedWorld implements World {
       const answer = await ask(url, method, path, {
         token: owner,
         ...(body === undefined ? {} : { body }),
-        headers: { "if-match": "*" },
+        headers: { "if-match": "*", ...(body instanceof Uint8Array ? OCTETS : {}) },
       });
       assert.ok(answer.status < 300, `${method} ${path}: ${answer.status} ${answer.text}`);
       world.learn(undefined, answer.headers.get("millrace-position") ?? undefined);
@@ -128,6 +130,11 @@ export class FuzzedWorld implements World {
       for (const { id } of checklist) this.#pool("line").keep(id);
       const { comments } = await post(`${under}/work-items/${item.id}/comments`, { text: "A comment" });
       for (const { id } of comments) this.#pool("comment").keep(id);
+      for (let n = 0; n < 4; n++) {
+        const file = new TextEncoder().encode(`File ${n}`);
+        const { attachments } = await post(`${under}/work-items/${item.id}/attachments?name=file-${n}.txt`, file);
+        this.#pool("attachment").keep(attachments.at(-1).id);
+      }
     }
     const states = [
       { name: "todo", title: "To do", group: "unstarted" },

@@ -247,7 +247,7 @@ const speaking = <R extends Request>(
 };
 
 /** Content that others have made runs nowhere: it is saved, not shown. */
-const SAVED = {
+export const SAVED = {
   "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
   "cache-control": "private, no-cache",
 };

@@ -23,6 +23,7 @@ import { history } from "../history.ts";
 import { linkEnd, linksToOwn } from "../links.ts";
 import { past } from "../past.ts";
 import { answerPage, decodeCursor, encodeCursor, type ListQuery, list, readPage, sparse } from "../queries.ts";
+import { attachments } from "./attachments.ts";
 
 const DEFAULT_GATES: Workflow["gates"] = { completed: ["checklist_complete", "notes_present"] };
 const LIST_DEFAULT = 50;
@@ -49,12 +50,13 @@ function itemQuery({ state, priority, ...query }: ListQuery): ListQuery {
   };
 }
 
-const withoutComments = ({ comments: _, ...entity }: { readonly comments: unknown }) => entity;
+const listed = ({ comments: _, attachments: __, ...entity }: Record<string, unknown>) => entity;
 
 export const workRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "work", (handlers) => {
     const items = commands(gateway, item);
     const types = commands(gateway, type);
+    const files = attachments(gateway, newId);
     const pastItems = past(gateway, item);
     const pastTypes = past(gateway, type);
     const workflowOf = async (asked: Asked, id: string) => (await itemAndWorkflow(gateway, asked, id)).workflow;
@@ -69,7 +71,7 @@ export const workRoutes = (gateway: Gateway) =>
           return "refused" in plan ? fail(problemOfRefusal(plan)) : plan;
         }),
       )
-      .handle("listItems", list(gateway, workItems, { query: itemQuery, show: withoutComments }))
+      .handle("listItems", list(gateway, workItems, { query: itemQuery, show: listed }))
       .handle("getItem", pastItems.get())
       .handle("historyOfItem", history(gateway, item))
       .handle("diffItem", pastItems.diff())
@@ -170,6 +172,9 @@ export const workRoutes = (gateway: Gateway) =>
           ...seenOf(seen),
         })),
       )
+      .handle("attachFile", files.attach)
+      .handle("contentOfAttachment", files.content)
+      .handle("removeAttachment", files.remove)
       .handle(
         "defineType",
         types.create(({ payload }) => ({

@@ -1,0 +1,184 @@
+/** Attachments of work items: what is kept, what is read, what is refused, and a gateway that dies between store and log. */
+import { type ChildProcess, fork } from "node:child_process";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
+import { fileURLToPath } from "node:url";
+import { WorkItem } from "@millrace/contracts/work/entities.ts";
+import { LIMITS } from "@millrace/contracts/work/values.ts";
+import { roleOf } from "@millrace/eventlog/backup/streams.ts";
+import { connectNats, type Nats } from "@millrace/eventlog/connection.ts";
+import * as assert from "uvu/assert";
+import { type Answer, ask, eventually, type TestGateway, testGateway } from "./harness/gateway.ts";
+import { deferToEndOfFile, suite } from "./harness/suite.ts";
+import { reads } from "./harness/work.ts";
+
+const test = suite("attachments", { timeoutMs: 60_000 });
+const PROCESS = fileURLToPath(new URL("fuzz/gateway-process.ts", import.meta.url));
+const STREAM = "OBJ_ATTACHMENTS";
+const OCTETS = { "content-type": "application/octet-stream" };
+const isItem = reads(WorkItem);
+let gateway: TestGateway;
+let nats: Nats;
+
+test.before(async () => {
+  gateway = await testGateway();
+  const { natsUrl: url, natsUser: user, natsPassword: password } = gateway.config;
+  nats = await connectNats({ url, user: user!, password: password!, name: "attachments" });
+  deferToEndOfFile(() => nats.close());
+});
+
+const items = "/v1/organisations/home/work-items";
+const call = (method: string, path: string, options: Parameters<typeof ask>[3] = {}, url = gateway.url) =>
+  ask(url, method, path, { token: gateway.owner, ...options });
+const open = async (): Promise<string> =>
+  (await call("POST", items, { body: { type: "task", title: "With files" } })).body.id;
+const attach = (item: string, body: Uint8Array, more: { name?: string; key?: string; url?: string } = {}) => {
+  const { name = "front.bin", key = randomUUID(), url } = more;
+  const path = `${items}/${item}/attachments?name=${encodeURIComponent(name)}`;
+  return call("POST", path, { body, headers: { ...OCTETS, "idempotency-key": key } }, url);
+};
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+const content = (item: string, id: string, headers: Record<string, string> = {}) =>
+  fetch(`${gateway.url}${items}/${item}/attachments/${id}`, {
+    headers: { authorization: `Bearer ${gateway.owner}`, ...headers },
+  });
+const namesOf = async (item: string): Promise<string[]> => {
+  const page = await call("GET", `${items}/${item}`);
+  return page.body.attachments.map(({ name }: { name: string }) => name);
+};
+const storedBytes = async (): Promise<number> => (await nats.jsm.streams.info(STREAM)).state.bytes;
+const refused = ({ status, body }: Answer) => [status, body?.rule ?? body?.errors?.[0]?.pointer];
+
+test("what is attached is read as it came: whole, in part, or not again", async () => {
+  const item = await open();
+  const bytes = randomBytes(300_000);
+  const made = await attach(item, bytes, { name: "front ö.jpg" });
+  assert.is(made.status, 200, made.text);
+  isItem(made.body);
+  assert.is(made.headers.get("etag"), '"1"', "a file does not change what was asked for");
+  const [file] = made.body.attachments;
+  assert.equal(
+    [file.name, file.bytes, file.sha256, file.mediaType, made.body.status.attachments],
+    ["front ö.jpg", bytes.length, sha256(bytes), "application/octet-stream", 1],
+  );
+  const whole = await content(item, file.id);
+  assert.is(whole.status, 200);
+  assert.is(sha256(new Uint8Array(await whole.arrayBuffer())), sha256(bytes));
+  const said = (name: string) => whole.headers.get(name);
+  assert.equal(
+    [said("etag"), said("x-content-type-options"), said("content-length"), said("accept-ranges")],
+    [`"${sha256(bytes)}"`, "nosniff", "300000", "bytes"],
+  );
+  assert.match(said("content-disposition")!, /^attachment; filename="front _\.jpg"; filename\*=UTF-8''front%20%C3%B6/);
+  assert.match(said("content-security-policy")!, /^sandbox/);
+  for (const [range, from, to] of [
+    ["bytes=0-9", 0, 10],
+    ["bytes=131070-131075", 131_070, 131_076],
+    ["bytes=-7", 299_993, 300_000],
+  ] as const) {
+    const part = await content(item, file.id, { range });
+    assert.is(part.status, 206);
+    assert.ok(Buffer.from(await part.arrayBuffer()).equals(bytes.subarray(from, to)), range);
+  }
+  assert.is((await content(item, file.id, { "if-none-match": said("etag")! })).status, 304);
+  assert.is((await content(item, file.id, { range: "bytes=300000-" })).status, 416);
+});
+
+test("the same content lies there once, and what was taken off cannot be read", async () => {
+  const [one, other] = [await open(), await open()];
+  const bytes = randomBytes(200_000);
+  const first = await attach(one, bytes);
+  const before = await storedBytes();
+  const second = await attach(other, bytes, { name: "same.bin" });
+  assert.is(second.status, 200, second.text);
+  assert.ok((await storedBytes()) - before < 10_000, "the bytes are there once");
+  const [file] = first.body.attachments;
+  const gone = await call("DELETE", `${items}/${one}/attachments/${file.id}`);
+  assert.equal([gone.status, gone.body.attachments], [200, []]);
+  assert.is((await content(one, file.id)).status, 404);
+  assert.is((await call("DELETE", `${items}/${one}/attachments/${file.id}`)).status, 404);
+  assert.is((await content(other, second.body.attachments[0].id)).status, 200);
+});
+
+test("too large, nothing, too many, without a name, or nobody's item: refused, and nothing of it is in the log", async () => {
+  const item = await open();
+  assert.is((await attach(item, new Uint8Array(LIMITS.attachmentBytes + 1))).status, 413);
+  const streamed = await fetch(`${gateway.url}${items}/${item}/attachments?name=x`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${gateway.owner}`, ...OCTETS },
+    body: ReadableStream.from(Array.from({ length: 9 }, () => new Uint8Array(1024 * 1024))) as never,
+    duplex: "half",
+  } as RequestInit);
+  assert.is(streamed.status, 413, "said only when too much has come");
+  assert.equal(refused(await attach(item, new Uint8Array(0))), [400, "/body"]);
+  assert.is((await attach(item, randomBytes(3), { name: "../x" })).status, 400);
+  assert.is((await attach("itm_00000000000000000000000000", randomBytes(3))).status, 404);
+  const json = await call("POST", `${items}/${item}/attachments?name=x`, { body: {} });
+  assert.is(json.status, 415);
+  assert.equal(await namesOf(item), []);
+  const full = await attach(item, new Uint8Array(LIMITS.attachmentBytes).fill(7), { name: "largest" });
+  assert.is(full.status, 200, full.text);
+  for (let n = 1; n < LIMITS.attachments; n++) assert.is((await attach(item, Buffer.from(`${n}`))).status, 200);
+  assert.equal(refused(await attach(item, Buffer.from("51"))), [422, "too-many-attachments"]);
+  assert.is((await namesOf(item)).length, LIMITS.attachments);
+});
+
+test("an upload that breaks off leaves no event, and no bytes", async () => {
+  const item = await open();
+  await attach(item, randomBytes(10));
+  const before = await storedBytes();
+  const sending = httpRequest(`${gateway.url}${items}/${item}/attachments?name=half`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${gateway.owner}`, ...OCTETS, "content-length": 1_000_000 },
+  });
+  sending.on("error", () => {});
+  sending.write(randomBytes(600_000));
+  await eventually(async () => ((await storedBytes()) > before + 200_000 ? true : undefined), "some of it has arrived");
+  sending.destroy();
+  await eventually(async () => ((await storedBytes()) <= before ? true : undefined), "its chunks are gone");
+  assert.equal(await namesOf(item), ["front.bin"]);
+});
+
+test("a gateway that dies after the bytes are kept: the repeat attaches once, and one with other bytes is refused", async () => {
+  const item = await open();
+  const start = async (dieAt?: string): Promise<{ url: string; child: ChildProcess }> => {
+    const child = fork(PROCESS, {
+      env: { ...process.env, ...(dieAt === undefined ? {} : { MILLRACE_DIE_AT: dieAt }) },
+      execArgv: ["--expose-gc"],
+    });
+    deferToEndOfFile(() => child.kill("SIGKILL"));
+    child.send({ start: gateway.config });
+    const [{ url }] = (await once(child, "message")) as [{ url: string }];
+    return { url, child };
+  };
+  const bytes = randomBytes(150_000);
+  for (const place of ["gateway.attachment.kept", "gateway.answer.before"]) {
+    const key = randomUUID();
+    const before = (await namesOf(item)).length;
+    const { url, child } = await start(place);
+    const ended = once(child, "exit");
+    assert.instance(await attach(item, bytes, { key, url }).catch((error: unknown) => error), Error);
+    await ended;
+    const again = await attach(item, bytes, { key });
+    assert.is(again.status, 200, again.text);
+    assert.is((await attach(item, bytes, { key })).headers.get("idempotent-replayed"), "true");
+    assert.is((await namesOf(item)).length, before + 1, place);
+    assert.is((await attach(item, randomBytes(9), { key })).status, 422, "the same key with other bytes");
+    assert.is((await content(item, again.body.attachments.at(-1).id)).status, 200);
+  }
+});
+
+test("another organisation neither reads nor shares it, and a backup takes the store", async () => {
+  const item = await open();
+  const bytes = randomBytes(1_000);
+  const [file] = (await attach(item, bytes)).body.attachments;
+  const other = (await call("POST", "/v1/organisations", { body: { name: "other" } })).body.id;
+  const foreign = `/v1/organisations/${other}/work-items`;
+  assert.is((await call("GET", `${foreign}/${item}/attachments/${file.id}`)).status, 404);
+  assert.is((await call("DELETE", `${foreign}/${item}/attachments/${file.id}`)).status, 404);
+  const { config } = await nats.jsm.streams.info(STREAM);
+  assert.is(roleOf({ name: config.name, storage: config.storage }), "beside");
+});
+
+test.run();
