@@ -100,8 +100,8 @@ test("every write of the API has a command, or is reached by `mill api`", () => 
   const without = Object.entries(OPERATIONS)
     .filter(([name, { method }]) => method !== "GET" && !text.includes(`"${name}"`))
     .map(([name]) => name);
-  // `mill logs share` and what brings uploads call theirs by their paths.
-  const byPath = without.filter((name) => name === "shareLogsOfApplication" || /Uploads?$/.test(name));
+  // `mill logs share` and what brings bytes call theirs by their paths.
+  const byPath = without.filter((name) => /^shareLogsOfApplication$|^attachFile$|Uploads?$/.test(name));
   assert.equal(
     without.filter((name) => !byPath.includes(name)),
     ["editComment", "removeComment"],
