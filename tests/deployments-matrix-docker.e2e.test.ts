@@ -1,6 +1,6 @@
 /**
- * Containers, whose worker dies inside each effect and right after it. What comes before and after that is as for sites;
- * `npm run soak` dies everywhere.
+ * Containers, whose worker dies inside each effect, and after repairs and removal. What comes before and after is as for sites; `npm run soak`
+ * dies everywhere.
  */
 import { containersUnderDeaths } from "./faults/deaths-of-containers.ts";
 import { testDocker } from "./harness/docker.ts";
@@ -10,7 +10,7 @@ const test = suite("deaths of containers", { timeoutMs: 500_000 });
 
 test("a deployment that succeeds, and one that is undone", async (context) => {
   await testDocker(context);
-  await containersUnderDeaths(context, (place) => /\.(during|after)$/.test(place));
+  await containersUnderDeaths(context, (place) => /\.during$|heal\.after|tearDown\.after/.test(place));
 });
 
 test.run();
