@@ -12,7 +12,7 @@ test("a dozen kills while sites and containers are deployed: no request fails, n
     applications: 2,
     containers: docker === undefined ? 0 : 1,
     deployments: 6,
-    kills: 12,
+    kills: 8,
     clients: 4,
     docker,
     betweenMs: [200, 900],

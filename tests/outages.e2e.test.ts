@@ -5,11 +5,11 @@ import { suite } from "./harness/suite.ts";
 const test = suite("outages", { timeoutMs: 240_000 });
 
 test("PostgreSQL away: commands and subscriptions go on, queries say so, and nothing is missing afterwards", async () => {
-  console.log(JSON.stringify(await postgresAway(8_000)));
+  console.log(JSON.stringify(await postgresAway(5_000)));
 });
 
 test("NATS killed and restarted: an answer is right, or 503 with Retry-After", async () => {
-  console.log(JSON.stringify(await natsAway(2, 3_000)));
+  console.log(JSON.stringify(await natsAway(1, 3_000)));
 });
 
 test("one of two gateways and one of two projectors killed: the others go on", async ({ skip }) => {

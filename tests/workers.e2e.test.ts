@@ -20,15 +20,15 @@ test("three workers, killed and frozen under load: finished all, each outcome on
     nats: await nats(),
     world: testFolder("march"),
     workers: 3,
-    marches: 120,
+    marches: 80,
     everyMs: [400, 1_000],
     pauseMs: 300,
     sweepEveryMs: 5_000,
     deadlineMs: 90_000,
   });
   assert.equal(result.wrong, []);
-  assert.is(result.finished, 120);
-  assert.ok(result.kills >= 2 && result.freezes >= 1, JSON.stringify(result));
+  assert.is(result.finished, 80);
+  assert.ok(result.kills >= 1 && result.freezes >= 1, JSON.stringify(result));
 });
 
 for (const point of [

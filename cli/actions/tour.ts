@@ -9,11 +9,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { readRunState } from "@millrace/local/run-state.ts";
 import { Failure, interrupted, usage } from "../failure.ts";
-import { connect, type Gateway, gatewayOf } from "../gateway.ts";
+import { connect, type Gateway, gatewayOf, sleep } from "../gateway.ts";
 import { type Io, oneLine } from "../io.ts";
 import { run, styleOf } from "../run.ts";
 import { type Call, EXIT, type None } from "../table.ts";
 import { targetOfCall } from "../target.ts";
+import type { Answer } from "../typed.ts";
 import { addressOf } from "./applications-follow.ts";
 import type { Of } from "./applications-spec.ts";
 import type { Application } from "./applications-text.ts";
@@ -282,15 +283,22 @@ async function crash(tour: Tour, { name, id, host }: { name: string; id: string;
   const kills = await killing;
   const { status } = await tour.application(id);
   const deployment = await tour.gateway.call("getDeployment", { params: { id: status.live!.deployment } });
-  const { items: history } = await tour.gateway.call("historyOfDeployment", {
-    params: { id: deployment.id },
-    query: { limit: 200 },
-  });
+  const history = await historyToItsEnd(tour, deployment.id);
   for (const text of crashText({ kills, deployment, history, pid: tour.orchestrator(), visitors })) {
     await tour.say(text);
   }
   await tour.io.out("\n");
   await look(tour, host, "/", TITLE);
+}
+
+const PROJECTED_MS = 10_000;
+
+/** What happened is projected a moment after it did: waited for, until the deployment's success is among it. */
+async function historyToItsEnd({ gateway, io }: Tour, id: string): Promise<Answer<"historyOfDeployment">["items"]> {
+  for (const deadline = Date.now() + PROJECTED_MS; ; await sleep(50, io.interrupted)) {
+    const { items } = await gateway.call("historyOfDeployment", { params: { id }, query: { limit: 200 } });
+    if (items.some(({ type }) => type === "DeploymentSucceeded") || Date.now() > deadline) return items;
+  }
 }
 
 /** The same for a container, where an engine is there. */
