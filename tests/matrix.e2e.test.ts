@@ -55,7 +55,7 @@ async function joined(name: string, role: string, at?: string, under = `/v1/orga
 /** Of collections that nothing was made in: an id of the right form, so that what it takes to ask is seen all the same. */
 function idIn(collection: string, { byCollection }: Pick<Things, "byCollection">): string {
   const kinds = Object.values(CONTEXTS).flatMap((context) => Object.values(context.kinds));
-  const prefix = kinds.find((kind) => kind.collection === collection)?.prefix ?? "xxx";
+  const prefix = kinds.find((kind) => kind.collection === collection)?.prefix ?? "nil";
   return byCollection[collection] ?? makeId(prefix, 1, new Uint8Array(10));
 }
 

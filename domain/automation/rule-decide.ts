@@ -1,13 +1,14 @@
 /** The rules of rules, and what is to be done about one now. */
 import type { ChangeRule, CreateRule, RuleWhen } from "@millrace/contracts/automation/rules.ts";
 import { LIMITS, RULES } from "@millrace/contracts/automation/values.ts";
-import { type Circumstances, type Claim, type Decision, type Refusal, rule } from "../decider.ts";
+import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
 import { isZone } from "../zone.ts";
 import type { Action } from "./actions.ts";
 import { dueAfter } from "./due.ts";
 import { parseCondition } from "./expression.ts";
 import { type DoingStep, isLast, isNext, nextOf, outcomeOf, type Report } from "./firing.ts";
+import { nameClaims } from "./names.ts";
 import { type Chain, minuteOf, type RuleEvent, type RuleState, type Trigger } from "./rule-state.ts";
 import { checkTiming, completed } from "./schedule-decide.ts";
 import type { Maker } from "./schedule-state.ts";
@@ -51,20 +52,9 @@ export type RuleCommand =
 
 type Answer = Decision<RuleEvent>;
 
-export const ruleNameClaim = (organisation: string, name: string): Pick<Claim, "what" | "value"> => ({
-  what: "rule-name",
-  value: `${organisation}/${name}`,
-});
+const { of: ruleNameClaim, claim } = nameClaims("rule");
 
-const claim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...ruleNameClaim(organisation, name),
-  hold,
-  taken: {
-    refused: "conflict",
-    reason: `Another rule of the organisation is called "${name}".`,
-    fix: "Choose another name, or change that one.",
-  },
-});
+export { ruleNameClaim };
 
 const notThere: Refusal = { refused: "not-found", reason: "There is no such rule." };
 const overtaken = rule("overtaken", "Somebody else has gone on meanwhile.", "Load it again, and see what is next.");

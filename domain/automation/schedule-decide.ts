@@ -2,13 +2,14 @@
 import type { ChangeSchedule, CreateSchedule } from "@millrace/contracts/automation/api.ts";
 import type { Missed, When } from "@millrace/contracts/automation/entities.ts";
 import { LIMITS } from "@millrace/contracts/automation/values.ts";
-import { type Circumstances, type Claim, type Decision, type Refusal, rule } from "../decider.ts";
+import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
 import { isZone } from "../zone.ts";
 import { type Action, actionFaults } from "./actions.ts";
 import { parseCron } from "./cron.ts";
 import { dueAfter, jitterOf, smallestGap, turnoutOf } from "./due.ts";
 import { type DoingStep, isLast, isNext, nextOf, outcomeOf, type Report } from "./firing.ts";
+import { nameClaims } from "./names.ts";
 import type { Maker, ScheduleEvent, ScheduleState } from "./schedule-state.ts";
 
 interface Seen {
@@ -28,20 +29,9 @@ export type ScheduleCommand =
 
 type Answer = Decision<ScheduleEvent>;
 
-export const scheduleNameClaim = (organisation: string, name: string): Pick<Claim, "what" | "value"> => ({
-  what: "schedule-name",
-  value: `${organisation}/${name}`,
-});
+const { of: scheduleNameClaim, claim } = nameClaims("schedule");
 
-const claim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...scheduleNameClaim(organisation, name),
-  hold,
-  taken: {
-    refused: "conflict",
-    reason: `Another schedule of the organisation is called "${name}".`,
-    fix: "Choose another name, or change that one.",
-  },
-});
+export { scheduleNameClaim };
 
 const notThere: Refusal = { refused: "not-found", reason: "There is no such schedule." };
 const overtaken = rule("overtaken", "Somebody else has gone on meanwhile.", "Load it again, and see what is next.");

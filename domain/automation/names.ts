@@ -1,0 +1,20 @@
+/** Names that are unique in an organisation, among those of a kind. */
+import type { Claim } from "../decider.ts";
+
+/** @param noun of one of the kind, as in "schedule" */
+export const nameClaims = (noun: string) => {
+  const of = (organisation: string, name: string): Pick<Claim, "what" | "value"> => ({
+    what: `${noun}-name`,
+    value: `${organisation}/${name}`,
+  });
+  const claim = (organisation: string, name: string, hold: boolean): Claim => ({
+    ...of(organisation, name),
+    hold,
+    taken: {
+      refused: "conflict",
+      reason: `Another ${noun} of the organisation is called "${name}".`,
+      fix: "Choose another name, or change that one.",
+    },
+  });
+  return { of, claim };
+};
