@@ -26,6 +26,13 @@ export const PREFIXES = {
   "automation.rule": "rul",
   "automation.process": "prc",
   "automation.alert": "alr",
+  "devices.device": "dev",
+  "devices.task": "tsk",
+  "devices.bulk": "blk",
+  "devices.profile": "prf",
+  "devices.group": "grp",
+  "devices.rollout": "rlo",
+  "devices.scan": "scn",
 } as const;
 
 /**

@@ -3,12 +3,12 @@ import type { ChangeRule, CreateRule, RuleWhen } from "@millrace/contracts/autom
 import { LIMITS, RULES } from "@millrace/contracts/automation/values.ts";
 import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
+import { nameClaims } from "../names.ts";
 import { isZone } from "../zone.ts";
 import type { Action } from "./actions.ts";
 import { dueAfter } from "./due.ts";
 import { parseCondition } from "./expression.ts";
 import { type DoingStep, isLast, isNext, nextOf, outcomeOf, type Report } from "./firing.ts";
-import { nameClaims } from "./names.ts";
 import { type Chain, minuteOf, type RuleEvent, type RuleState, type Trigger } from "./rule-state.ts";
 import { checkTiming, completed } from "./schedule-decide.ts";
 import type { Maker } from "./schedule-state.ts";

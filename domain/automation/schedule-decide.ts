@@ -4,12 +4,12 @@ import type { Missed, When } from "@millrace/contracts/automation/entities.ts";
 import { LIMITS } from "@millrace/contracts/automation/values.ts";
 import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
+import { nameClaims } from "../names.ts";
 import { isZone } from "../zone.ts";
 import { type Action, actionFaults } from "./actions.ts";
 import { parseCron } from "./cron.ts";
 import { dueAfter, jitterOf, smallestGap, turnoutOf } from "./due.ts";
 import { type DoingStep, isLast, isNext, nextOf, outcomeOf, type Report } from "./firing.ts";
-import { nameClaims } from "./names.ts";
 import type { Maker, ScheduleEvent, ScheduleState } from "./schedule-state.ts";
 
 interface Seen {

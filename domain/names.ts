@@ -1,5 +1,5 @@
 /** Names that are unique in an organisation, among those of a kind. */
-import type { Claim } from "../decider.ts";
+import type { Claim } from "./decider.ts";
 
 /** @param noun of one of the kind, as in "schedule" */
 export const nameClaims = (noun: string) => {

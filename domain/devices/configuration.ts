@@ -1,0 +1,145 @@
+/**
+ * Configurations as people write them: what is wrong with one, which secrets it names, and what a device's profiles and own
+ * settings come to. Pure.
+ */
+import { LIMITS, PATTERNS, type Values } from "@millrace/contracts/devices/values.ts";
+import { isId } from "@millrace/contracts/ids.ts";
+import { Faults } from "../faults.ts";
+import type { SecretReference } from "./model/report.ts";
+
+/** JSON by component: `{ "switch:0": { … }, sys: { … } }`. */
+export type Configuration = Readonly<Record<string, unknown>>;
+
+type Tree = Readonly<Record<string, unknown>>;
+
+export const isTree = (value: unknown): value is Tree =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Fields that hold a password, in whichever component: no device ever tells them, and no event may hold them. */
+const SECRET_FIELDS = new Set(["pass", "password"]);
+
+/** `{ "$secret": "sec_…" }` in the place of a value. */
+export const isSecretReference = (value: unknown): value is SecretReference =>
+  isTree(value) && Object.keys(value).length === 1 && typeof value.$secret === "string" && isId("sec", value.$secret);
+
+/** @returns what is wrong, by place below `pointer` */
+export function configurationFaults(
+  configuration: unknown,
+  pointer: string,
+  faults = new Faults(),
+  mostBytes: number = LIMITS.configurationBytes,
+): Faults {
+  if (!isTree(configuration)) return faults.add(pointer, "is no object of components");
+  const text = JSON.stringify(configuration);
+  if (text.length > mostBytes)
+    return faults.add(pointer, `has ${text.length} characters of JSON; at most ${mostBytes}`);
+  const components = Object.entries(configuration);
+  faults.most(pointer, components.length, LIMITS.components);
+  for (const [component, value] of components.slice(0, LIMITS.components)) {
+    if (!PATTERNS.component.test(component)) {
+      faults.add(pointer, `${JSON.stringify(component).slice(0, 80)} is no component: \`switch:0\`, \`sys\``);
+    } else treeFaults(value, `${pointer}/${component}`, 1, faults);
+  }
+  return faults;
+}
+
+/** NUL, and half of a surrogate pair: what no database keeps. */
+const isUnkept = (text: string): boolean => text.includes("\0") || !text.isWellFormed();
+
+const escaped = (key: string): string => key.slice(0, 80).replaceAll("~", "~0").replaceAll("/", "~1");
+
+function treeFaults(value: unknown, pointer: string, depth: number, faults: Faults): void {
+  if (typeof value === "string") {
+    if (isUnkept(value)) faults.add(pointer, "holds a character that cannot be kept");
+    return;
+  }
+  if (typeof value !== "object" || value === null || isSecretReference(value)) return;
+  if (depth >= LIMITS.configurationDepth) {
+    faults.add(pointer, `is nested deeper than ${LIMITS.configurationDepth} levels`);
+    return;
+  }
+  for (const [key, inner] of Object.entries(value)) {
+    const place = `${pointer}/${isUnkept(key) ? "?" : escaped(key)}`;
+    if (isUnkept(key) || key === "__proto__") faults.add(place, "is no name of a field");
+    else if (SECRET_FIELDS.has(key) && inner !== null && !isSecretReference(inner)) {
+      faults.add(place, 'is a password: store it as a secret, and give `{"$secret": "<its id>"}` here');
+    } else treeFaults(inner, place, depth + 1, faults);
+  }
+}
+
+/** Where secrets are named, each with the place: to name one that was not there takes a permission. */
+export function secretsNamed(configuration: unknown, pointer = ""): ReadonlyArray<{ place: string; secret: string }> {
+  if (isSecretReference(configuration)) return [{ place: pointer, secret: configuration.$secret }];
+  if (typeof configuration !== "object" || configuration === null) return [];
+  return Object.entries(configuration).flatMap(([key, inner]) => secretsNamed(inner, `${pointer}/${escaped(key)}`));
+}
+
+/** Objects by member, the later wins; lists and values as a whole. */
+export function merged(below: unknown, above: unknown): unknown {
+  if (!isTree(below) || !isTree(above) || isSecretReference(above)) return above;
+  const both: Record<string, unknown> = { ...below };
+  for (const [key, value] of Object.entries(above)) {
+    both[key] = Object.hasOwn(below, key) ? merged(below[key], value) : value;
+  }
+  return both;
+}
+
+const USE = /\{\{([a-z][a-zA-Z0-9_]{0,39})\}\}/g;
+const WHOLE = /^\{\{([a-z][a-zA-Z0-9_]{0,39})\}\}$/;
+
+/** A profile's texts with a device's values in them: `{{room}}` alone keeps the value's type, within a text it is text. */
+function filled(tree: unknown, values: Values, missing: Set<string>): unknown {
+  if (typeof tree === "string") {
+    const whole = WHOLE.exec(tree)?.[1];
+    const value = (name: string) => {
+      if (Object.hasOwn(values, name)) return values[name]!;
+      missing.add(name);
+      return "";
+    };
+    return whole === undefined ? tree.replace(USE, (_, name: string) => String(value(name))) : value(whole);
+  }
+  if (Array.isArray(tree)) return tree.map((inner) => filled(inner, values, missing));
+  if (!isTree(tree)) return tree;
+  return Object.fromEntries(Object.entries(tree).map(([key, inner]) => [key, filled(inner, values, missing)]));
+}
+
+export interface ProfileUsed {
+  readonly id: string;
+  readonly generation: number;
+  readonly configuration: Configuration;
+}
+
+/**
+ * What profiles, in their order, and own settings over them come to.
+ * @returns null: nothing is wanted, the device is only watched. `missing`: values that the profiles use and the device does not have
+ */
+export function desiredOf(
+  profiles: ReadonlyArray<ProfileUsed>,
+  own: Configuration | null,
+  values: Values,
+): { readonly desired: Configuration | null; readonly missing: ReadonlyArray<string> } {
+  const missing = new Set<string>();
+  const layers = profiles.map(({ configuration }) => filled(configuration, values, missing) as Configuration);
+  if (own !== null) layers.push(own);
+  if (layers.length === 0) return { desired: null, missing: [] };
+  const desired = layers.reduce((below, above) => merged(below, above) as Configuration);
+  return { desired, missing: [...missing].sort() };
+}
+
+/**
+ * With `switch:*` said of each switch that the device has; what is said of one component itself wins.
+ * @param components as the device has them; what it does not have is left out of what `*` means
+ */
+export function expanded(desired: Configuration, components: ReadonlyArray<string>): Configuration {
+  const all: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(desired)) {
+    if (!key.endsWith(":*")) continue;
+    for (const component of components) {
+      if (component.startsWith(key.slice(0, -1))) all[component] = merged(all[component] ?? {}, value);
+    }
+  }
+  for (const [key, value] of Object.entries(desired)) {
+    if (!key.endsWith(":*")) all[key] = Object.hasOwn(all, key) ? merged(all[key], value) : value;
+  }
+  return all;
+}
