@@ -97,7 +97,9 @@ function printOutcome(outcome: Outcome): void {
     ...(outcome.skips.length > 0 ? [`${outcome.skips.length} skipped`] : []),
   ].join(", ");
   const word = outcome.failures.length > 0 ? "FAIL" : "ok  ";
-  console.log(`${word}  ${outcome.name}  ${counts}  (${(outcome.milliseconds / 1000).toFixed(1)} s)`);
+  console.log(
+    `${word}  ${outcome.name}  ${counts}  (${(outcome.milliseconds / 1000).toFixed(1)} s, ${outcome.processorSeconds.toFixed(1)} of the processor)`,
+  );
   // A soak is run for its figures, too.
   if (outcome.failures.length === 0 && outcome.name.endsWith(".soak.ts")) console.log(indent(outcome.output.trim(), 6));
   if (outcome.failures.length === 0) return;

@@ -18,7 +18,7 @@ export type TestRecord =
     }
   | { readonly kind: "skip"; readonly suite: string; readonly test: string; readonly reason: string }
   /** The process is through with this file, clean-ups included. */
-  | { readonly kind: "done"; readonly file: string };
+  | { readonly kind: "done"; readonly file: string; readonly processorSeconds: number };
 
 /** Writes a record; without a runner (a file run by hand) to the terminal. */
 export function record(entry: TestRecord): void {
@@ -36,6 +36,22 @@ export interface FileResult {
   running: string | undefined;
   done: boolean;
   milliseconds: number;
+  /** What the process and those that it started and saw end have used of the processors meanwhile. */
+  processorSeconds: number;
+}
+
+/** What is known of a file that has only begun. */
+export function fresh(file: string): FileResult {
+  return {
+    file,
+    passed: 0,
+    failures: [],
+    skips: [],
+    running: undefined,
+    done: false,
+    milliseconds: 0,
+    processorSeconds: 0,
+  };
 }
 
 /** The records of a process, by file; files it never began are not among them. */
@@ -55,15 +71,16 @@ export function readResults(path: string): FileResult[] {
       continue; // the last line of a killed process may be cut off
     }
     if (entry.kind === "file") {
-      const fresh = { passed: 0, failures: [], skips: [], running: undefined, done: false, milliseconds: 0 };
-      results.push({ file: entry.file, ...fresh });
+      results.push(fresh(entry.file));
       continue;
     }
     const current = results.at(-1);
     if (!current) continue;
     if (entry.kind === "start") current.running = `${entry.suite} › ${entry.test}`;
-    else if (entry.kind === "done") current.done = true;
-    else {
+    else if (entry.kind === "done") {
+      current.done = true;
+      current.processorSeconds = entry.processorSeconds;
+    } else {
       current.running = undefined;
       if (entry.kind === "pass") current.passed++;
       if (entry.kind === "fail") current.failures.push({ suite: entry.suite, test: entry.test, error: entry.error });

@@ -3,6 +3,7 @@
  * `.run()`, holds no test, or leaves a child process behind has failed. Started by `tests/run.ts`; the arguments are
  * the files. The process always ends by itself, whatever handles are still open.
  */
+import { readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import { commandLine, endProcesses, processesWhere, waitFor } from "@millrace/local/process.ts";
@@ -38,8 +39,9 @@ for (const [event, word] of [
 const files = process.argv.slice(2);
 for (const [index, file] of files.entries()) {
   record({ kind: "file", file });
+  const before = processorSeconds();
   await runFile(file, index);
-  record({ kind: "done", file });
+  record({ kind: "done", file, processorSeconds: processorSeconds() - before });
 }
 process.exit(guardFailures > 0 ? 1 : 0);
 
@@ -72,6 +74,17 @@ async function runFile(file: string, index: number): Promise<void> {
   if (suites.length > 0 && suites.every((suite) => suite.ran) && total === 0) guard("holds no test");
   for (const error of await runFileCleanUps()) guard(`clean-up at the end of the file: ${textOf(error)}`);
   await lookForLeaks();
+}
+
+/** Of this process and of its children that ended, in hundredths; 0 where the system does not tell. */
+function processorSeconds(): number {
+  try {
+    // After the name, which may hold anything: user, system, and both of the children, in ticks of a hundredth.
+    const fields = readFileSync("/proc/self/stat", "latin1").split(") ").at(-1)!.split(" ");
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+  } catch {
+    return 0;
+  }
 }
 
 /** What the file started must have ended; a moment is given to what is just ending. */

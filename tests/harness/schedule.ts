@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { type BoundProcess, endProcesses, processesWhere, startBound } from "@millrace/local/process.ts";
 import type { TestFile } from "./discover.ts";
 import { belongsTo } from "./leaks.ts";
-import { type FileResult, readResults } from "./results.ts";
+import { type FileResult, fresh, readResults } from "./results.ts";
 
 const runFile = fileURLToPath(new URL("./run-file.ts", import.meta.url));
 const filesPerProcess = 8;
@@ -135,17 +135,8 @@ async function runTask(task: Task, number: number, options: ScheduleOptions): Pr
 }
 
 function failed(file: TestFile, error: string): Outcome {
-  return {
-    file: file.path,
-    name: file.name,
-    passed: 0,
-    failures: [{ suite: "guard", test: "(file)", error }],
-    skips: [],
-    running: undefined,
-    done: false,
-    milliseconds: 0,
-    output: "",
-  };
+  const failures = [{ suite: "guard", test: "(file)", error }];
+  return { ...fresh(file.path), name: file.name, failures, output: "" };
 }
 
 function readOutput(path: string): string {
