@@ -26,6 +26,7 @@ import { dirname, join } from "node:path";
 import { cacheFolder } from "@millrace/local/binaries.ts";
 import { askDocker, dockerPrograms, programOf } from "@millrace/local/docker.ts";
 import { type NoEngine, startTestEngine, type TestEngine } from "./docker-engine.ts";
+import { eventually } from "./eventually.ts";
 import { deferToEndOfFile, type TestContext } from "./suite.ts";
 
 export interface TestDocker {
@@ -165,12 +166,35 @@ async function importImage(endpoint: string, kind: "busybox" | "node"): Promise<
   const tag = createHash("sha256").update(archive).digest("hex").slice(0, 12);
   const name = `millrace-test/${kind}`;
   const whole = `${name}:${tag}`;
-  if ((await askDocker(endpoint, "GET", `/images/${whole}/json`)).status === 200) return whole;
+  const there = async () => (await askDocker(endpoint, "GET", `/images/${whole}/json`)).status === 200;
+  // Importing again gives the name to another image, and what was built on the first is no longer found in the cache.
+  const turn = join(tmpdir(), `millrace-import-${createHash("sha256").update(`${endpoint} ${tag}`).digest("hex")}`);
+  if (await there()) return whole;
+  const another = `the import of ${whole} by another test`;
+  await eventually(async () => (beFirst(turn) ? true : undefined), another, 60_000);
+  try {
+    if (!(await there())) await importArchive(endpoint, archive, name, tag);
+  } finally {
+    rmSync(turn, { recursive: true });
+  }
+  return whole;
+}
+
+/** Whether the folder was made by this call. */
+function beFirst(folder: string): boolean {
+  try {
+    mkdirSync(folder);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function importArchive(endpoint: string, archive: string, name: string, tag: string): Promise<void> {
   const changes = encodeURIComponent("ENV PATH=/bin");
   const path = `/images/create?fromSrc=-&repo=${name}&tag=${tag}&changes=${changes}`;
   const { status, text } = await askDocker(endpoint, "POST", path, createReadStream(archive));
-  if (status !== 200 || text.includes('"error"')) throw new Error(`${whole} cannot be imported: ${text}`);
-  return whole;
+  if (status !== 200 || text.includes('"error"')) throw new Error(`${name}:${tag} cannot be imported: ${text}`);
 }
 
 /** The image's files as an archive in the cache, named by what it was made of. */

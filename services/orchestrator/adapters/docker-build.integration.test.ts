@@ -207,7 +207,7 @@ test("a client killed at any moment leaves nothing that is taken for whole", {
   const application = freshId("app");
   for (let round = 0; round < 6; round++) {
     const tag = imageTag(application, freshId("dep"));
-    const folder = contextOf({ Dockerfile: `FROM ${base}\nRUN echo ${tag}\nRUN sleep 0.3\n` });
+    const folder = contextOf({ Dockerfile: `FROM ${base}\nRUN echo ${tag}\nRUN sleep 0.31\n` });
     const request = requestFor(folder, { application, tag });
     const asked = JSON.stringify({ endpoint: docker.endpoint, scope, folder, application, tag });
     const client = spawn(process.execPath, [building, asked], { stdio: ["ignore", "pipe", "inherit"] });
@@ -220,7 +220,7 @@ test("a client killed at any moment leaves nothing that is taken for whole", {
     const built = found ?? (await engine.build(request));
     assert.equal(await engine.findImage(tag, request.inputHash), built);
   }
-  await until("steps of killed builds are over", async () => (await runningWith(docker.endpoint, "sleep 0.3")) === 0);
+  await until("steps of killed builds are over", async () => (await runningWith(docker.endpoint, "sleep 0.31")) === 0);
   await engine.pruneImages(application, []);
   assert.equal(await leftIn(docker.endpoint, scope), []);
 });

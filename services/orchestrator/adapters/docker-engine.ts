@@ -1,8 +1,9 @@
 /** The connection to an engine, and the engine's face put together from its parts. */
 import { existsSync } from "node:fs";
 import { Agent } from "node:http";
+import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
-import Dockerode from "dockerode";
+import type Dockerode from "dockerode";
 import type { DockerEngine, DockerOptions, EngineInfo } from "./docker.ts";
 import { baseImages, build } from "./docker-build.ts";
 import { configHash } from "./docker-config.ts";
@@ -43,19 +44,27 @@ export function openEngine(options: DockerOptions): DockerEngine {
   const endpoint = options.endpoint ?? (process.env.DOCKER_HOST || "unix:///var/run/docker.sock");
   const named = options.endpoint !== undefined || Boolean(process.env.DOCKER_HOST);
   const agent = new Agent({ keepAlive: true });
-  const calls = open(endpoint, { agent, timeout: options.timeoutMs ?? 30_000 });
+  const opened: { calls?: Dockerode; streams?: Dockerode } = {};
   let reached = false;
   const connection: Connection = {
     scope: options.scope,
     endpoint,
-    calls,
-    streams: open(endpoint, { agent: new Agent({ keepAlive: false }) }),
+    get calls() {
+      opened.calls ??= open(endpoint, { agent, timeout: options.timeoutMs ?? 30_000 });
+      return opened.calls;
+    },
+    get streams() {
+      opened.streams ??= open(endpoint, { agent: new Agent({ keepAlive: false }) });
+      return opened.streams;
+    },
     subnets: parseRange(options.subnets ?? { range: "10.213.0.0/16", prefix: 27 }),
     ports: options.ports ?? { from: 20_000, to: 31_999 },
     checks: new Map(),
     call: async (doing, act) => {
       try {
-        const answer = await act(calls);
+        const socket = socketOf(endpoint);
+        if (!opened.calls && socket && !existsSync(socket)) throw notThere(socket);
+        const answer = await act(connection.calls);
         reached = true;
         return answer;
       } catch (error) {
@@ -90,14 +99,27 @@ export function openEngine(options: DockerOptions): DockerEngine {
 }
 
 function open(endpoint: string, more: { agent: Agent; timeout?: number }): Dockerode {
+  // A machine without an engine is spared the library: gRPC, protobuf and SSH come with it.
+  const Client = createRequire(import.meta.url)("dockerode") as typeof Dockerode;
   const url = new URL(endpoint);
+  const socketPath = socketOf(endpoint);
   // Every field that DOCKER_HOST in the environment would set is given, or it would win. No version is asked for: the
   // engine answers with its own.
   const address =
-    url.protocol === "unix:"
-      ? { socketPath: decodeURIComponent(url.pathname), host: undefined, port: undefined, protocol: "http" }
+    socketPath !== undefined
+      ? { socketPath, host: undefined, port: undefined, protocol: "http" }
       : { host: url.hostname, port: url.port || 2375, protocol: url.protocol === "https:" ? "https" : "http" };
-  return new Dockerode({ ...address, ...more } as Dockerode.DockerOptions);
+  return new Client({ ...address, ...more } as Dockerode.DockerOptions);
+}
+
+function socketOf(endpoint: string): string | undefined {
+  const url = new URL(endpoint);
+  return url.protocol === "unix:" ? decodeURIComponent(url.pathname) : undefined;
+}
+
+/** As connecting would fail. */
+function notThere(socket: string): Error {
+  return Object.assign(new Error(`connect ENOENT ${socket}`), { code: "ENOENT" });
 }
 
 async function info(connection: Connection): Promise<EngineInfo> {
