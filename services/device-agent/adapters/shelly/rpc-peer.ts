@@ -1,0 +1,210 @@
+/**
+ * One WebSocket with a Gen2+ device, whoever of the two dialled: calls and their answers, what the device tells by itself, and its calls
+ * to us, which are answered that there is no such method.
+ */
+import type { RawData, WebSocket } from "ws";
+import { authOf, type Proof } from "./digest.ts";
+import { type DeviceFailure, failure, failureOf } from "./failures.ts";
+import { CALL_MS } from "./http.ts";
+import { isObject, type Json, type JsonObject, parseJson } from "./json.ts";
+import type { Taken } from "./login.ts";
+import { heardOf, outcomeOf, type RpcOutcome } from "./rpc.ts";
+import type { RpcCall } from "./rpc-http.ts";
+
+/** A frame of a device known is 30 KB at the most; longer ones end the connection. */
+export const FRAME_BYTES = 256 * 1024;
+
+/** What the device tells by itself. */
+export type Notice =
+  | { readonly notice: "status"; readonly params: JsonObject }
+  | { readonly notice: "full-status"; readonly params: JsonObject }
+  | { readonly notice: "events"; readonly events: ReadonlyArray<JsonObject> };
+
+export interface PeerListener {
+  /** The first frame with a `src`, and any that says another. */
+  readonly onSource?: (src: string) => void;
+  readonly onNotice: (notice: Notice) => void;
+  /** Once; the reason when it was not we who closed. */
+  readonly onClose: (why: DeviceFailure) => void;
+}
+
+interface Waiting {
+  readonly resolve: (frame: JsonObject) => void;
+  readonly reject: (error: DeviceFailure) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** Frames that are none, in a row: then it is no device. */
+const GARBLED = 10;
+/** Calls of the device that are answered a second. */
+const ANSWERS = 20;
+const EVENTS = 64;
+
+export class RpcPeer {
+  readonly #socket: WebSocket;
+  #listener: PeerListener;
+  readonly #src: string;
+  readonly #waiting = new Map<number, Waiting>();
+  #id = 0;
+  #dst: string | undefined;
+  #garbled = 0;
+  #answersLeft = ANSWERS;
+  #answersFrom = 0;
+  #heardAt = performance.now();
+  #closed: DeviceFailure | undefined;
+
+  /** @param socket open @param src what the device is to send to */
+  constructor(socket: WebSocket, src: string, listener: PeerListener) {
+    this.#socket = socket;
+    this.#src = src;
+    this.#listener = listener;
+    socket.on("message", (data, binary) => this.#take(data, binary));
+    socket.on("pong", () => this.#live());
+    socket.on("ping", () => this.#live());
+    socket.on("error", (error) => this.#end(failureOf(codeOf(error), false)));
+    socket.on("close", (code) => this.#end(failure("unreachable", `The connection was closed (${code}).`)));
+  }
+
+  /** Somebody else hears from it from now on. */
+  handTo(listener: PeerListener): void {
+    this.#listener = listener;
+    if (this.#closed !== undefined) listener.onClose(this.#closed);
+  }
+
+  /** The id that the device gives itself. */
+  get source(): string | undefined {
+    return this.#dst;
+  }
+
+  get open(): boolean {
+    return this.#closed === undefined;
+  }
+
+  /** Milliseconds since anything came. */
+  get silentMs(): number {
+    return performance.now() - this.#heardAt;
+  }
+
+  ping(): void {
+    if (this.open) this.#socket.ping();
+  }
+
+  /** One sending, with or without a proof. @throws DeviceFailure unreachable, timeout, garbled */
+  async call({ method, params, timeoutMs }: RpcCall, proof: Proof | undefined): Promise<Taken<RpcOutcome>> {
+    if (this.#closed !== undefined) throw this.#closed;
+    this.#id = (this.#id % 1_000_000_000) + 1;
+    const id = this.#id;
+    const frame = {
+      id,
+      src: this.#src,
+      ...(this.#dst === undefined ? {} : { dst: this.#dst }),
+      method,
+      ...(params === undefined ? {} : { params }),
+      ...(proof === undefined ? {} : { auth: authOf(proof) }),
+    };
+    const answer = await new Promise<JsonObject>((resolve, reject) => {
+      const late = () => {
+        this.#waiting.delete(id);
+        reject(failure("timeout", `${method}: no answer until the deadline.`, { maybeDone: true }));
+      };
+      this.#waiting.set(id, { resolve, reject, timer: setTimeout(late, timeoutMs ?? CALL_MS) });
+      this.#socket.send(JSON.stringify(frame));
+    });
+    const value = outcomeOf(answer);
+    return { heard: heardOf(value), value };
+  }
+
+  /** @param why told to `onClose` and to calls that wait */
+  close(why: DeviceFailure): void {
+    this.#socket.close(1_000);
+    // A device that has no power answers no close.
+    setTimeout(() => this.#socket.terminate(), 2_000).unref();
+    this.#end(why);
+  }
+
+  #live(): void {
+    this.#heardAt = performance.now();
+  }
+
+  #take(data: RawData, binary: boolean): void {
+    this.#live();
+    if (this.#closed !== undefined) return;
+    let frame: Json;
+    try {
+      frame = binary ? null : parseJson(String(data));
+      if (!isObject(frame)) throw failure("garbled", "It sends what is no frame.");
+      this.#hear(frame);
+      this.#garbled = 0;
+    } catch (error) {
+      this.#garbled += 1;
+      if (this.#garbled < GARBLED) return;
+      this.#socket.terminate();
+      this.#end(failureOf(error, false));
+    }
+  }
+
+  #hear(frame: JsonObject): void {
+    const { id, src, method, params } = frame;
+    if (typeof src === "string" && src !== this.#dst) {
+      this.#dst = src.slice(0, 128);
+      this.#listener.onSource?.(this.#dst);
+    }
+    if (typeof method === "string") {
+      if (id === undefined) this.#notice(method, params);
+      else this.#refuse(id, src, method);
+      return;
+    }
+    const waiting = typeof id === "number" ? this.#waiting.get(id) : undefined;
+    // An answer that nobody waits for any more.
+    if (waiting === undefined) return;
+    this.#waiting.delete(id as number);
+    clearTimeout(waiting.timer);
+    waiting.resolve(frame);
+  }
+
+  /** It calls us: it is told so, rather than left waiting. */
+  #refuse(id: Json, src: Json | undefined, method: string): void {
+    const now = performance.now();
+    if (now - this.#answersFrom >= 1_000) {
+      this.#answersFrom = now;
+      this.#answersLeft = ANSWERS;
+    }
+    if (this.#answersLeft <= 0 || JSON.stringify(id).length > 64) return;
+    this.#answersLeft -= 1;
+    const error = { code: 404, message: `No handler for ${method.slice(0, 64)}` };
+    this.#socket.send(JSON.stringify({ id, src: this.#src, ...(src === undefined ? {} : { dst: src }), error }));
+  }
+
+  #notice(method: string, params: Json | undefined): void {
+    if (!isObject(params)) throw failure("garbled", `${method.slice(0, 64)} without params.`);
+    const { onNotice } = this.#listener;
+    switch (method.toLowerCase()) {
+      case "notifystatus":
+        onNotice({ notice: "status", params });
+        break;
+      case "notifyfullstatus":
+        onNotice({ notice: "full-status", params });
+        break;
+      case "notifyevent":
+        if (!Array.isArray(params.events)) throw failure("garbled", "Events without a list.");
+        onNotice({ notice: "events", events: params.events.slice(0, EVENTS).filter(isObject) });
+    }
+  }
+
+  #end(why: DeviceFailure): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = why;
+    for (const { reject, timer } of this.#waiting.values()) {
+      clearTimeout(timer);
+      reject(failure(why.kind, why.reason, { ...why, maybeDone: true }));
+    }
+    this.#waiting.clear();
+    this.#listener.onClose(why);
+  }
+}
+
+/** `ws` says with its own codes what a frame was too large for. */
+const codeOf = (error: Error): Error =>
+  (error as NodeJS.ErrnoException).code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH"
+    ? failure("too-large", `It sends frames of more than ${FRAME_BYTES} bytes.`)
+    : error;
