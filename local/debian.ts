@@ -16,16 +16,22 @@ interface Wanted {
   readonly suite: string;
 }
 
+/** What this machine would install, with all it lacks for it, from its own sources. */
+interface Completed {
+  readonly names: readonly string[];
+  readonly withDependencies: true;
+}
+
 /**
  * Unpacks packages into `folder` (their files under `usr/…`); the folder appears whole or not at all. What they depend
- * on does not come along.
- * @param packages one, of the newest suite, or several of a named one.
+ * on comes along only where that is asked for, and then what is installed is not brought again.
+ * @param packages one, of the newest suite; several of a named one; or several with what they depend on.
  * @param check answers what is wrong with what was unpacked, or undefined.
  * @param keyring whose keys apt trusts; default: the keyring of the system.
  * @returns what went wrong, in one sentence without a full stop, or undefined when they are there.
  */
 export async function bringFromDebian(
-  packages: string | Wanted,
+  packages: string | Wanted | Completed,
   folder: string,
   log: (line: string) => void,
   check: (unpacked: string) => Promise<string | undefined>,
@@ -38,20 +44,23 @@ export async function bringFromDebian(
     !(await works("dpkg-deb", ["--version"]))
   )
     return "this machine has no apt";
-  if (!keyring) return "Debian's keyring is missing (apt-get install debian-archive-keyring)";
-  const mirrors = mirrorCandidates(readSources());
+  const completed = "withDependencies" in wanted;
+  if (!keyring && !completed) return "Debian's keyring is missing (apt-get install debian-archive-keyring)";
+  const mirrors = completed ? ["this machine's sources"] : mirrorCandidates(readSources());
   const lock = await waitForLock(`${folder}.lock`, 10 * 60_000);
   try {
     if (existsSync(folder)) {
       if ((await check(folder)) === undefined) return undefined; // somebody else brought it while this one waited
       rmSync(folder, { recursive: true, force: true });
     }
-    log(`bringing ${wanted.names.join(", ")} from Debian ${wanted.suite}`);
+    log(`bringing ${wanted.names.join(", ")} from ${completed ? mirrors[0] : `Debian ${wanted.suite}`}`);
     const work = join(dirname(folder), `.apt-${wanted.names[0]}-${process.pid}`);
     try {
       const problems: string[] = [];
       for (const mirror of mirrors) {
-        const problem = await fetchFrom(mirror, keyring, wanted, work);
+        const problem = completed
+          ? await downloadCompleted(wanted.names, work)
+          : await fetchFrom(mirror, keyring!, wanted, work);
         if (problem) {
           problems.push(`${mirror}: ${problem}`);
           continue;
@@ -102,29 +111,18 @@ async function download(
   names: readonly string[],
   work: string,
 ): Promise<string | undefined> {
-  const apt = join(work, "apt");
-  rmSync(apt, { recursive: true, force: true });
-  rmSync(join(work, "unpacked"), { recursive: true, force: true });
-  for (const part of ["state/lists/partial", "cache/archives/partial", "package"])
-    mkdirSync(join(apt, part), { recursive: true });
+  const apt = freshState(work);
   const list = join(apt, "sources.list");
   writeFileSync(join(apt, "status"), "");
   writeFileSync(list, `deb [signed-by=${keyring}] ${mirror} ${from} main\n`);
-  const options = [
-    ["Dir::State", join(apt, "state")],
-    ["Dir::Cache", join(apt, "cache")],
-    ["Dir::Etc::sourcelist", list],
-    ["Dir::Etc::sourceparts", "-"],
+  const options = aptOptions(apt, {
+    "Dir::Etc::sourcelist": list,
+    "Dir::Etc::sourceparts": "-",
     // Neither what is installed nor the machine's pins have a say in which version is fetched.
-    ["Dir::State::status", join(apt, "status")],
-    ["Dir::Etc::preferences", "/dev/null"],
-    ["Dir::Etc::preferencesparts", "-"],
-    ["Acquire::Languages", "none"],
-    ["Acquire::Retries", "2"],
-    ["Acquire::http::Timeout", "30"],
-    // As root apt would fetch as its own user, which may not enter a private folder. What is checked stays the same.
-    ["APT::Sandbox::User", "root"],
-  ].flatMap(([key, value]) => ["-o", `${key}=${value}`]);
+    "Dir::State::status": join(apt, "status"),
+    "Dir::Etc::preferences": "/dev/null",
+    "Dir::Etc::preferencesparts": "-",
+  });
   const updated = await run("apt-get", [...options, "-q", "update"], apt);
   // apt-get update ends with 0 although an index could not be fetched: then the download below says so.
   if (updated.failed || /^(E|Err):?/m.test(updated.output)) return lastError(updated.output);
@@ -132,11 +130,65 @@ async function download(
   if (fetched.failed) return lastError(fetched.output);
   const files = readdirSync(join(apt, "package")).filter((entry) => entry.endsWith(".deb"));
   if (files.length < names.length) return `not all of ${names.join(", ")}`;
-  for (const file of files) {
-    const unpacked = await run("dpkg-deb", ["-x", join(apt, "package", file), join(work, "unpacked")], apt);
+  return unpack(join(apt, "package"), work);
+}
+
+/** What apt would install for these on this machine; nothing is installed, and none of its locks is taken. */
+async function downloadCompleted(names: readonly string[], work: string): Promise<string | undefined> {
+  const apt = freshState(work);
+  const options = aptOptions(apt, { "Dir::State::status": "/var/lib/dpkg/status", "Debug::NoLocking": "1" });
+  const updated = await run("apt-get", [...options, "-q", "update"], apt);
+  if (updated.failed) return lastError(updated.output);
+  const asked = ["-q", "install", "--yes", "--no-install-recommends", "--download-only", "--reinstall", ...names];
+  const fetched = await run("apt-get", [...options, ...asked], apt);
+  if (fetched.failed) return lastError(fetched.output);
+  return unpack(join(apt, "cache", "archives"), work);
+}
+
+/** apt's state and cache, in a folder of their own. */
+function freshState(work: string): string {
+  const apt = join(work, "apt");
+  rmSync(apt, { recursive: true, force: true });
+  rmSync(join(work, "unpacked"), { recursive: true, force: true });
+  for (const part of ["state/lists/partial", "cache/archives/partial", "package"])
+    mkdirSync(join(apt, part), { recursive: true });
+  return apt;
+}
+
+function aptOptions(apt: string, more: Readonly<Record<string, string>>): string[] {
+  const all = {
+    "Dir::State": join(apt, "state"),
+    "Dir::Cache": join(apt, "cache"),
+    "Acquire::Languages": "none",
+    "Acquire::Retries": "2",
+    "Acquire::http::Timeout": "30",
+    // As root apt would fetch as its own user, which may not enter a private folder. What is checked stays the same.
+    "APT::Sandbox::User": "root",
+    ...more,
+  };
+  return Object.entries(all).flatMap(([key, value]) => ["-o", `${key}=${value}`]);
+}
+
+/** Unpacks all packages of a folder into `<work>/unpacked`. */
+async function unpack(packages: string, work: string): Promise<string | undefined> {
+  for (const file of readdirSync(packages).filter((entry) => entry.endsWith(".deb"))) {
+    const unpacked = await run("dpkg-deb", ["-x", join(packages, file), join(work, "unpacked")], work);
     if (unpacked.failed) return lastError(unpacked.output);
   }
   return undefined;
+}
+
+/** This machine's own suite, whose libraries fit; on another distribution, one whose programs run on most. */
+export function debianSuite(): string {
+  try {
+    const text = readFileSync("/etc/os-release", "utf8");
+    const of = (name: string) => new RegExp(`^${name}="?([^"\\n]*)`, "m").exec(text)?.[1];
+    const codename = of("VERSION_CODENAME");
+    if (of("ID") === "debian" && codename) return codename;
+  } catch {
+    // no such file: no Debian
+  }
+  return "bookworm";
 }
 
 /** All of apt's lists of sources: the one-line files and the deb822 ones. */

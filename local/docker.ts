@@ -3,12 +3,12 @@
  * engine is never installed or started for the user: it is theirs, and other things run in it.
  */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
 import { delimiter, join } from "node:path";
 import type { Readable } from "node:stream";
 import { atLeast, cacheFolder, type Missing, parseVersion } from "./binaries.ts";
-import { bringFromDebian } from "./debian.ts";
+import { bringFromDebian, debianSuite } from "./debian.ts";
 
 const minimum = "20.10";
 
@@ -146,17 +146,4 @@ async function versionIn(folders: readonly string[], env: Environment): Promise<
     );
   });
   return version && atLeast(version, minimum) ? version : undefined;
-}
-
-/** This machine's own suite, whose libraries fit; on another distribution, one whose programs run on most. */
-function debianSuite(): string {
-  try {
-    const text = readFileSync("/etc/os-release", "utf8");
-    const of = (name: string) => new RegExp(`^${name}="?([^"\\n]*)`, "m").exec(text)?.[1];
-    const codename = of("VERSION_CODENAME");
-    if (of("ID") === "debian" && codename) return codename;
-  } catch {
-    // no such file: no Debian
-  }
-  return "bookworm";
 }

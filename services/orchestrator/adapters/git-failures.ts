@@ -1,5 +1,5 @@
 /** What git and its helpers say when they fail, and what it means for the reader. */
-import type { Ended } from "./command.ts";
+import type { Ended } from "@millrace/eventlog/run-command.ts";
 import { diskFailure } from "./disk.ts";
 import { cancelled, type Failed, type Failure, fail } from "./failure.ts";
 

@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { readdir, realpath, rm, stat, writeFile } from "node:fs/promises";
 import { isAbsolute, join, relative, sep } from "node:path";
-import { type Command, type Ended, runCommand } from "./command.ts";
+import { type Command, type Ended, runCommand } from "@millrace/eventlog/run-command.ts";
 import { diskFailure, makeFolder, type NodeDisk, writeWhole } from "./disk.ts";
 import { type Failed, fail } from "./failure.ts";
 import { gitFailure } from "./git-failures.ts";

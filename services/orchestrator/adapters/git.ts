@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { readFile, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { runCommand } from "./command.ts";
+import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, diskFailure, makeFolder, sourceFolder, writeWhole } from "./disk.ts";
 import { type Failed, fail, type Outcome } from "./failure.ts";
 import { begin, type Call, fetchInto, forRemote, type GitWork, left, quiet } from "./git-fetch.ts";

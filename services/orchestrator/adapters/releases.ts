@@ -9,7 +9,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { lstat, mkdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { runCommand } from "./command.ts";
+import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, diskFailure, makeFolder, releaseFolder, syncFolder, writeWhole } from "./disk.ts";
 import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { copyHashed, hashFile, listFiles, listSite, type SiteFile } from "./release-files.ts";

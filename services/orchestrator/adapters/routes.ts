@@ -7,7 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { runCommand } from "./command.ts";
+import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, deploymentId, diskFailure, makeFolder, releaseFolder, routeFolder, writeWhole } from "./disk.ts";
 import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { isSitePath } from "./releases.ts";

@@ -1,0 +1,262 @@
+/**
+ * An OSTree repository in archive mode on the disk: its layout, its objects, its references. What is written here appears whole or not
+ * at all; commits, summaries, deltas and signatures are made by the real tools (tools.ts).
+ *
+ *     <root>/objects deltas refs tmp config …        as `ostree init --mode=archive` makes them
+ *     <root>/.millrace/quarantine/aa/<rest>          unreachable, still served, deleted later (prune.ts)
+ *     <root>/.millrace/leases/<build>                what open builds were told is present (leases.ts)
+ */
+import { existsSync, readFileSync, renameSync } from "node:fs";
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { syncFolder, writeWhole } from "@millrace/eventlog/durable-files.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { checkedChecksum, checkedRef, isChecksum, type ObjectName, objectPath, typeOfObject } from "./names.ts";
+import { METADATA_MOST } from "./objects.ts";
+import { Refusal } from "./refusal.ts";
+import type { Tools } from "./tools.ts";
+
+export interface RepositoryOptions {
+  /** Where objects may be that this one needs not have, nearest first. */
+  readonly parents?: ReadonlyArray<string>;
+}
+
+export interface InitOptions {
+  readonly collectionId?: string;
+  /** Another repository on this disk in which objects are looked for. */
+  readonly parent?: string;
+}
+
+/** `ostree`'s own clean-up takes what lies in `tmp` for a day; what a dead process left goes earlier. */
+const LEFT_BEHIND_MS = 3_600_000;
+
+export class Repository {
+  readonly root: string;
+  readonly parents: ReadonlyArray<string>;
+
+  constructor(root: string, { parents = [] }: RepositoryOptions = {}) {
+    this.root = root;
+    this.parents = parents;
+  }
+
+  /** Makes it by `ostree init`; where it is already, nothing changes but what is missing of it. */
+  static async init(tools: Tools, root: string, options: InitOptions = {}): Promise<Repository> {
+    await mkdir(root, { recursive: true, mode: 0o755 });
+    const { collectionId, parent } = options;
+    const id = collectionId === undefined ? [] : [`--collection-id=${collectionId}`];
+    await tools.run("ostree", [`--repo=${root}`, "init", "--mode=archive", ...id]);
+    faultPoint("ostree.init.made");
+    const config = await readFile(join(root, "config"), "utf8");
+    if (!/^mode=archive(-z2)?$/m.test(config)) {
+      throw new Refusal("malformed", "", "there is a repository of another mode at this place");
+    }
+    const set = async (key: string, value: string | undefined) => {
+      if (value === undefined || configValue(config, key) === value) return;
+      await tools.run("ostree", [`--repo=${root}`, "config", "set", `core.${key}`, value]);
+    };
+    await set("collection-id", collectionId);
+    await set("parent", parent);
+    await mkdir(join(root, ".millrace", "leases"), { recursive: true });
+    return new Repository(root, parent === undefined ? {} : { parents: [parent] });
+  }
+
+  /** @throws Refusal where there is none in archive mode */
+  static async open(root: string, options: RepositoryOptions = {}): Promise<Repository> {
+    const config = await readFile(join(root, "config"), "utf8").catch(() => "");
+    if (!/^mode=archive(-z2)?$/m.test(config)) {
+      throw new Refusal("not-found", "", "there is no repository in archive mode at this place");
+    }
+    const repository = new Repository(root, options);
+    await repository.#sweep();
+    return repository;
+  }
+
+  async #sweep(): Promise<void> {
+    for (const name of await readdir(join(this.root, "tmp")).catch(() => [])) {
+      if (!name.startsWith("millrace-")) continue;
+      const path = join(this.root, "tmp", name);
+      const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
+      if (Date.now() - mtimeMs > LEFT_BEHIND_MS) await rm(path, { force: true });
+    }
+  }
+
+  path(name: ObjectName): string {
+    return join(this.root, objectPath(name));
+  }
+
+  quarantined(name: ObjectName): string {
+    typeOfObject(name);
+    return join(this.root, ".millrace", "quarantine", name.slice(0, 2), name.slice(2));
+  }
+
+  /** Where an object lies: here, in a parent, or in quarantine, from where it is brought back. */
+  find(name: ObjectName): string | undefined {
+    const path = this.path(name);
+    if (existsSync(path)) return path;
+    for (const parent of this.parents) {
+      const there = join(parent, objectPath(name));
+      if (existsSync(there)) return there;
+    }
+    return this.restore(name) ? path : undefined;
+  }
+
+  /** Brings an object back from quarantine. @returns whether it was there */
+  restore(name: ObjectName): boolean {
+    try {
+      renameSync(this.quarantined(name), this.path(name));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return existsSync(this.path(name));
+      throw error;
+    }
+  }
+
+  has(name: ObjectName): boolean {
+    return this.find(name) !== undefined;
+  }
+
+  /** Those of the names that are not there, in the same order. @throws Refusal for what is no name of an object */
+  missing(names: ReadonlyArray<ObjectName>): ObjectName[] {
+    return names.filter((name) => !this.has(name));
+  }
+
+  /** Metadata's bytes, at most 16 MiB; undefined where it is not there. */
+  read(name: ObjectName): Buffer | undefined {
+    const path = this.find(name);
+    if (path === undefined) return undefined;
+    const bytes = readFileSync(path);
+    if (bytes.length > METADATA_MOST) throw new Refusal("too-large", name, "it is too large for metadata");
+    return bytes;
+  }
+
+  /** Every object that lies here, quarantine not counted, folder by folder. `.commitmeta2` and the like are not among them. */
+  async *objects(): AsyncGenerator<ObjectName[]> {
+    for (const folder of await readdir(join(this.root, "objects"))) {
+      if (!/^[0-9a-f]{2}$/.test(folder)) continue;
+      const names = await readdir(join(this.root, "objects", folder));
+      yield names.map((name) => folder + name).filter(isLoose);
+    }
+  }
+
+  /** All references below `refs/heads`, sorted, with their commits. */
+  async refs(prefix = ""): Promise<Map<string, string>> {
+    const found = new Map<string, string>();
+    await this.#refsBelow(prefix, found);
+    return found;
+  }
+
+  async #refsBelow(place: string, found: Map<string, string>): Promise<void> {
+    const entries = await readdir(join(this.root, "refs", "heads", place), { withFileTypes: true }).catch(
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT" || error.code === "ENOTDIR") return [];
+        throw error;
+      },
+    );
+    for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+      if (entry.name.startsWith(".")) continue;
+      const name = place === "" ? entry.name : `${place}/${entry.name}`;
+      if (entry.isDirectory()) {
+        await this.#refsBelow(name, found);
+        continue;
+      }
+      const commit = await this.ref(name);
+      if (commit !== undefined) found.set(name, commit);
+    }
+  }
+
+  /** The commit of a reference; undefined where there is none. */
+  async ref(name: string): Promise<string | undefined> {
+    const text = await readFile(this.#refPath(name), "latin1").catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT" || error.code === "ENOTDIR" || error.code === "EISDIR") return undefined;
+      throw error;
+    });
+    if (text === undefined) return undefined;
+    const commit = text.trimEnd();
+    if (!isChecksum(commit)) throw new Refusal("malformed", name, "the reference holds no commit");
+    return commit;
+  }
+
+  #refPath(name: string): string {
+    return join(this.root, "refs", "heads", checkedRef(name));
+  }
+
+  /**
+   * Lets a reference point to a commit: it is the old or the new one, whatever happens.
+   * @param expected what it must be now; undefined: not there. Left out: whatever it is
+   * @throws Refusal `ref-moved`; `not-found` where the commit is not here
+   */
+  async writeRef(name: string, commit: string, now: { readonly expected?: string | undefined } = {}): Promise<void> {
+    const path = this.#refPath(name);
+    checkedChecksum(commit, "commit");
+    if (!this.has(`${commit}.commit`)) throw new Refusal("not-found", commit, "there is no such commit");
+    await this.#expect(name, now);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      faultPoint("ostree.ref.before");
+      await writeWhole(path, `${commit}\n`, 0o644);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EEXIST" && code !== "ENOTDIR" && code !== "EISDIR") throw error;
+      throw new Refusal("bad-name", name, "another reference begins with it, or it with another");
+    }
+    faultPoint("ostree.ref.renamed");
+    await syncFolder(dirname(path));
+  }
+
+  async removeRef(name: string, now: { readonly expected?: string | undefined } = {}): Promise<void> {
+    const path = this.#refPath(name);
+    await this.#expect(name, now);
+    await rm(path, { force: true });
+    faultPoint("ostree.ref.removed");
+    const heads = join(this.root, "refs", "heads");
+    let folder = dirname(path);
+    // Folders that are empty now.
+    for (; folder !== heads; folder = dirname(folder)) if (!(await isRemoved(folder))) break;
+    if (existsSync(folder)) await syncFolder(folder);
+  }
+
+  async #expect(name: string, now: { readonly expected?: string | undefined }): Promise<void> {
+    if (!("expected" in now)) return;
+    const is = await this.ref(name);
+    if (is !== now.expected) {
+      throw new Refusal("ref-moved", name, `it is at ${is ?? "nothing"}, expected was ${now.expected ?? "nothing"}`);
+    }
+  }
+
+  /** A file of its own in `tmp`, in which something grows until it is moved to its place. */
+  async temporary(): Promise<{ readonly path: string; readonly file: Awaited<ReturnType<typeof open>> }> {
+    const path = this.temporaryPath();
+    return { path, file: await open(path, "wx", 0o644) };
+  }
+
+  temporaryPath(): string {
+    return join(this.root, "tmp", `millrace-${process.pid}-${process.hrtime.bigint().toString(36)}-${++counter}`);
+  }
+
+  /** Moves a whole file to its place below the root. */
+  async place(from: string, path: string): Promise<void> {
+    const to = join(this.root, path);
+    try {
+      await rename(from, to);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || !existsSync(from)) throw error;
+      await mkdir(dirname(to), { recursive: true });
+      await rename(from, to);
+    }
+  }
+}
+
+let counter = 0;
+
+const isLoose = (name: string): boolean => /^[0-9a-f]{64}\.(commit|dirtree|dirmeta|filez|commitmeta)$/.test(name);
+
+function configValue(config: string, key: string): string | undefined {
+  return new RegExp(`^${key}=(.*)$`, "m").exec(config)?.[1];
+}
+
+/** Removes an empty folder. @returns whether it was empty */
+const isRemoved = (folder: string): Promise<boolean> =>
+  rmdir(folder).then(
+    () => true,
+    () => false,
+  );
