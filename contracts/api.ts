@@ -15,6 +15,7 @@ import { membersApi } from "./identity/members.ts";
 import { secretsApi } from "./identity/secrets.ts";
 import { webhooksApi } from "./integrations/api.ts";
 import { channelsApi } from "./integrations/channels.ts";
+import { subscribersApi } from "./integrations/subscribers.ts";
 import { systemApi } from "./system/api.ts";
 import { workApi } from "./work/api.ts";
 
@@ -29,6 +30,7 @@ export class Api extends HttpApi.make("millrace")
   .add(uploadsApi)
   .add(webhooksApi)
   .add(channelsApi)
+  .add(subscribersApi)
   .add(automationApi)
   .add(rulesApi)
   .add(processesApi)

@@ -25,6 +25,7 @@ import { invitationEvents, memberEvents, roleEvents } from "./identity/access-ev
 import { organisationEvents, secretEvents, tokenEvents } from "./identity/events.ts";
 import { channelEvents } from "./integrations/channels.ts";
 import { webhookEvents } from "./integrations/events.ts";
+import { subscriberEvents } from "./integrations/subscribers.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
 /** Every public event there is, by context and kind. */
@@ -40,7 +41,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
   work: { item: itemEvents, type: typeEvents },
   applications: { application: applicationEvents, deployment: deploymentEvents, upload: uploadEvents },
   automation: { schedule: scheduleEvents, rule: ruleEvents, process: processEvents, alert: alertEvents },
-  integrations: { webhook: webhookEvents, channel: channelEvents },
+  integrations: { webhook: webhookEvents, channel: channelEvents, subscriber: subscriberEvents },
 };
 
 type Json = Record<string, unknown>;

@@ -21,6 +21,7 @@ export const PREFIXES = {
   "applications.deployment": "dep",
   "integrations.webhook": "whk",
   "integrations.channel": "chn",
+  "integrations.subscriber": "sub",
   "applications.upload": "upl",
   "automation.schedule": "sch",
   "automation.rule": "rul",

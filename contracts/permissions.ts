@@ -29,8 +29,9 @@ export const PERMISSIONS = {
   "applications:operate": "Start, stop, restart and scale applications",
   "applications:logs": "Read what applications and builds have written",
   "applications:delete": "Delete applications",
-  "integrations:read": "See webhooks and channels, and what was sent to them",
-  "integrations:edit": "Create, change and delete webhooks and channels, pause, resume, test and replay them",
+  "integrations:read": "See webhooks, channels and subscribers, and what was sent to them",
+  "integrations:edit":
+    "Create, change and delete webhooks, channels and subscribers, pause, resume, test and replay them",
   "automation:read": "See schedules and rules, and what they did",
   "automation:edit": "Create, change, pause and run schedules and rules",
   "automation:delete": "Delete schedules and rules",

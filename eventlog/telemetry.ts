@@ -162,8 +162,22 @@ export const METRICS = {
   deadLetters: gauge("millrace_dead_letters", "Dead letters that wait for somebody.", ["consumer"]),
   relayEvents: counter("millrace_relay_events_total", "Events written to the public feed.", ["context"]),
   relayLag: gauge("millrace_relay_lag_events", "Messages of the log that have not been relayed yet.", ["context"]),
-  hubSubscribers: gauge("millrace_hub_subscribers", "Open subscriptions, by transport: websocket, sse.", ["transport"]),
+  hubSubscribers: gauge(
+    "millrace_hub_subscribers",
+    "Open subscriptions, by transport: websocket, sse, nats (a request to read that waits).",
+    ["transport"],
+  ),
   hubEventsSent: counter("millrace_hub_events_sent_total", "Events handed to subscribers.", ["transport"]),
+  subscriberCallouts: counter(
+    "millrace_subscriber_callouts_total",
+    "Connections to NATS that were judged: accepted, unknown, expired, powerless, too-many, unavailable, malformed.",
+    ["outcome"],
+  ),
+  subscribersConnected: gauge("millrace_subscribers_connected", "Connections of subscribers to NATS.", []),
+  subscribersEnded: counter(
+    "millrace_subscribers_ended_total",
+    "Connections to NATS that were ended because they might no longer be.",
+  ),
   hubDemotions: counter(
     "millrace_hub_demotions_total",
     "Subscribers sent back from the live tail to catching up because they were slow.",

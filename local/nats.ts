@@ -29,6 +29,44 @@ export interface NatsAccount extends NatsUser {
   readonly name: string;
 }
 
+/** What gateways need to let subscribers in. */
+export interface SubscribersDoor {
+  /** Public key (A…) of the account key that gateways sign with. */
+  readonly issuer: string;
+  /** Of the two users that gateways do it by. */
+  readonly password: string;
+}
+
+const SUBSCRIBERS = "SUBSCRIBERS";
+/** Connections of all subscribers together: the rest of the server's is the platform's. */
+const SUBSCRIBERS_MOST = 20_000;
+
+/**
+ * Accounts and authorization for subscribers. Nothing is exported to them but the feed, one way: what they publish stays in their account. Users of
+ * the platform stand in the configuration, and accounts that are not named are never asked about, so they need no gateway.
+ */
+const doorOf = ({ issuer, password }: SubscribersDoor, platform: string) => ({
+  exports: [{ stream: "feed.>", accounts: [SUBSCRIBERS] }],
+  account: {
+    users: [{ user: "millrace-door", password }],
+    imports: [{ stream: { account: platform, subject: "feed.>" } }],
+    limits: { max_connections: SUBSCRIBERS_MOST, max_subscriptions: 2_000 },
+  },
+  warden: {
+    user: "millrace-warden",
+    password,
+    permissions: {
+      publish: { allow: ["$SYS.REQ.SERVER.*.KICK", "$SYS.REQ.SERVER.*.CONNZ"] },
+      subscribe: {
+        allow: ["_INBOX.>", `$SYS.ACCOUNT.${SUBSCRIBERS}.CONNECT`, `$SYS.ACCOUNT.${SUBSCRIBERS}.DISCONNECT`],
+      },
+    },
+  },
+  authorization: {
+    auth_callout: { issuer, account: SUBSCRIBERS, auth_users: ["millrace-door"], allowed_accounts: [SUBSCRIBERS] },
+  },
+});
+
 export interface NatsOptions {
   /** Holds the configuration, the streams and the log. Made when absent. */
   readonly dataDir: string;
@@ -56,6 +94,8 @@ export interface NatsOptions {
   readonly maxPayload?: number;
   /** Go's soft memory limit, such as "512MiB". */
   readonly memoryLimit?: string;
+  /** Lets subscribers in: an account of their own, which hears the feed of the first account and nothing else, and whom gateways decide about. */
+  readonly subscribers?: SubscribersDoor;
   /** A port for leaf connections into the first account, on the same address: what a restore comes in by. */
   readonly leaf?: NatsUser & { readonly port: number };
   /** Bytes that all streams together may set aside. Default: three quarters of the free disk. */
@@ -130,6 +170,7 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
         }
       : {}),
   };
+  const door = options.subscribers === undefined ? undefined : doorOf(options.subscribers, first.name);
   // The server's format takes JSON as it stands, with its quoting.
   const config = {
     server_name: options.name ?? "millrace",
@@ -139,11 +180,25 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
     jetstream,
     accounts: {
       ...Object.fromEntries(
-        accounts.map(({ name, user, password }) => [name, { jetstream: "enabled", users: [{ user, password }] }]),
+        accounts.map(({ name, user, password }) => [
+          name,
+          {
+            jetstream: "enabled",
+            users: [{ user, password }],
+            ...(door !== undefined && name === first.name ? { exports: door.exports } : {}),
+          },
+        ]),
       ),
-      SYS: { users: [{ user: "sys", password: randomBytes(24).toString("base64url") }] },
+      ...(door === undefined ? {} : { [SUBSCRIBERS]: door.account }),
+      SYS: {
+        users: [
+          { user: "sys", password: randomBytes(24).toString("base64url") },
+          ...(door === undefined ? [] : [door.warden]),
+        ],
+      },
     },
     system_account: "SYS",
+    ...(door === undefined ? {} : { authorization: door.authorization }),
     ...(options.leaf
       ? {
           leafnodes: {

@@ -12,7 +12,7 @@ import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
 import type { Exit } from "./process.ts";
 import { lastRunState, type RunningService } from "./run-state.ts";
-import { ensureBackupKey, ensureMasterKey, ensureOwnerToken } from "./secrets.ts";
+import { ensureBackupKey, ensureMasterKey, ensureNatsDoor, ensureOwnerToken } from "./secrets.ts";
 import type { Settings } from "./settings.ts";
 import { type ServiceSpec, Supervisor } from "./supervise.ts";
 
@@ -109,6 +109,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_NATS_URL: nats.url,
       MILLRACE_NATS_USER: nats.user,
       MILLRACE_NATS_PASSWORD: nats.password,
+      ...nats.door,
+      MILLRACE_NATS_PUBLIC_URL: settings.natsPublicUrl,
       MILLRACE_POSTGRES_URL: postgres.url,
       MILLRACE_FEED_DAYS: settings.feedDays?.toString(),
       MILLRACE_FEED_GIB: settings.feedGib?.toString(),
@@ -202,6 +204,8 @@ interface Server {
   readonly url: string;
   readonly user?: string | undefined;
   readonly password?: string | undefined;
+  /** Environment of who lets subscribers in; of a server that is the user's own it is the user's, too. */
+  readonly door?: Readonly<Record<string, string | undefined>>;
 }
 
 async function natsService(
@@ -214,9 +218,15 @@ async function natsService(
     return { spec: undefined, url: settings.natsUrl, user: settings.natsUser, password: settings.natsPassword };
   }
   const folder = join(dataDir, "nats");
+  const doorFiles = [
+    join(dataDir, "secrets", "nats-door.password"),
+    join(dataDir, "secrets", "nats-issuer.seed"),
+  ] as const;
   const prepared = await prepareNats({
     dataDir: folder,
     credentialsFile: join(dataDir, "secrets", "nats.json"),
+    subscribers: ensureNatsDoor(...doorFiles),
+    ...(settings.natsHost ? { host: settings.natsHost } : {}),
     logFile: join(dataDir, "logs", "nats.log"),
     port: settings.natsPort || (await freePort(before)),
     sync: settings.natsSync,
@@ -234,7 +244,9 @@ async function natsService(
     beforeStart: () => endOrphanedNats(folder),
     ports: { nats: prepared.port, ...monitor },
   };
-  return { spec, url: prepared.url, user: prepared.user, password: prepared.password };
+  const door = { MILLRACE_NATS_DOOR_PASSWORD_FILE: doorFiles[0], MILLRACE_NATS_ISSUER_SEED_FILE: doorFiles[1] };
+  const url = `nats://${reachable(settings.natsHost ?? "127.0.0.1")}:${prepared.port}`;
+  return { spec, url, user: prepared.user, password: prepared.password, door };
 }
 
 async function postgresService(dataDir: string, settings: Settings, before: number | undefined): Promise<Server> {

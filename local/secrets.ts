@@ -17,6 +17,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
+import { accountKeyOf, makeAccountSeed } from "./nkeys.ts";
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -55,6 +56,20 @@ export function ensureMasterKey(file: string): void {
   ensureSecret(file, () => randomBytes(32).toString("base64"));
   const bytes = Buffer.from(readFileSync(file, "utf8").trim(), "base64").length;
   if (bytes !== 32) throw new Error(`${file} holds no master key (32 bytes in base 64, found ${bytes})`);
+}
+
+/**
+ * What gateways let subscribers into NATS with: a password of their own users there, and the seed of the account key they sign with.
+ * @returns what the server's configuration needs of them
+ */
+export function ensureNatsDoor(
+  passwordFile: string,
+  seedFile: string,
+): { readonly issuer: string; readonly password: string } {
+  ensureSecret(passwordFile, () => randomBytes(24).toString("base64url"));
+  ensureSecret(seedFile, makeAccountSeed);
+  const read = (file: string) => readFileSync(file, "utf8").trim();
+  return { issuer: accountKeyOf(read(seedFile)), password: read(passwordFile) };
 }
 
 /** The owner's first token (`mrp_…`), made when the file is absent. The gateway registers its hash. */

@@ -89,6 +89,21 @@ const declarations = {
     fallback: "0",
     meaning: "of the one started here",
   },
+  natsHost: {
+    env: "MILLRACE_NATS_HOST",
+    key: "nats.host",
+    read: address,
+    fallback: undefined,
+    meaning:
+      "address that the one started here listens on; 127.0.0.1 unless set, others let subscribers in from elsewhere",
+  },
+  natsPublicUrl: {
+    env: "MILLRACE_NATS_PUBLIC_URL",
+    key: "nats.public_url",
+    read: text,
+    fallback: undefined,
+    meaning: "where subscribers reach NATS, as they are told",
+  },
   natsMonitorPort: {
     env: "MILLRACE_NATS_MONITOR_PORT",
     key: "nats.monitor_port",

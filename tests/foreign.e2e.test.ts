@@ -104,6 +104,9 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "webhooks.resumeWebhook": {},
   "webhooks.rotateWebhookSecret": {},
   "webhooks.replayWebhook": {},
+  "subscribers.createSubscriber": { name: "intruder" },
+  "subscribers.changeSubscriber": { description: "Taken over" },
+  "subscribers.rotateSubscriberSecret": {},
   "channels.createChannel": { name: "intruder", url: "ntfy://canary", events: { type: ["NeverHappens"] } },
   "channels.changeChannel": { description: "Taken over" },
   "channels.resumeChannel": {},
@@ -184,6 +187,7 @@ test.before(async () => {
   const destination = (what: string) => ({ ...(BODIES[what] as object), description: "canary" });
   await make("webhooks", { ...destination("webhooks.createWebhook"), name: "canary-hook" }, "canary-hook");
   await make("channels", { ...destination("channels.createChannel"), name: "canary-channel" }, "canary-channel");
+  await make("subscribers", { name: "canary-subscriber", description: "canary" }, "canary-subscriber");
   await make("alerts", { ...(BODIES["alerts.createAlert"] as object), name: "canary-alert" }, "canary-alert");
   const named = (what: string, name: string) => ({ ...(BODIES[what] as object), name });
   await make("schedules", named("automation.createSchedule", "canary-schedule"), "canary-schedule");
@@ -199,7 +203,7 @@ test.before(async () => {
 async function projected(position: string): Promise<void> {
   const lists = [
     ...["tokens", "secrets", "work-items", "work-types", "applications", "deployments", "uploads"],
-    ...["schedules", "rules", "alerts", "webhooks", "channels"],
+    ...["schedules", "rules", "alerts", "webhooks", "channels", "subscribers"],
     ...["history", "search?q=canary"],
   ];
   for (const deadline = Date.now() + 45_000; ; ) {

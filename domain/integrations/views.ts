@@ -2,6 +2,7 @@
 import type { View } from "../view.ts";
 import { type ChannelState, channel } from "./channel.ts";
 import type { DestinationState } from "./destination.ts";
+import { type SubscriberState, subscriber } from "./subscriber.ts";
 import { type WebhookState, webhook } from "./webhook.ts";
 
 type Named = { readonly name: string; readonly description: string };
@@ -39,4 +40,12 @@ export const channelsView: View<ChannelState> = {
   }),
 };
 
-export const integrationsViews: ReadonlyArray<View> = [webhooksView, channelsView];
+export const subscribersView: View<SubscriberState> = {
+  name: "subscribers",
+  version: 1,
+  kind: subscriber,
+  columns: { name: { type: "text", value: ({ spec }) => spec?.name ?? "", filter: true, sort: true } },
+  search: ({ spec }) => ({ title: spec?.name ?? "", text: spec?.description ?? "" }),
+};
+
+export const integrationsViews: ReadonlyArray<View> = [webhooksView, channelsView, subscribersView];

@@ -13,6 +13,7 @@ import {
 } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 import { listOf, USUAL_LIMITS } from "./limits.ts";
+import { seedFault } from "./subscribers/issuer.ts";
 
 const limit = (name: string, describe: string, usual: number) =>
   ({
@@ -36,6 +37,37 @@ export const GATEWAY_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
   ...POSTGRES_SETTINGS,
   ...OUTGOING_SETTINGS,
+  natsIssuerSeed: {
+    variable: "MILLRACE_NATS_ISSUER_SEED",
+    schema: Text.check(Schema.makeFilter((seed) => seedFault(seed) ?? true)),
+    describe: "Seed (SA…) of the account key that NATS trusts in its auth callout; without it no subscriber is let in.",
+    example: "…",
+    optional: true,
+    secret: true,
+  },
+  natsDoorPassword: {
+    variable: "MILLRACE_NATS_DOOR_PASSWORD",
+    schema: Text,
+    describe:
+      "Password of the users millrace-door (account of subscribers) and millrace-warden (system account) of NATS.",
+    example: "…",
+    optional: true,
+    secret: true,
+  },
+  natsSubscribersAccount: {
+    variable: "MILLRACE_NATS_SUBSCRIBERS_ACCOUNT",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,64}$/u)),
+    describe: "Account of NATS that subscribers are let into; SUBSCRIBERS unless set.",
+    example: "SUBSCRIBERS",
+    optional: true,
+  },
+  natsPublicUrl: {
+    variable: "MILLRACE_NATS_PUBLIC_URL",
+    schema: Text,
+    describe: "Where subscribers reach NATS; several, separated by commas; MILLRACE_NATS_URL unless set.",
+    example: "nats://nats.example.org:4222",
+    optional: true,
+  },
   host: {
     variable: "MILLRACE_HOST",
     schema: Text,

@@ -6,7 +6,7 @@ import type { WebSocket } from "ws";
 
 /** Where a subscriber's frames go. */
 export interface Sink {
-  readonly transport: "websocket" | "sse";
+  readonly transport: "websocket" | "sse" | "nats";
   /** Bytes that the other side has not taken yet. */
   readonly buffered: number;
   /** @param position token of everything up to and including the event */

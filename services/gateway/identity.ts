@@ -59,6 +59,7 @@ export class IdentityDirectory {
   #cuts = 0;
   #following: Promise<void> | undefined;
   #onErased: (place: Place) => void = () => {};
+  readonly #listeners = new Set<() => void>();
 
   /**
    * Begins to follow, and resolves when everything that was in the log has been seen.
@@ -95,6 +96,12 @@ export class IdentityDirectory {
     if (this.#seq < this.#target) return "still reading the identity log";
     const away = this.#awaySince;
     return away !== undefined && Date.now() - away > TRUSTED_MS ? "the log is away, or not heard again yet" : undefined;
+  }
+
+  /** Told after something has happened that may change what somebody may do. @returns stops it */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Resolves when everything up to the sequence has been seen. @throws LogUnavailable when that takes too long */
@@ -189,6 +196,8 @@ export class IdentityDirectory {
     }
     this.#seq = batch.lastSeq;
     if (batch.commits.length > 0) this.#powers.clear();
+    const matters = batch.commits.some(({ events }) => events.some(({ type }) => type !== "TokenUsed"));
+    if (matters) for (const listener of this.#listeners) listener();
     if (this.#waiting.length === 0) return;
     const still = this.#waiting.filter(({ seq }) => seq > this.#seq);
     const done = this.#waiting.filter(({ seq }) => seq <= this.#seq);

@@ -58,10 +58,12 @@ import { metricsRoutes } from "./routes/metrics.ts";
 import { processRoutes } from "./routes/processes.ts";
 import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
+import { subscriberRoutes } from "./routes/subscribers.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { webhookRoutes } from "./routes/webhooks.ts";
 import { workRoutes } from "./routes/work.ts";
+import { type Gate, openGate } from "./subscribers/gate.ts";
 import { answerUnmatched } from "./unmatched.ts";
 import { TokenUses } from "./uses.ts";
 import { Waits } from "./waits.ts";
@@ -69,7 +71,7 @@ import { Waits } from "./waits.ts";
 type NodeHandler = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** Every context's routes. */
-const routes = (gateway: Gateway) =>
+const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
   [
     identityRoutes(gateway),
     memberRoutes(gateway),
@@ -85,13 +87,14 @@ const routes = (gateway: Gateway) =>
     logRoutes(gateway),
     webhookRoutes(gateway),
     channelRoutes(gateway),
+    subscriberRoutes(gateway, gate),
     uploadRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */
-async function openApi(gateway: Gateway, scope: Scope.Scope): Promise<NodeHandler> {
+async function openApi(gateway: Gateway, gate: () => Gate | undefined, scope: Scope.Scope): Promise<NodeHandler> {
   const layer = HttpApiBuilder.layer(Api).pipe(
-    Layer.provide([...routes(gateway)]),
+    Layer.provide([...routes(gateway, gate)]),
     Layer.provide(authorization(gateway)),
   );
   const answerAll = (cause: Cause.Cause<unknown>): Effect.Effect<HttpServerResponse, unknown, HttpServerRequest> =>
@@ -222,6 +225,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   await bootstrap(log, identity, logger, config);
 
   const hub = new Hub({ nats: log.nats, contexts: Object.keys(CONTEXTS), log: logger });
+  const gate = openGate({ config, gateway, hub });
   const scope = Scope.makeUnsafe();
   const server = openFront({
     health: shell.health,
@@ -234,10 +238,11 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     logger,
     limits,
     origins: new Set(listed(config.origins)),
-    api: await openApi(gateway, scope),
+    api: await openApi(gateway, () => gate, scope),
   });
   const { address, port, family } = await listen(server, config.host, config.port);
   const url = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  await gate?.opened();
   logger.info({ url }, "listening");
 
   const ready = async (): Promise<Check[]> => {
@@ -252,6 +257,9 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
       // Commands, reads of single entities and subscriptions go on without it, so it is told and not held against us.
       { name: "queries", ok: true, ...(queries === undefined ? {} : { detail: `PostgreSQL is away: ${queries}` }) },
       { name: "subscriptions", ok: true, ...(hub.trouble === undefined ? {} : { detail: hub.trouble }) },
+      ...(gate === undefined
+        ? []
+        : [{ name: "subscribers", ok: true, ...(gate.trouble === undefined ? {} : { detail: gate.trouble }) }]),
     ];
   };
   const stop = async (): Promise<void> => {
@@ -259,7 +267,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     const subscriptions = hub.stop();
     waits.stop();
     await close(server);
-    await subscriptions;
+    await Promise.all([subscriptions, gate?.stop()]);
     await uses.stop();
     await identity.stop();
     erasures.stop();

@@ -150,6 +150,7 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "alerts.createAlert": newName.map((name) => ({ name, ...LOADED })),
   "alerts.changeAlert": fc.constantFrom({ forMs: 60_000 }, { condition: { is: "below", value: 2 } }),
   "alerts.silenceAlert": fc.constant({ until: "2099-01-01T00:00:00Z", reason: "Known" }),
+  "subscribers.createSubscriber": newName.map((name) => ({ name, events: NEVER })),
   "webhooks.changeWebhook": fc.constantFrom({ description: "Other" }, { events: NEVER }),
   "webhooks.resumeWebhook": fc.constantFrom({}, { skip: true }),
   "webhooks.rotateWebhookSecret": fc.constantFrom({}, { overlapHours: 1 }),

@@ -39,6 +39,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   processes: "prc",
   webhooks: "whk",
   channels: "chn",
+  subscribers: "sub",
   alerts: "alr",
   nodes: "node",
   "dead-letters": "dlq",
@@ -165,6 +166,7 @@ export class FuzzedWorld implements World {
       const url = `https://hooks.example.com/${i}`;
       this.#pool("whk").keep((await post(`${under}/webhooks`, { name: `w-${i}`, url, events })).id);
       this.#pool("chn").keep((await post(`${under}/channels`, { name: `c-${i}`, url: `ntfy://c-${i}`, events })).id);
+      this.#pool("sub").keep((await post(`${under}/subscribers`, { name: `n-${i}`, events })).id);
       const alert = { on: { kind: "node", id: "local" }, metric: "load_1m", condition: { is: "above", value: 1 } };
       this.#pool("alr").keep((await post(`${under}/alerts`, { name: `a-${i}`, ...alert })).id);
       this.#pool("rol").keep((await post(`${under}/roles`, { name: `r-${i}`, grants: ["work:read"] })).id);
@@ -214,6 +216,7 @@ export class FuzzedWorld implements World {
       "rules",
       "webhooks",
       "channels",
+      "subscribers",
       "alerts",
     ];
     for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {

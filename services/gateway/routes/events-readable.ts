@@ -25,7 +25,7 @@ const KNOWN_MOST = 20_000;
 /** @throws Failed (unavailable) when what belongs to the resources cannot be asked now */
 export async function readable(
   gateway: Pick<Gateway, "log" | "postgres">,
-  access: Access,
+  access: Pick<Access, "organisation" | "powers">,
   contexts: ReadonlyArray<string>,
   query: EventsQuery,
 ): Promise<Map<string, Readable> | Problem> {
