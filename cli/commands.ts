@@ -11,6 +11,7 @@ import { metricsCommands } from "./commands/metrics.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { processCommands } from "./commands/processes.ts";
 import { shellCommands } from "./commands/shell.ts";
+import { subscriberCommands } from "./commands/subscribers.ts";
 import { webhookCommands } from "./commands/webhooks.ts";
 import { workCommands } from "./commands/work.ts";
 import type { Command, Group } from "./table.ts";
@@ -21,7 +22,7 @@ export const GROUPS: readonly Group[] = [
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },
-  { title: "Integrations", commands: [...webhookCommands, ...channelCommands] },
+  { title: "Integrations", commands: [...webhookCommands, ...channelCommands, ...subscriberCommands] },
   { title: "The log", commands: logCommands },
   { title: "Backups", commands: backupCommands },
   { title: "Access", commands: accessCommands },
