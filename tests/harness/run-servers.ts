@@ -12,7 +12,7 @@ import type { TestFile } from "./discover.ts";
 import { type NoEngine, startTestEngine, type TestEngine } from "./docker-engine.ts";
 
 /** What of the caller's own settings reaches a test: where programs are, never which servers to use. */
-const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE"];
+const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE", "MILLRACE_FIXTURES"];
 
 export class RunServers {
   private readonly folder: string;

@@ -107,6 +107,8 @@ export interface Device {
   setAuthentication(login: Credentials | null): Promise<void>;
   /** Other credentials are known now, or somebody wants it tried again. */
   forgetCredentials(): void;
+  /** It was heard of otherwise: whatever did not answer before is asked again at once. */
+  heardOf(): void;
   /** What it tells by itself, as long as a connection stands. @returns ends it */
   subscribe(listener: (notice: Notice) => void): () => void;
   close(): Promise<void>;

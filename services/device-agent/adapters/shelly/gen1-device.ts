@@ -4,6 +4,7 @@
  */
 import type { Call, QueryValue, Report, Write } from "@millrace/domain/devices/model/report.ts";
 import type { Address } from "./address.ts";
+import { Breaker } from "./backoff.ts";
 import { assertSame, type Device, type Identity, identityOf, type Update, type Written } from "./device.ts";
 import { DeviceFailure, type DeviceFailureKind, failure, printable } from "./failures.ts";
 import { Turns } from "./gate.ts";
@@ -32,6 +33,7 @@ export class Gen1Device implements Device {
   readonly #http: DeviceHttp;
   readonly #login: Login;
   readonly #turns = new Turns(PAUSE_MS);
+  readonly #breaker = new Breaker();
 
   constructor({ address, identity, gate, credentials, onAddress }: DeviceOptions) {
     this.#identity = identity;
@@ -49,7 +51,7 @@ export class Gen1Device implements Device {
   }
 
   async identify(): Promise<Identity> {
-    return this.#turns.take(async () => this.#know(await this.#read("/shelly", undefined)));
+    return this.#take(async () => this.#know(await this.#read("/shelly", undefined)));
   }
 
   async report(): Promise<Report> {
@@ -109,6 +111,10 @@ export class Gen1Device implements Device {
     this.#knownAt = Number.NEGATIVE_INFINITY;
   }
 
+  heardOf(): void {
+    this.#breaker.reset();
+  }
+
   /** Devices of this generation tell by CoIoT alone, which is heard elsewhere. */
   subscribe(_: (notice: Notice) => void): () => void {
     return () => {};
@@ -118,9 +124,14 @@ export class Gen1Device implements Device {
     return this.#http.close();
   }
 
+  /** One at a time, and not at all while nobody answers there. */
+  #take<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns.take(() => this.#breaker.guard(work));
+  }
+
   #get(path: string, query: Readonly<Record<string, QueryValue>>, timeoutMs?: number): Promise<Json> {
     const uri = pathOf(path, query);
-    return this.#turns.take(async () => {
+    return this.#take(async () => {
       if (performance.now() - this.#knownAt > KNOWN_MS) this.#know(await this.#read("/shelly", undefined));
       if (!this.#identity.login) return this.#read(uri, undefined, timeoutMs);
       return this.#login.basic((authorization) => this.#read(uri, authorization, timeoutMs));

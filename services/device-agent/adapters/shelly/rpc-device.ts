@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Call, Report, Write } from "@millrace/domain/devices/model/report.ts";
 import { type Address, movedToHttps } from "./address.ts";
+import { Breaker } from "./backoff.ts";
 import { assertSame, type Device, type Identity, identityOf, type Update, type Written } from "./device.ts";
 import { DeviceFailure, failure } from "./failures.ts";
 import { type Gate, Turns } from "./gate.ts";
@@ -39,6 +40,7 @@ export class RpcDevice implements Device {
   readonly #options: DeviceOptions;
   readonly #login: Login;
   readonly #turns = new Turns();
+  readonly #breaker = new Breaker();
   readonly #listeners = new Set<(notice: Notice) => void>();
   readonly #src = `millrace-${randomBytes(6).toString("hex")}`;
 
@@ -74,7 +76,7 @@ export class RpcDevice implements Device {
 
   /** Dials its WebSocket and looks who is there. Does nothing where one stands. @throws DeviceFailure */
   async link(signal?: AbortSignal): Promise<void> {
-    await this.#turns.take(async () => {
+    await this.#take(async () => {
       if (this.linked) return;
       if (this.#closed) throw failure("not-sent", "This side is ending.");
       let opened: RpcPeer | undefined;
@@ -109,6 +111,7 @@ export class RpcDevice implements Device {
   attach(peer: RpcPeer): void {
     this.unlink();
     this.#peer = { peer, exempt: true };
+    this.#breaker.reset();
     peer.handTo(this.#listen(() => peer));
   }
 
@@ -119,7 +122,7 @@ export class RpcDevice implements Device {
   }
 
   identify(): Promise<Identity> {
-    return this.#turns.take(async () => {
+    return this.#take(async () => {
       const answer = resultOf(await this.#sendOpen({ method: "Shelly.GetDeviceInfo" }), "Shelly.GetDeviceInfo");
       return this.#know(answer);
     });
@@ -183,6 +186,10 @@ export class RpcDevice implements Device {
     this.#login.forget();
   }
 
+  heardOf(): void {
+    this.#breaker.reset();
+  }
+
   subscribe(listener: (notice: Notice) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
@@ -194,8 +201,13 @@ export class RpcDevice implements Device {
     await this.#http.close();
   }
 
+  /** One at a time, and not at all while nobody answers there. */
+  #take<T>(work: () => Promise<T>): Promise<T> {
+    return this.#turns.take(() => this.#breaker.guard(work));
+  }
+
   #call(call: RpcCall): Promise<Json> {
-    return this.#turns.take(async () => {
+    return this.#take(async () => {
       if (isOpen(call.method)) return resultOf(await this.#sendOpen(call), call.method);
       const linked = this.#linkedPeer();
       if (linked?.exempt) {

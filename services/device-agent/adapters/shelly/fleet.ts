@@ -1,0 +1,210 @@
+/**
+ * All devices that this process keeps: thousands, by one timer wheel and one gate for connects; where devices dial in, where CoIoT is
+ * heard. What becomes known is told by callbacks that name the device by its MAC.
+ */
+import type { Address } from "./address.ts";
+import type { CoiotMessage } from "./coap.ts";
+import { CoiotListener, type CoiotOptions } from "./coiot.ts";
+import type { Device, Identity } from "./device.ts";
+import { type Arrived, DialIn, type DialInOptions } from "./dial-in.ts";
+import { failure } from "./failures.ts";
+import { Gate } from "./gate.ts";
+import type { JsonObject } from "./json.ts";
+import { Keeper, type KeeperListener, type Kept } from "./keeper.ts";
+import type { CredentialsOf } from "./login.ts";
+import { Wheel } from "./wheel.ts";
+
+type Of<F> = F extends (...args: infer A) => void ? (mac: string, ...args: A) => void : never;
+
+/** As `KeeperListener`, with the device's MAC first; and who came that nobody keeps. */
+export type FleetListener = { readonly [K in keyof KeeperListener]: Of<KeeperListener[K]> } & {
+  /** A device dialled in, or told something by CoIoT, that is not kept here. */
+  readonly stranger: (found: Stranger) => void;
+};
+
+export type Stranger =
+  | { readonly by: "dial-in"; readonly identity: Identity; readonly host: string }
+  | { readonly by: "coiot"; readonly device: string; readonly type: string; readonly host: string };
+
+export interface FleetOptions {
+  readonly listener: FleetListener;
+  /** @param mac of the device that wants a login */
+  readonly credentials: (mac: string) => ReturnType<CredentialsOf>;
+  readonly dialIn?: Pick<DialInOptions, "port" | "host" | "tls" | "limits">;
+  readonly coiot?: Pick<CoiotOptions, "port" | "host" | "multicast">;
+  readonly onError: (error: unknown) => void;
+  /** Connects at once. Default 256. */
+  readonly connects?: number;
+}
+
+const CONNECTS = 256;
+/** Strangers are told of once in this time. */
+const STRANGER_MS = 600_000;
+const STRANGERS = 10_000;
+
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #wheel: Wheel;
+  readonly #gate: Gate;
+  readonly #keepers = new Map<string, Keeper>();
+  /** The last six digits of MACs, by which old Gen1 firmware names itself. */
+  readonly #tails = new Map<string, string>();
+  readonly #strangers = new Map<string, number>();
+  #dialIn: DialIn | undefined;
+  #coiot: CoiotListener | undefined;
+
+  private constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#wheel = new Wheel(options.onError);
+    this.#gate = new Gate(options.connects ?? CONNECTS);
+  }
+
+  /** @throws what listening throws: a port that is taken, say */
+  static async open(options: FleetOptions): Promise<Fleet> {
+    const fleet = new Fleet(options);
+    try {
+      const { dialIn, coiot, onError } = options;
+      if (dialIn !== undefined) {
+        fleet.#dialIn = await DialIn.open({ ...dialIn, onDevice: (arrived) => fleet.#arrived(arrived) });
+      }
+      if (coiot !== undefined) {
+        const onMessage = (message: CoiotMessage, { address }: { address: string }) => fleet.#told(message, address);
+        fleet.#coiot = await CoiotListener.open({ ...coiot, onMessage, onError });
+      }
+      return fleet;
+    } catch (error) {
+      await fleet.close();
+      throw error;
+    }
+  }
+
+  /** Where devices dial in. */
+  get dialInPort(): number | undefined {
+    return this.#dialIn?.port;
+  }
+
+  get coiotPort(): number | undefined {
+    return this.#coiot?.port;
+  }
+
+  get size(): number {
+    return this.#keepers.size;
+  }
+
+  /** For looking at a device that is not kept: scans, adding one by its address. */
+  get gate(): Gate {
+    return this.#gate;
+  }
+
+  /** Keeps a device from now on; one that is kept gets another interval, or, at another address, begins anew. */
+  keep(kept: Kept): Device {
+    const { mac } = kept.identity;
+    const before = this.#keepers.get(mac);
+    if (before !== undefined && sameAddress(before.device.address, kept.address)) {
+      before.retune(kept);
+      return before.device;
+    }
+    if (before !== undefined) void this.release(mac);
+    const keeper = new Keeper({
+      ...kept,
+      wheel: this.#wheel,
+      gate: this.#gate,
+      credentials: () => this.#options.credentials(mac),
+      listener: this.#listenerOf(mac),
+    });
+    this.#keepers.set(mac, keeper);
+    this.#tails.set(mac.slice(-6), mac);
+    return keeper.device;
+  }
+
+  async release(mac: string): Promise<void> {
+    const keeper = this.#keepers.get(mac);
+    if (keeper === undefined) return;
+    this.#keepers.delete(mac);
+    if (this.#tails.get(mac.slice(-6)) === mac) this.#tails.delete(mac.slice(-6));
+    await keeper.close();
+  }
+
+  device(mac: string): Device | undefined {
+    return this.#keepers.get(mac)?.device;
+  }
+
+  /** As last known. */
+  status(mac: string): JsonObject | undefined {
+    return this.#keepers.get(mac)?.status;
+  }
+
+  /** It is awake or back: asked at once. */
+  hint(mac: string): void {
+    this.#keepers.get(mac)?.hint();
+  }
+
+  macs(): ReadonlyArray<string> {
+    return [...this.#keepers.keys()];
+  }
+
+  async close(): Promise<void> {
+    this.#wheel.close();
+    await Promise.all([
+      this.#dialIn?.close(),
+      this.#coiot?.close(),
+      ...[...this.#keepers.values()].map((one) => one.close()),
+    ]);
+    this.#keepers.clear();
+  }
+
+  #listenerOf(mac: string): KeeperListener {
+    const { listener, onError } = this.#options;
+    const told = (name: keyof KeeperListener) =>
+      ((...args: unknown[]) => {
+        try {
+          (listener[name] as (mac: string, ...args: unknown[]) => void)(mac, ...args);
+        } catch (error) {
+          onError(error);
+        }
+      }) as never;
+    return {
+      seen: told("seen"),
+      lost: told("lost"),
+      status: told("status"),
+      revision: told("revision"),
+      event: told("event"),
+      samples: told("samples"),
+      address: told("address"),
+      trouble: told("trouble"),
+    };
+  }
+
+  #arrived({ peer, identity, notices, remote }: Arrived): void {
+    const keeper = this.#keepers.get(identity.mac);
+    if (keeper !== undefined) {
+      keeper.attach(peer, notices);
+      return;
+    }
+    peer.close(failure("not-sent", "It is not kept here."));
+    this.#stranger(identity.mac, { by: "dial-in", identity, host: remote });
+  }
+
+  #told(message: CoiotMessage, host: string): void {
+    const mac = message.device.length === 12 ? message.device : (this.#tails.get(message.device) ?? message.device);
+    const keeper = this.#keepers.get(mac);
+    if (keeper !== undefined) keeper.hear(message);
+    else this.#stranger(mac, { by: "coiot", device: message.device, type: message.type, host });
+  }
+
+  #stranger(key: string, found: Stranger): void {
+    const now = performance.now();
+    const before = this.#strangers.get(key);
+    if (before !== undefined && now - before < STRANGER_MS) return;
+    this.#strangers.delete(key);
+    this.#strangers.set(key, now);
+    if (this.#strangers.size > STRANGERS) this.#strangers.delete(this.#strangers.keys().next().value!);
+    this.#options.listener.stranger(found);
+  }
+}
+
+const sameAddress = (a: Address, b: Address): boolean =>
+  a.host === b.host &&
+  a.port === b.port &&
+  (a.scheme === b.scheme || a.scheme === "https") &&
+  (a.pin === b.pin || b.pin === undefined);

@@ -1,0 +1,380 @@
+/**
+ * Keeping one device: connected where it can be, polled where not, its status as it is now, and what of it is news. Push first: what
+ * devices tell by themselves is merged; asking for the whole status fills the gaps.
+ */
+import type { Sample } from "@millrace/eventlog/series.ts";
+import type { Address } from "./address.ts";
+import { backoffMs } from "./backoff.ts";
+import type { CoiotMessage } from "./coap.ts";
+import { configCountOf, type Description, describe, samplesOfCoiot, stateChanged } from "./coiot.ts";
+import type { Identity } from "./device.ts";
+import { DeviceFailure, type DeviceFailureKind, retryAfterMs } from "./failures.ts";
+import { Gen1Device } from "./gen1-device.ts";
+import { isObject, type Json, type JsonObject, merge, numberAt } from "./json.ts";
+import { type DeviceOptions, RpcDevice } from "./rpc-device.ts";
+import type { Notice, RpcPeer } from "./rpc-peer.ts";
+import { samplesOf, samplesOfGen1 } from "./samples.ts";
+import type { Wheel } from "./wheel.ts";
+
+/** Counters that say that something other than the state has changed, as the device spells them. */
+export type Revisions = Readonly<Record<string, number>>;
+
+export interface KeeperListener {
+  /** It answers: for the first time here, or again after it was lost. */
+  readonly seen: (identity: Identity, address: Address) => void;
+  /** It has not been heard of for as long as it may be silent. */
+  readonly lost: (why: DeviceFailure | undefined) => void;
+  /** The whole status, and what of it has changed (undefined: all of it is new). */
+  readonly status: (status: JsonObject, change: JsonObject | undefined) => void;
+  /** Its configuration, or what stands beside it, is another than when it was last looked at. */
+  readonly revision: (revisions: Revisions) => void;
+  readonly event: (event: JsonObject) => void;
+  readonly samples: (samples: ReadonlyArray<Sample>) => void;
+  /** By what it is reached from now on. */
+  readonly address: (address: Address) => void;
+  /** Something that does not pass by itself: a wrong login, another device. Told once, until it works again. */
+  readonly trouble: (why: DeviceFailure) => void;
+}
+
+export interface Kept {
+  readonly identity: Identity;
+  readonly address: Address;
+  /** `dial`: a WebSocket is opened (Gen2+) · `poll`: it is asked · `wait`: it comes by itself, now and then (on batteries). */
+  readonly reach: "dial" | "poll" | "wait";
+  readonly pollMs: number;
+  /** Silent for so long, it is lost. */
+  readonly lostAfterMs: number;
+}
+
+export interface KeeperOptions extends Kept, Pick<DeviceOptions, "gate" | "credentials"> {
+  readonly wheel: Wheel;
+  readonly listener: KeeperListener;
+}
+
+const PING_MS = 30_000;
+const SILENT_MS = 75_000;
+/** Notices of one device that are merged in a second: a meter tells once a second, a loose contact all the time. */
+const NOTICES_PER_SECOND = 20;
+/** After a state was told by CoIoT, which says less than the status. */
+const LOOK_AGAIN_MS = 500;
+/** Failures that are an answer: it is there. */
+const ANSWERS: ReadonlySet<DeviceFailureKind> = new Set([
+  "wrong-credentials",
+  "locked-out",
+  "too-busy",
+  "refused",
+  "device-error",
+  "not-found",
+]);
+const REVISION = /^[a-z]{1,24}_rev$/;
+/** A status that grew beyond this by merging is asked for anew. */
+const MERGED_MOST = 1_000;
+
+export class Keeper {
+  readonly device: RpcDevice | Gen1Device;
+  readonly #options: KeeperOptions;
+  #kept: Kept;
+  #failures = 0;
+  #status: JsonObject | undefined;
+  #revisions: Revisions = {};
+  #uptime: number | undefined;
+  #seenAt = performance.now();
+  #isSeen = false;
+  #isLost = false;
+  #troubled: string | undefined;
+  #merged = 0;
+  #description: Description | undefined;
+  #told: CoiotMessage | undefined;
+  #second = 0;
+  #taken = 0;
+  #busy = false;
+  /** Somebody wanted a look while one was under way. */
+  #again = false;
+  #wholeAt = Number.NEGATIVE_INFINITY;
+  #lastFailure: DeviceFailure | undefined;
+  #closed = false;
+  #cancelNext: () => void = () => {};
+  #cancelLost: () => void = () => {};
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+    this.#kept = options;
+    const { gate, credentials, identity, address, listener } = options;
+    const all: DeviceOptions = {
+      address,
+      identity,
+      gate,
+      credentials,
+      onAddress: (moved) => listener.address(moved),
+      onCut: (why) => this.#cut(why),
+    };
+    this.device = identity.generation === 1 ? new Gen1Device(all) : new RpcDevice(all);
+    this.device.subscribe((notice) => this.#noticed(notice));
+    // Not all at once: where they stand in their interval goes by their MAC.
+    if (options.reach !== "wait") this.#next(phase(identity.mac) * Math.min(options.pollMs, 10_000));
+    this.#watchSilence();
+  }
+
+  get status(): JsonObject | undefined {
+    return this.#status;
+  }
+
+  /** When it was last heard of, by the clock of `performance`. */
+  get seenAt(): number {
+    return this.#seenAt;
+  }
+
+  /** Another interval, or another way. */
+  retune(kept: Pick<Kept, "reach" | "pollMs" | "lostAfterMs">): void {
+    this.#kept = { ...this.#kept, ...kept };
+    if (kept.reach !== "wait") this.#next(phase(this.device.identity.mac) * 1_000);
+    this.#watchSilence();
+  }
+
+  /** It is there (somebody found it, it dialled, it told something): asked at once rather than when its wait is over. */
+  hint(): void {
+    this.device.heardOf();
+    this.#failures = 0;
+    this.#next(0);
+  }
+
+  /** It dialled us and was recognised. */
+  attach(peer: RpcPeer, notices: ReadonlyArray<Notice>): void {
+    if (!(this.device instanceof RpcDevice)) return;
+    this.device.attach(peer);
+    for (const notice of notices) this.#noticed(notice);
+    this.#next(0);
+  }
+
+  /** What it told by CoIoT. */
+  hear(message: CoiotMessage): void {
+    const { listener } = this.#options;
+    this.#heardOf();
+    const before = this.#told;
+    if (message.serial !== undefined && message.serial === before?.serial) return;
+    this.#told = message;
+    if (this.#description === undefined) {
+      this.#next(0);
+      return;
+    }
+    const samples = samplesOfCoiot(message, this.#description);
+    if (samples.length > 0) listener.samples(samples);
+    const count = configCountOf(message);
+    if (count !== undefined) this.#revise({ cfg_changed_cnt: count });
+    if (stateChanged(before, message, this.#description)) this.#next(LOOK_AGAIN_MS);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#cancelNext();
+    this.#cancelLost();
+    await this.device.close();
+  }
+
+  #next(ms: number): void {
+    this.#cancelNext();
+    if (this.#closed) return;
+    this.#cancelNext = this.#options.wheel.after(ms, () => void this.#look());
+  }
+
+  async #look(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#busy) {
+      this.#again = true;
+      return;
+    }
+    this.#busy = true;
+    let next: number | undefined;
+    try {
+      next = await this.#once();
+      this.#failures = 0;
+      this.#troubled = undefined;
+    } catch (error) {
+      next = this.#failed(error);
+    } finally {
+      this.#busy = false;
+    }
+    if (this.#again) next = LOOK_AGAIN_MS;
+    this.#again = false;
+    if (next !== undefined) this.#next(next);
+  }
+
+  /** @returns milliseconds until the next look */
+  async #once(): Promise<number | undefined> {
+    const { device } = this;
+    const { reach, pollMs } = this.#kept;
+    // It may be another device by now, or have no login any more: `/shelly` says so to everybody.
+    if (this.#troubled !== undefined) await device.identify();
+    if (device instanceof RpcDevice && reach === "dial" && !device.linked) {
+      await device.link();
+      this.#status = undefined;
+    }
+    const linked = device instanceof RpcDevice && device.linked;
+    if (linked && this.#fresh()) return this.#pingOrCut(device);
+    this.#whole(await device.status());
+    if (device instanceof Gen1Device && this.#told !== undefined && this.#description === undefined) {
+      this.#description = describe(await device.call({ path: "/cit/d", query: {} }));
+    }
+    if (linked) return Math.min(PING_MS, pollMs);
+    // Who comes by itself is asked while it is awake, and left to sleep.
+    return reach === "wait" ? undefined : pollMs;
+  }
+
+  /** The whole status was had within the interval. */
+  #fresh(): boolean {
+    return this.#status !== undefined && performance.now() - this.#wholeAt < this.#kept.pollMs;
+  }
+
+  #pingOrCut(device: RpcDevice): number {
+    if ((device.silentMs ?? 0) > SILENT_MS) {
+      device.unlink();
+      return 0;
+    }
+    device.ping();
+    return Math.min(PING_MS, this.#kept.pollMs);
+  }
+
+  /** @returns milliseconds until the next try; undefined: not by itself */
+  #failed(error: unknown): number | undefined {
+    const why = error instanceof DeviceFailure ? error : undefined;
+    this.#failures += 1;
+    if (why !== undefined && ANSWERS.has(why.kind)) this.#heardOf();
+    if (why !== undefined && !/^(unreachable|timeout|not-sent)$/.test(why.kind) && this.#troubled !== why.kind) {
+      this.#troubled = why.kind;
+      this.#options.listener.trouble(why);
+    }
+    this.#lastFailure = why;
+    if (this.#kept.reach === "wait") return undefined;
+    const least = why === undefined ? 30_000 : retryAfterMs(why);
+    // What a timer must not try again: rarely, beginning with `/shelly`.
+    if (least === undefined) return Math.max(300_000, this.#kept.pollMs);
+    return least - 1_000 + 250 + backoffMs(this.#failures, Math.random());
+  }
+
+  #cut(why: DeviceFailure): void {
+    this.#lastFailure = why;
+    this.#status = undefined;
+    if (this.#kept.reach !== "wait") this.#next(250 + backoffMs(1, Math.random()));
+  }
+
+  #heardOf(): void {
+    this.#seenAt = performance.now();
+    if (this.#isSeen && !this.#isLost) return;
+    this.#isSeen = true;
+    this.#isLost = false;
+    this.#watchSilence();
+    this.#options.listener.seen(this.device.identity, this.device.address);
+  }
+
+  /** One wait for as long as it may be silent, begun again by what is left of it. */
+  #watchSilence(): void {
+    this.#cancelLost();
+    const left = this.#seenAt + this.#kept.lostAfterMs - performance.now();
+    this.#cancelLost = this.#options.wheel.after(Math.max(left, 250), () => {
+      if (this.#closed || this.#isLost) return;
+      if (performance.now() - this.#seenAt < this.#kept.lostAfterMs) return this.#watchSilence();
+      this.#isLost = true;
+      this.#options.listener.lost(this.#lastFailure);
+    });
+  }
+
+  #whole(status: Json): void {
+    if (!isObject(status)) return;
+    this.#heardOf();
+    this.#wholeAt = performance.now();
+    this.#merged = 0;
+    const before = this.#status;
+    this.#status = status;
+    this.#options.listener.status(status, undefined);
+    const samples = this.device instanceof Gen1Device ? samplesOfGen1(status) : samplesOf(status);
+    if (samples.length > 0) this.#options.listener.samples(samples);
+    this.#count(status, before === undefined);
+  }
+
+  #noticed(notice: Notice): void {
+    this.#heardOf();
+    if (notice.notice === "full-status") {
+      const { ts: _, ...status } = notice.params;
+      this.#whole(status);
+      return;
+    }
+    if (this.#tooMany()) return;
+    if (notice.notice === "events") {
+      for (const event of notice.events) this.#happened(event);
+      return;
+    }
+    this.#merge(notice.params);
+  }
+
+  #merge({ ts: _, ...change }: JsonObject): void {
+    if (this.#status === undefined) return;
+    try {
+      const merged = merge(this.#status, change);
+      if (merged === this.#status) return;
+      this.#status = merged;
+      this.#merged += 1;
+      if (this.#merged > MERGED_MOST) this.#wholeAt = Number.NEGATIVE_INFINITY;
+      this.#options.listener.status(merged, change);
+      const samples = samplesOf(change);
+      if (samples.length > 0) this.#options.listener.samples(samples);
+      this.#count(merged, false);
+    } catch (error) {
+      if (!(error instanceof DeviceFailure)) throw error;
+      this.#status = undefined;
+      this.#options.listener.trouble(error);
+    }
+  }
+
+  #happened(event: JsonObject): void {
+    this.#options.listener.event(event);
+    const rev = numberAt(event, "cfg_rev");
+    if (event.event === "config_changed") this.#revise(rev === undefined ? { changes: Date.now() } : { cfg_rev: rev });
+  }
+
+  /** Revision counters and the time since it began. */
+  #count(status: JsonObject, first: boolean): void {
+    const sys = this.device instanceof Gen1Device ? status : status.sys;
+    if (!isObject(sys)) return;
+    const uptime = numberAt(sys, "uptime");
+    const began = uptime !== undefined && this.#uptime !== undefined && uptime < this.#uptime;
+    if (uptime !== undefined) this.#uptime = uptime;
+    // Gen1 counts from its beginning, so that after it a change before it cannot be told: looked at once.
+    const found: Record<string, number> = {};
+    if (this.device instanceof Gen1Device) {
+      const count = numberAt(sys, "cfg_changed_cnt");
+      if (count !== undefined) found.cfg_changed_cnt = count;
+      if (began) found.began = Date.now();
+    }
+    for (const [name, value] of Object.entries(sys)) {
+      if (typeof value === "number" && REVISION.test(name)) found[name] = value;
+    }
+    if (first || Object.keys(found).length > 0) this.#revise(found);
+  }
+
+  #revise(found: Revisions): void {
+    const before = this.#revisions;
+    if (Object.entries(found).every(([name, value]) => before[name] === value)) return;
+    this.#revisions = { ...before, ...found };
+    this.#options.listener.revision(this.#revisions);
+  }
+
+  #tooMany(): boolean {
+    const second = Math.floor(performance.now() / 1_000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#taken = 0;
+    }
+    this.#taken += 1;
+    if (this.#taken <= NOTICES_PER_SECOND) return false;
+    // What is let pass is made good by the whole status.
+    this.#wholeAt = Number.NEGATIVE_INFINITY;
+    return true;
+  }
+}
+
+/** 0 to 1, always the same for a device. */
+function phase(mac: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < mac.length; i++) hash = Math.imul(hash ^ mac.charCodeAt(i), 0x01000193);
+  return (hash >>> 0) / 2 ** 32;
+}
