@@ -7,6 +7,7 @@ import { closeSync, existsSync, fsyncSync, openSync, rmSync, statfsSync, statSyn
 import { join } from "node:path";
 import { atLeast, type Found, findCaddy, findNatsServer, type Missing, parseVersion } from "./binaries.ts";
 import { findDocker } from "./docker.ts";
+import { publishingPrograms } from "./flatpak.ts";
 import { isPortFree } from "./ports.ts";
 import { postgresPrograms } from "./postgres-place.ts";
 import { findSetpriv } from "./process.ts";
@@ -125,12 +126,15 @@ const programs: readonly Program[] = [
 
 /** Looks at everything; changes nothing but a file of its own in the data folder for a second. */
 export async function examine(settings: Settings): Promise<Finding[]> {
+  // Those of publishing may have been brought.
+  const publishing = await publishingPrograms({ bring: false });
+  const there = "env" in publishing ? publishing.env : undefined;
   const [nats, caddy, postgres, docker, ...others] = await Promise.all([
     settings.natsUrl ? undefined : findNatsServer({ bring: false }),
     findCaddy({ bring: false }),
     settings.postgresUrl ? undefined : postgresVersion(),
     dockerEngine(),
-    ...programs.map(program),
+    ...programs.map((one) => program(one, one.context === "publishing" ? there : undefined)),
   ]);
   const natsFound = nats
     ? brought("NATS server", "the log is kept by it", nats)
@@ -149,7 +153,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
 }
 
 /**
- * Installs what is missing, where that can be done from here: as root with apt; NATS server and Caddy by anybody.
+ * Installs what is missing, where that can be done from here: as root with apt; NATS server, Caddy and the programs of publishing by anybody.
  * @param log told each command before it runs, or that it is to be run by hand.
  * @returns what is missing afterwards.
  */
@@ -170,6 +174,7 @@ export async function setUp(settings: Settings, log: (line: string) => void): Pr
   if (settings.bring) {
     if (!settings.natsUrl) await findNatsServer({ bring: true, log });
     await findCaddy({ bring: true, log });
+    await publishingPrograms({ bring: true, log });
   }
   return (await examine(settings)).filter((finding) => finding.missing);
 }
@@ -182,9 +187,9 @@ function brought(need: string, why: string, result: Found | Missing): Part {
   return { need, found: null, missing: { why: `${why}. ${result.why}`, install } };
 }
 
-async function program(one: Program): Promise<Finding> {
+async function program(one: Program, env: Readonly<Record<string, string>> | undefined): Promise<Finding> {
   const { context, need, packages } = one;
-  const answer = await answerOf(one.command, one.args);
+  const answer = await answerOf(one.command, one.args, env);
   const found = answer === undefined ? null : (parseVersion(answer) ?? "unknown version");
   if (found !== null && (found === "unknown version" || atLeast(found, one.minimum))) return { context, need, found };
   const why = found === null ? one.why : `${one.minimum} or later is needed: ${one.why}`;
@@ -302,9 +307,14 @@ function fsyncMilliseconds(folder: string): { p50: number; p99: number } | undef
 }
 
 /** What a command wrote, or undefined when it is not there or fails. */
-function answerOf(command: string, args: readonly string[]): Promise<string | undefined> {
+function answerOf(
+  command: string,
+  args: readonly string[],
+  more?: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  const env = { ...process.env, LC_ALL: "C", ...more };
   return new Promise((resolve) => {
-    execFile(command, [...args], { timeout: 10_000, env: { ...process.env, LC_ALL: "C" } }, (error, stdout, stderr) => {
+    execFile(command, [...args], { timeout: 10_000, env }, (error, stdout, stderr) => {
       // Some say their version where others complain.
       resolve(error ? undefined : stdout || stderr);
     });

@@ -1,0 +1,197 @@
+/** What goes and what stays: as `ostree prune` says, with what builds hold, and when the process dies in the middle. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type TestPublishing, testPublishing } from "../../../../tests/harness/publishing.ts";
+import { suite } from "../../../../tests/harness/suite.ts";
+import { closure, reachable } from "./closure.ts";
+import { receiveObject } from "./intake.ts";
+import { Leases } from "./leases.ts";
+import { planPrune, prune } from "./prune.ts";
+import { Refusal } from "./refusal.ts";
+import type { Repository } from "./repository.ts";
+
+const test = suite("pruning", { timeoutMs: 240_000 });
+
+const ref = (name: string) => `app/org.test.${name}/x86_64/stable`;
+const all = { depth: -1, youngMs: 0, graceMs: 3_600_000 };
+
+/** Three applications of several commits each, sharing files; the last one's reference is gone. */
+async function story(publishing: TestPublishing): Promise<{ repository: Repository; gone: string; kept: string }> {
+  const repository = await publishing.repository();
+  const commits: string[] = [];
+  for (const [index, name] of ["A", "A", "A", "B", "C"].entries()) {
+    const tree = join(publishing.folder, `tree-${index}`);
+    mkdirSync(join(tree, "files/deep"), { recursive: true });
+    writeFileSync(join(tree, "files/shared"), "of all");
+    writeFileSync(join(tree, "files/own"), `of ${index}`);
+    writeFileSync(join(tree, `files/deep/${index}`), `deep ${index}`);
+    symlinkSync(`../${index}`, join(tree, "files/link"));
+    commits.push(await publishing.commit(repository, tree, ref(name)));
+  }
+  await repository.removeRef(ref("C"));
+  return { repository, gone: commits[4]!, kept: commits[2]! };
+}
+
+/** What `ostree prune` would delete. */
+async function tool(publishing: TestPublishing, repository: Repository, depth: number): Promise<[number, number]> {
+  const args = [`--repo=${repository.root}`, "prune", "--refs-only", "--no-prune", `--depth=${depth}`];
+  const said = (await publishing.tools.run("ostree", args)).toString("utf8");
+  const total = Number(/Total objects: (\d+)/.exec(said)?.[1]);
+  const unreachable = /No unreachable objects/.test(said) ? 0 : Number(/Would delete: (\d+) objects/.exec(said)?.[1]);
+  return [total, unreachable];
+}
+
+const unreached = async (repository: Repository, depth: number): Promise<[number, number]> => {
+  const leases = await Leases.open(repository);
+  const { objects, unreachable } = await planPrune(repository, leases, { ...all, depth });
+  return [objects, unreachable.length];
+};
+
+test("what is unreachable, as `ostree prune` says, with and without history", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository } = await story(publishing);
+  for (const depth of [-1, 0, 1, 2]) {
+    assert.deepEqual(await unreached(repository, depth), await tool(publishing, repository, depth), `depth ${depth}`);
+  }
+  const [, gone] = await unreached(repository, 0);
+  assert.ok(gone > 5, `${gone}`);
+});
+
+test("in two steps, with everything still there until the time of grace is over", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone } = await story(publishing);
+  const leases = await Leases.open(repository);
+  const names = await closure(repository, gone);
+  const young = await planPrune(repository, leases, { ...all, youngMs: 3_600_000 });
+  assert.deepEqual([young.unreachable.length, young.young > 4], [0, true]);
+  const first = await prune(repository, leases, all);
+  assert.ok(first.quarantined > 4 && first.deleted === 0);
+  assert.equal(await publishing.fsck(repository), undefined);
+  assert.deepEqual(await prune(repository, leases, all), { ...first, quarantined: 0, quarantinedBytes: 0 });
+  // Needed again: back in place.
+  await repository.writeRef(ref("C"), gone);
+  assert.deepEqual(await closure(repository, gone), names);
+  assert.equal(await publishing.fsck(repository), undefined);
+  await repository.removeRef(ref("C"));
+  await prune(repository, leases, all);
+  const last = await prune(repository, leases, { ...all, graceMs: 0 });
+  assert.equal(last.deleted, first.quarantined);
+  await assert.rejects(
+    closure(repository, gone),
+    (error) => error instanceof Refusal && error.code === "missing-objects",
+  );
+  assert.equal(await publishing.fsck(repository), undefined);
+  assert.deepEqual(await tool(publishing, repository, -1), [(await reachable(repository)).size, 0]);
+});
+
+test("what a build was told is present stays until it ends, over restarts and a torn file", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone } = await story(publishing);
+  const names = [...(await closure(repository, gone))];
+  const absent = `${"ab".repeat(32)}.filez`;
+  let leases = await Leases.open(repository);
+  assert.deepEqual(await leases.pin("b-1", [absent, ...names, absent]), [absent, absent]);
+  assert.deepEqual(await leases.pin("b-1", names), []);
+  const file = join(repository.root, ".millrace/leases/b-1");
+  assert.equal(statSync(file).size, names.length * 33);
+  appendFileSync(file, Buffer.alloc(20, 1));
+  leases = await Leases.open(repository);
+  assert.deepEqual([...leases.builds().get("b-1")!].sort(), [...names].sort());
+  assert.equal(statSync(file).size, names.length * 33);
+  const harmless = { ...all, graceMs: 0 };
+  await prune(repository, leases, harmless);
+  await prune(repository, leases, harmless);
+  assert.deepEqual(repository.missing(names), []);
+  await leases.release("b-1");
+  await leases.release("b-1");
+  assert.deepEqual((await Leases.open(repository)).builds().size, 0);
+  // In quarantine, asked for by another build: back, and held.
+  await prune(repository, leases, all);
+  assert.ok(
+    names.some((name) => !readdirSync(join(repository.root, "objects", name.slice(0, 2))).includes(name.slice(2))),
+  );
+  assert.deepEqual(await leases.pin("b-2", names), []);
+  await prune(repository, leases, harmless);
+  assert.deepEqual(repository.missing(names), []);
+  await assert.rejects(async () => leases.pin("../b", names), Refusal);
+  await assert.rejects(async () => leases.pin("b", ["x"]), Refusal);
+});
+
+/** Acts in a process of its own, which dies at a place. @returns whether it died there */
+function dies(repository: Repository, at: string, what: string, words: ReadonlyArray<string>): Promise<boolean> {
+  const act = join(import.meta.dirname, "fixtures/act.ts");
+  const child = spawn(process.execPath, [act, repository.root, what, JSON.stringify(words)], {
+    env: { ...process.env, MILLRACE_DIE_AT: at },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let said = "";
+  child.stderr.on("data", (piece: Buffer) => {
+    said += piece.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.once("close", (code, signal) => {
+      if (code !== 0 && signal !== "SIGKILL") reject(new Error(said));
+      else resolve(signal === "SIGKILL");
+    });
+  });
+}
+
+test("killed while a reference is written or removed: it is the old or the new one", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, kept, gone } = await story(publishing);
+  for (const at of ["ostree.ref.before", "ostree.ref.renamed"]) {
+    await repository.writeRef(ref("A"), kept);
+    assert.ok(await dies(repository, at, "ref", [ref("A"), gone]));
+    assert.equal(await repository.ref(ref("A")), at === "ostree.ref.before" ? kept : gone);
+    assert.equal(await publishing.fsck(repository), undefined);
+  }
+  assert.ok(await dies(repository, "ostree.ref.removed", "unref", [ref("B")]));
+  assert.equal(await repository.ref(ref("B")), undefined);
+  await repository.removeRef(ref("B"));
+  assert.deepEqual([...(await repository.refs()).keys()], [ref("A")]);
+});
+
+test("killed while objects arrive: whole or not there, and the next try goes on", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository: from, kept } = await story(publishing);
+  // As clients send them: what is needed before what needs it.
+  const needed = [...(await closure(from, kept))].reverse();
+  const paths = needed.map((name) => from.path(name));
+  for (const at of [
+    "ostree.intake.during:3",
+    "ostree.intake.before:2",
+    "ostree.intake.placed:2",
+    "ostree.intake.settled:4",
+  ]) {
+    const to = await publishing.repository();
+    assert.ok(await dies(to, at, "receive", paths), at);
+    assert.equal(await publishing.fsck(to), undefined, at);
+    for (const name of needed) await receiveObject(to, name, [readFileSync(from.path(name))]);
+    await closure(to, kept);
+    await to.writeRef(ref("A"), kept);
+    assert.equal(await publishing.fsck(to), undefined, at);
+  }
+});
+
+test("killed while it prunes or pins: nothing that is needed is gone", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone, kept } = await story(publishing);
+  const needed = [...(await closure(repository, kept))];
+  const names = [...(await closure(repository, gone))];
+  assert.ok(await dies(repository, "ostree.lease.during", "pin", names));
+  assert.ok(await dies(repository, "ostree.lease.written", "pin", names));
+  await (await Leases.open(repository)).release("build");
+  assert.ok(await dies(repository, "ostree.prune.moved:2", "prune", ["3600000"]));
+  assert.deepEqual(repository.missing(needed), []);
+  await prune(repository, await Leases.open(repository), all);
+  assert.equal(await publishing.fsck(repository), undefined);
+  assert.ok(await dies(repository, "ostree.prune.deleted:2", "prune", ["0"]));
+  await prune(repository, await Leases.open(repository), { ...all, graceMs: 0 });
+  assert.equal(await publishing.fsck(repository), undefined);
+  assert.deepEqual(await tool(publishing, repository, -1), [(await reachable(repository)).size, 0]);
+  assert.deepEqual(repository.missing(needed), []);
+});
+
+test.run();

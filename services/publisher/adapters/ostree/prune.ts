@@ -1,0 +1,187 @@
+/**
+ * What nothing leads to goes in two steps, while everything goes on. First it is moved to quarantine, where it is still served and from
+ * where whoever needs it brings it back (`Repository.find`); after a time of grace, looked at anew, it is deleted. What open builds
+ * hold (leases.ts) is reached as if a reference led there, and what is young is left alone: it may belong to a commit that is just
+ * being made.
+ */
+import { lstatSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { reachable, Turns } from "./closure.ts";
+import type { Leases } from "./leases.ts";
+import { decodeDelta, type ObjectName } from "./names.ts";
+import type { Repository } from "./repository.ts";
+
+export interface PruneOptions {
+  /** Parents of each reference's commit that stay; -1: all. */
+  readonly depth: number;
+  /** Commits that stay whatever happens. */
+  readonly pins?: ReadonlyArray<string>;
+  /** Younger objects are left alone, milliseconds. */
+  readonly youngMs: number;
+  /** How long what is in quarantine stays there, milliseconds. */
+  readonly graceMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface PrunePlan {
+  /** Objects that are there, and bytes. */
+  readonly objects: number;
+  readonly bytes: number;
+  /** What nothing leads to, and is old enough. */
+  readonly unreachable: ReadonlyArray<ObjectName>;
+  readonly unreachableBytes: number;
+  /** What nothing leads to, and is too young. */
+  readonly young: number;
+}
+
+const OTHERS = [".commitmeta", ".commitmeta2"];
+
+/** Who leads to it: signatures belong to their commit. */
+const owner = (name: ObjectName): ObjectName => name.replace(/\.commitmeta$/, ".commit");
+
+function marks(repository: Repository, leases: Leases, options: PruneOptions): Promise<ReadonlySet<ObjectName>> {
+  const pins = (options.pins ?? []).map((commit) => `${commit}.commit`);
+  const { depth, signal } = options;
+  return reachable(repository, { depth, signal, pinned: [...pins, ...leases.names()] });
+}
+
+/** What pruning would do. Changes nothing. */
+export async function planPrune(repository: Repository, leases: Leases, options: PruneOptions): Promise<PrunePlan> {
+  const reached = await marks(repository, leases, options);
+  const turns = new Turns(options.signal);
+  const unreachable: ObjectName[] = [];
+  let [objects, bytes, unreachableBytes, young] = [0, 0, 0, 0];
+  const now = Date.now();
+  for await (const names of repository.objects()) {
+    for (const name of names) {
+      const turn = turns.next();
+      if (turn !== undefined) await turn;
+      const found = statSync(repository.path(name), { throwIfNoEntry: false });
+      if (found === undefined) continue;
+      objects++;
+      bytes += found.size;
+      if (reached.has(owner(name))) continue;
+      // Its change time: of one that was linked from another repository the others are as old as there.
+      if (now - found.ctimeMs < options.youngMs) young++;
+      else {
+        unreachable.push(name);
+        unreachableBytes += found.size;
+      }
+    }
+  }
+  return { objects, bytes, unreachable, unreachableBytes, young };
+}
+
+export interface Pruned {
+  readonly quarantined: number;
+  readonly quarantinedBytes: number;
+  readonly deltas: number;
+  /** From quarantine, because something leads there again. */
+  readonly restored: number;
+  readonly deleted: number;
+  readonly deletedBytes: number;
+}
+
+/** Both steps: what is due is deleted, what is unreachable now goes into quarantine. May be ended anywhere, and done again. */
+export async function prune(repository: Repository, leases: Leases, options: PruneOptions): Promise<Pruned> {
+  const purged = await purge(repository, leases, options);
+  const plan = await planPrune(repository, leases, options);
+  const turns = new Turns(options.signal);
+  let quarantined = 0;
+  // Commits first: then no commit is there whose objects are not.
+  const inOrder = [...plan.unreachable].sort((a, b) => Number(b.includes(".commit")) - Number(a.includes(".commit")));
+  for (const name of inOrder) {
+    const turn = turns.next();
+    if (turn !== undefined) await turn;
+    if (leases.holds(name)) continue;
+    const to = repository.quarantined(name);
+    mkdirSync(dirname(to), { recursive: true });
+    try {
+      renameSync(repository.path(name), to);
+      quarantined++;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    faultPoint("ostree.prune.moved");
+  }
+  const deltas = await retireDeltas(repository);
+  return { quarantined, quarantinedBytes: plan.unreachableBytes, deltas, ...purged };
+}
+
+/** What has been in quarantine for the time of grace is deleted, unless something leads there again. */
+async function purge(
+  repository: Repository,
+  leases: Leases,
+  options: PruneOptions,
+): Promise<Pick<Pruned, "restored" | "deleted" | "deletedBytes">> {
+  const root = join(repository.root, ".millrace", "quarantine");
+  const folders = await readdir(root).catch(() => []);
+  let [restored, deleted, deletedBytes] = [0, 0, 0];
+  if (folders.length === 0) return { restored, deleted, deletedBytes };
+  const reached = await marks(repository, leases, options);
+  const turns = new Turns(options.signal);
+  const due = Date.now() - options.graceMs;
+  for (const folder of folders) {
+    for (const rest of await readdir(join(root, folder))) {
+      const turn = turns.next();
+      if (turn !== undefined) await turn;
+      const name = folder + rest;
+      const path = join(root, folder, rest);
+      if (reached.has(owner(name)) || leases.holds(name)) {
+        if (repository.restore(name)) restored++;
+        continue;
+      }
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found === undefined || found.ctimeMs > due) continue;
+      rmSync(path, { force: true });
+      faultPoint("ostree.prune.deleted");
+      deleted++;
+      deletedBytes += found.size;
+      if (!name.endsWith(".commit")) continue;
+      for (const other of OTHERS) rmSync(repository.path(name).replace(/\.commit$/, other), { force: true });
+    }
+  }
+  await purgeDeltas(repository, due);
+  return { restored, deleted, deletedBytes };
+}
+
+const retired = (repository: Repository): string => join(repository.root, ".millrace", "deltas");
+
+/** Deltas to commits that are no longer there, and their indexes: moved aside, still served. */
+async function retireDeltas(repository: Repository): Promise<number> {
+  const root = join(repository.root, "deltas");
+  let count = 0;
+  for (const folder of await readdir(root).catch(() => [])) {
+    if (!/^[A-Za-z0-9+_]{2}$/.test(folder)) continue;
+    for (const rest of await readdir(join(root, folder))) {
+      if (await isWanted(repository, folder + rest)) continue;
+      const to = join(retired(repository), folder, rest);
+      mkdirSync(dirname(to), { recursive: true });
+      rmSync(to, { recursive: true, force: true });
+      renameSync(join(root, folder, rest), to);
+      faultPoint("ostree.prune.retired");
+      count++;
+    }
+  }
+  return count;
+}
+
+async function isWanted(repository: Repository, name: string): Promise<boolean> {
+  try {
+    return statSync(repository.path(`${decodeDelta(name).to}.commit`), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true; // not ours to judge
+  }
+}
+
+async function purgeDeltas(repository: Repository, due: number): Promise<void> {
+  const root = retired(repository);
+  for (const folder of await readdir(root).catch(() => [])) {
+    for (const rest of await readdir(join(root, folder))) {
+      const path = join(root, folder, rest);
+      if (lstatSync(path).ctimeMs <= due) rmSync(path, { recursive: true, force: true });
+    }
+  }
+}
