@@ -161,10 +161,11 @@ test("the engine is gone in the middle: it is waited for, and the deployment goe
     },
   });
   await grounds.start();
-  const image = await docker.node();
+  // The small image: an engine of its own has to be given it.
+  const image = await docker.busybox();
   const path = grounds.repository({
-    ...nodeApp(image, "one"),
-    Dockerfile: `FROM ${image}\nRUN sleep 3\nCOPY . /app\nUSER app\nCMD ["node", "/app/server.mjs"]\n`,
+    "index.html": "one",
+    Dockerfile: `FROM ${image}\nRUN sleep 3\nCOPY . /app\nUSER app\nCMD ["busybox", "httpd", "-f", "-p", "3000", "-h", "/app"]\n`,
   });
   const { id, host } = await container(grounds, "gone", path);
   const made = await grounds.deploy(id);
