@@ -4,6 +4,9 @@ import { applicationCommands } from "./commands/applications.ts";
 import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
 import { channelCommands } from "./commands/channels.ts";
+import { deviceSetCommands } from "./commands/device-sets.ts";
+import { deviceTaskCommands } from "./commands/device-tasks.ts";
+import { deviceCommands } from "./commands/devices.ts";
 import { logCommands } from "./commands/log.ts";
 import { logsCommands } from "./commands/logs.ts";
 import { peopleCommands } from "./commands/members.ts";
@@ -19,6 +22,7 @@ import type { Command, Group } from "./table.ts";
 export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
+  { title: "Devices", commands: [...deviceCommands, ...deviceTaskCommands, ...deviceSetCommands] },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },

@@ -9,6 +9,8 @@ import { alertsApi } from "./automation/alerts.ts";
 import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
 import { rulesApi } from "./automation/rules.ts";
+import { devicesApi } from "./devices/api.ts";
+import { deviceSetsApi } from "./devices/sets.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { membersApi } from "./identity/members.ts";
@@ -36,6 +38,8 @@ export class Api extends HttpApi.make("millrace")
   .add(processesApi)
   .add(alertsApi)
   .add(metricsApi)
+  .add(devicesApi)
+  .add(deviceSetsApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

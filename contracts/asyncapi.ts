@@ -10,6 +10,9 @@ import { alertEvents } from "./automation/alerts.ts";
 import { scheduleEvents } from "./automation/events.ts";
 import { processEvents } from "./automation/processes.ts";
 import { ruleEvents } from "./automation/rule-events.ts";
+import { deviceEvents } from "./devices/events.ts";
+import { groupEvents, profileEvents } from "./devices/sets.ts";
+import { taskEvents } from "./devices/task-events.ts";
 import type { PublicEvent, PublicEvents } from "./events.ts";
 import {
   CaughtUpFrame,
@@ -42,6 +45,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
   applications: { application: applicationEvents, deployment: deploymentEvents, upload: uploadEvents },
   automation: { schedule: scheduleEvents, rule: ruleEvents, process: processEvents, alert: alertEvents },
   integrations: { webhook: webhookEvents, channel: channelEvents, subscriber: subscriberEvents },
+  devices: { device: deviceEvents, task: taskEvents, profile: profileEvents, group: groupEvents },
 };
 
 type Json = Record<string, unknown>;

@@ -35,6 +35,12 @@ export const PERMISSIONS = {
   "automation:read": "See schedules and rules, and what they did",
   "automation:edit": "Create, change, pause and run schedules and rules",
   "automation:delete": "Delete schedules and rules",
+  "devices:read": "See devices, their tasks, profiles and groups",
+  "devices:edit": "Take devices into the fleet, name, tag and group them",
+  "devices:control": "Switch devices, reboot them, have them read",
+  "devices:configure": "Say what is wanted of devices, write it to them, set their passwords",
+  "devices:firmware": "Update the firmware of devices",
+  "devices:delete": "Take devices out of the fleet",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;

@@ -1,6 +1,7 @@
 /** All contexts that exist: what the gateway, the projector and the tests go through when they mean "everything". */
 import { applications } from "./applications/context.ts";
 import { automation } from "./automation/context.ts";
+import { devices } from "./devices/context.ts";
 import { identity } from "./identity/context.ts";
 import { integrations } from "./integrations/context.ts";
 import type { ContextDeclaration, Kind } from "./kind.ts";
@@ -12,6 +13,7 @@ export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = {
   applications,
   integrations,
   automation,
+  devices,
 };
 
 /** @returns the kind, or undefined when this version of the product does not know it */

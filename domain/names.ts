@@ -16,5 +16,10 @@ export const nameClaims = (noun: string) => {
       fix: "Choose another name, or change that one.",
     },
   });
-  return { of, claim };
+  /** Another name in the place of one. */
+  const moved = (organisation: string, from: string, to: string): Claim[] => [
+    claim(organisation, from, false),
+    claim(organisation, to, true),
+  ];
+  return { of, claim, moved };
 };

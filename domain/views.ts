@@ -1,6 +1,7 @@
 /** All views that exist. */
 import { applicationsViews } from "./applications/views.ts";
 import { automationViews } from "./automation/views.ts";
+import { devicesViews } from "./devices/views.ts";
 import { identityViews } from "./identity/views.ts";
 import { integrationsViews } from "./integrations/views.ts";
 import type { View } from "./view.ts";
@@ -12,4 +13,5 @@ export const VIEWS: ReadonlyArray<View> = [
   ...applicationsViews,
   ...integrationsViews,
   ...automationViews,
+  ...devicesViews,
 ];

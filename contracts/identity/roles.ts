@@ -38,14 +38,27 @@ export const BUILT_IN_ROLES: ReadonlyArray<BuiltInRole> = [
     name: "operator",
     title: "Operator",
     description: "Keeps things running: deploys, starts, stops, looks into logs, works on items.",
-    grants: [...new Set([...reading, ...byVerb(["comment", "deploy", "operate", "logs"]), "work:edit", "work:waive"])],
+    grants: [
+      ...new Set([
+        ...reading,
+        ...byVerb(["comment", "deploy", "operate", "logs", "control", "firmware"]),
+        "work:edit",
+        "work:waive",
+      ]),
+    ],
   },
   {
     name: "developer",
     title: "Developer",
     description: "Makes and changes things, deploys them and looks into logs.",
     grants: [
-      ...new Set([...reading, ...byVerb(["edit", "comment", "deploy", "operate", "logs"], ["identity", "system"])]),
+      ...new Set([
+        ...reading,
+        ...byVerb(
+          ["edit", "comment", "deploy", "operate", "logs", "control", "configure", "firmware"],
+          ["identity", "system"],
+        ),
+      ]),
     ],
   },
   { name: "viewer", title: "Viewer", description: "Sees everything, changes nothing.", grants: reading },

@@ -140,8 +140,7 @@ function change(spec: DeviceChange, state: DeviceState, { organisation }: Circum
   if (Object.keys(changes).length === 0) return { events: [] };
   if (changes.site !== undefined && isBusy(state)) return busy(state, "moved to another site");
   const { name } = changes;
-  const claims =
-    name === undefined ? [] : [names.claim(organisation, state.name, false), names.claim(organisation, name, true)];
+  const claims = name === undefined ? [] : names.moved(organisation, state.name, name);
   return { events: [{ type: "DeviceChanged", data: changes }], claims };
 }
 

@@ -216,8 +216,7 @@ export function stateName(state: DeviceState): DeviceStateName {
 const given = <K extends string, V>(name: K, value: V | null | undefined): { readonly [P in K]?: V } =>
   (value === null || value === undefined ? {} : { [name]: value }) as { readonly [P in K]?: V };
 
-/** The device without its configurations, which can be long: for lists. */
-export function representBriefly(state: DeviceState) {
+function specAndStatus(state: DeviceState) {
   const { id, organisation, generation, mac, name, site, tags, groups, profiles, values, expected } = state;
   return {
     id,
@@ -249,9 +248,6 @@ export function representBriefly(state: DeviceState) {
       ...given("offered", state.offered),
       authentication: state.authentication,
       managed: state.desired !== null,
-      ...(state.drift === null
-        ? {}
-        : { drift: { count: state.drift.fields.length + state.drift.more, since: state.drift.since } }),
       ...given("observedAt", state.observedAt),
       ...given("appliedAt", state.applied?.at),
       ...given("task", state.active),
@@ -263,7 +259,7 @@ export function representBriefly(state: DeviceState) {
 }
 
 export function represent(state: DeviceState) {
-  const brief = representBriefly(state);
+  const brief = specAndStatus(state);
   return {
     ...brief,
     spec: { ...brief.spec, configuration: state.configuration },

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { LIMITS } from "@millrace/contracts/devices/values.ts";
 import { suite } from "../../tests/harness/suite.ts";
 import { given, ORGANISATION, type Told, timeOf } from "../testing.ts";
-import { desiredOf, expanded } from "./configuration.ts";
+import { type Configuration, desiredOf, expanded } from "./configuration.ts";
 import { device } from "./device.ts";
 import type { DeviceReport } from "./device-command.ts";
 import { nextOfDevice } from "./device-decide.ts";
@@ -62,12 +62,12 @@ test("changing tells only what differs, moves the name's claim, and takes no sit
 });
 
 test("what is wanted is checked: sizes, depth, names, and no password in clear", () => {
-  const configure = (configuration: object) => given(device, [added]).when({ do: "configure", configuration });
+  const configure = (configuration: Configuration) => given(device, [added]).when({ do: "configure", configuration });
   configure(lamp).happens(wanted);
   configure({ wifi: { sta: { ssid: "x", pass: { $secret: "sec_01kajzq4v0e8r9t2m5x7c3d6fg" } } } }).leads((state) => {
     assert.equal(state.generation, 2);
   });
-  const refused = (configuration: object, pointer: string) =>
+  const refused = (configuration: Configuration, pointer: string) =>
     configure(configuration).isRefused({ refused: "invalid", pointers: [`/body/configuration${pointer}`] });
   refused({ wifi: { sta: { pass: "hunter2" } } }, "/wifi/sta/pass");
   refused({ "Switch 0": {} }, "");
@@ -162,7 +162,7 @@ test("what a device tells is checked and bounded", () => {
 });
 
 test("drift: exactly the field that differs, and who brought it out of step", () => {
-  const drifted = (configuration: object, story: ReadonlyArray<Told>) =>
+  const drifted = (configuration: Configuration, story: ReadonlyArray<Told>) =>
     report(story, { configuration, source: "http" });
   const applied: Told = ["ConfigurationApplied", { task, applied: lamp }];
   const off = { "switch:0": { name: "Lamp", auto_off: false, more: 1 } };

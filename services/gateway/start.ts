@@ -50,6 +50,8 @@ import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
 import { channelRoutes } from "./routes/channels.ts";
+import { deviceSetRoutes } from "./routes/device-sets.ts";
+import { deviceRoutes } from "./routes/devices.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
 import { logRoutes } from "./routes/logs.ts";
@@ -89,6 +91,8 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     channelRoutes(gateway),
     subscriberRoutes(gateway, gate),
     uploadRoutes(gateway),
+    deviceRoutes(gateway),
+    deviceSetRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */

@@ -5,19 +5,14 @@ import { alert } from "@millrace/domain/automation/alert.ts";
 import { alertsView } from "@millrace/domain/automation/views.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
+import { inWords, seenOf } from "../answers.ts";
 import { type Asked, mayAlso } from "../asked.ts";
 import { commands } from "../command.ts";
 import { fail } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
-import { type ListQuery, list } from "../queries.ts";
-
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
-
-/** The list's query in the view's words: `state` is a column of every view. */
-const inWords = ({ state, ...query }: ListQuery): ListQuery =>
-  state === undefined ? query : { ...query, stateName: state };
+import { list } from "../queries.ts";
 
 type On = { readonly kind: "application" | "node"; readonly id: string };
 

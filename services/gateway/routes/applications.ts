@@ -17,12 +17,11 @@ import {
   requestedSpec,
 } from "@millrace/domain/applications/request.ts";
 import { applicationsView, deploymentsView } from "@millrace/domain/applications/views.ts";
-import type { Kind } from "@millrace/domain/kind.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
 import { readsOf } from "@millrace/eventlog/execute.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
-import type { HttpServerResponse } from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import { accepted, inWords, seenOf } from "../answers.ts";
 import { type Asked, reachOf } from "../asked.ts";
 import {
   carryOutAll,
@@ -32,7 +31,6 @@ import {
   handle,
   invalidInput,
   json,
-  pathOf,
   positionOf,
   type Request,
   type Together,
@@ -45,24 +43,7 @@ import { answerPage, type ListQuery, list, readPage } from "../queries.ts";
 import { mayName, namesSecrets } from "./application-secrets.ts";
 import { uploadNamed } from "./uploads.ts";
 
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
-
 const referenceOf = (request: Request): string => (request.params as { id: string }).id;
-
-/** Answer to what goes on after it. */
-const accepted = <S>(kind: Kind<S>, loaded: Loaded<S>, headers: Record<string, string>): HttpServerResponse =>
-  json(kind.represent(loaded.state), {
-    status: 202,
-    headers: {
-      ...headers,
-      etag: `"${kind.generation(loaded.state)}"`,
-      location: pathOf(kind, loaded.organisation!, loaded.id),
-    },
-  });
-
-/** The list's query in the view's words: `state` is a column of every view. */
-const inWords = ({ state, ...query }: ListQuery): ListQuery =>
-  state === undefined ? query : { ...query, stateName: state };
 
 /** As lists show it. */
 function listedDeployment({ spec, status, ...entity }: any): unknown {

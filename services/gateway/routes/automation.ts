@@ -9,21 +9,17 @@ import { schedulesView } from "@millrace/domain/automation/views.ts";
 import { readsOf } from "@millrace/eventlog/execute.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
+import { inWords, seenOf } from "../answers.ts";
 import { type Asked, mayAlso } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, positionOf, type Request } from "../command.ts";
 import { fail } from "../failures.ts";
 import { type Gateway, lineageOf, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
-import { type ListQuery, list } from "../queries.ts";
+import { list } from "../queries.ts";
 
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 export const makerOf = ({ token }: Asked): Maker => ({ token: token!.id, name: token!.name });
 const DUE_USUAL = 10;
-
-/** The list's query in the view's words: `state` is a column of every view. */
-const inWords = ({ state, ...query }: ListQuery): ListQuery =>
-  state === undefined ? query : { ...query, stateName: state };
 
 /**
  * Whoever makes something that acts by itself must be able to do what it does. What does not read is left to the rules.

@@ -4,15 +4,14 @@ import { type ChannelState, channel } from "@millrace/domain/integrations/channe
 import { readChannelUrl, type Service } from "@millrace/domain/integrations/channel-url.ts";
 import { channelsView } from "@millrace/domain/integrations/views.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import { inWords, seenOf } from "../answers.ts";
 import { commands, invalidInput } from "../command.ts";
 import { fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { list } from "../queries.ts";
-import { checkAddress, destinations, headPosition, mayRead, mustRead, ofStateName, readFrom } from "./destinations.ts";
-
-const given = (seen: number | undefined) => (seen === undefined ? {} : { seen });
+import { checkAddress, destinations, headPosition, mayRead, mustRead, readFrom } from "./destinations.ts";
 
 export const channelRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "channels", (handlers) => {
@@ -30,7 +29,7 @@ export const channelRoutes = (gateway: Gateway) =>
           return { do: "create", spec, from: await headPosition(gateway), sealed: await shared.seal(asked, id, url) };
         }),
       )
-      .handle("listChannels", list(gateway, channelsView, { query: ofStateName }))
+      .handle("listChannels", list(gateway, channelsView, { query: inWords }))
       .handle("getChannel", before.get())
       .handle(
         "changeChannel",
@@ -40,25 +39,25 @@ export const channelRoutes = (gateway: Gateway) =>
           const events = payload.events === undefined ? {} : { events: mayRead(asked, payload.events) };
           const where = url === undefined ? {} : read(gateway, url);
           const sealed = url === undefined ? {} : { sealed: await shared.seal(asked, id, url) };
-          return { do: "change", spec: { ...payload, ...where, ...events }, ...sealed, ...given(seen) };
+          return { do: "change", spec: { ...payload, ...where, ...events }, ...sealed, ...seenOf(seen) };
         }),
       )
       .handle("deleteChannel", shared.remove())
       .handle(
         "pauseChannel",
-        channels.act((_, seen) => ({ do: "pause", ...given(seen) })),
+        channels.act((_, seen) => ({ do: "pause", ...seenOf(seen) })),
       )
       .handle(
         "resumeChannel",
-        channels.act(({ payload }, seen) => ({ do: "resume", skip: payload.skip ?? false, ...given(seen) })),
+        channels.act(({ payload }, seen) => ({ do: "resume", skip: payload.skip ?? false, ...seenOf(seen) })),
       )
       .handle(
         "testChannel",
-        channels.act((_, seen) => ({ do: "test", ...given(seen) }), { status: 202 }),
+        channels.act((_, seen) => ({ do: "test", ...seenOf(seen) }), { status: 202 }),
       )
       .handle(
         "replayChannel",
-        channels.act(({ payload }, seen) => ({ do: "replay", ...readFrom(payload), ...given(seen) }), { status: 202 }),
+        channels.act(({ payload }, seen) => ({ do: "replay", ...readFrom(payload), ...seenOf(seen) }), { status: 202 }),
       )
       .handle("deliveriesOfChannel", shared.deliveries())
       .handle("outboxOfChannel", shared.outbox())

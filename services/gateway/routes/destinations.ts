@@ -17,7 +17,6 @@ import { type Asked, mayAlso } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, type Request } from "../command.ts";
 import { fail, problemOfRefusal } from "../failures.ts";
 import { type Gateway, resolve } from "../gateway.ts";
-import type { ListQuery } from "../queries.ts";
 
 type State = DestinationState<any>;
 type Destination = Kind<State, DestinationCommand<any>>;
@@ -74,9 +73,6 @@ export function readFrom(from: From): From {
   if (from.position === undefined || from.time === undefined) return from;
   return fail(invalidInput("/body/time", "cannot be given together with `position`", "Give one of the two."));
 }
-
-export const ofStateName = ({ state, ...query }: ListQuery): ListQuery =>
-  state === undefined ? query : { ...query, stateName: state };
 
 export function destinations(gateway: Gateway, kind: Destination) {
   const notThere = new NotFound({ detail: `There is no such ${kind.kind}.` });

@@ -12,6 +12,7 @@ import { members as memberView } from "@millrace/domain/identity/views.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import { seenOf } from "../answers.ts";
 import type { Asked } from "../asked.ts";
 import {
   carryOutAll,
@@ -35,7 +36,6 @@ import { accept, invitationHandlers } from "./invitations.ts";
 import { bindingOf, type Give } from "./role-binding.ts";
 import { roleHandlers } from "./roles.ts";
 
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 const referenceOf = ({ params }: Request): string => (params as { id: string }).id;
 
 /** The one that somebody has, whether or not its role and place still are there. */

@@ -3,14 +3,13 @@ import { within } from "@millrace/contracts/access.ts";
 import { ACCESS_LIMITS, BUILT_IN_ROLES, builtInRole } from "@millrace/contracts/identity/roles.ts";
 import { Refused } from "@millrace/contracts/problems.ts";
 import { representBuiltInRole, role } from "@millrace/domain/identity/role.ts";
+import { seenOf } from "../answers.ts";
 import { reachOf } from "../asked.ts";
 import { commands, type Handle, handle, json, type Request } from "../command.ts";
 import { fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
-
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 
 const refuse = (rule: string, reason: string, fix: string): never =>
   fail(new Refused({ rule, reason, detail: reason, fix }));

@@ -13,6 +13,7 @@ import { entityAfter, happenedIn } from "@millrace/eventlog/happened.ts";
 import { readSpan, seqAt } from "@millrace/eventlog/span.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
+import { seenOf } from "../answers.ts";
 import { type Asked, mayAlso } from "../asked.ts";
 import { commands, type Handle, handle, invalidInput, json, type Request } from "../command.ts";
 import { fail } from "../failures.ts";
@@ -21,8 +22,6 @@ import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { decodeCursor, encodeCursor, list } from "../queries.ts";
 import { makerOf, mayDo } from "./automation.ts";
-
-const seenOf = (seen: number | undefined) => (seen === undefined ? {} : { seen });
 
 /** Its events are read by whoever makes it, and by whoever looks what it would have done. @throws Failed (forbidden) */
 function mayHear(asked: Asked, when: Pick<RuleWhen, "kind"> | null): void {

@@ -6,13 +6,14 @@ import { webhooksView } from "@millrace/domain/integrations/views.ts";
 import { type WebhookState, webhook } from "@millrace/domain/integrations/webhook.ts";
 import { newSecret } from "@millrace/eventlog/webhook-signature.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import { inWords, seenOf } from "../answers.ts";
 import type { Asked } from "../asked.ts";
 import { commands } from "../command.ts";
 import type { Gateway } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { list } from "../queries.ts";
-import { checkAddress, destinations, headPosition, mayRead, mustRead, ofStateName, readFrom } from "./destinations.ts";
+import { checkAddress, destinations, headPosition, mayRead, mustRead, readFrom } from "./destinations.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -49,7 +50,7 @@ export const webhookRoutes = (gateway: Gateway) =>
           { show },
         ),
       )
-      .handle("listWebhooks", list(gateway, webhooksView, { query: ofStateName }))
+      .handle("listWebhooks", list(gateway, webhooksView, { query: inWords }))
       .handle("getWebhook", before.get())
       .handle(
         "changeWebhook",
@@ -59,7 +60,7 @@ export const webhookRoutes = (gateway: Gateway) =>
           // Who says where it goes, or what, must be allowed to read what is sent.
           if (payload.events === undefined) mustRead(asked, spec!.events);
           const events = payload.events === undefined ? {} : { events: mayRead(asked, payload.events) };
-          return { do: "change", spec: { ...payload, ...events }, ...given(seen) };
+          return { do: "change", spec: { ...payload, ...events }, ...seenOf(seen) };
         }),
       )
       .handle("deleteWebhook", shared.remove())
@@ -67,11 +68,11 @@ export const webhookRoutes = (gateway: Gateway) =>
       .handle("diffWebhook", before.diff())
       .handle(
         "pauseWebhook",
-        webhooks.act((_, seen) => ({ do: "pause", ...given(seen) })),
+        webhooks.act((_, seen) => ({ do: "pause", ...seenOf(seen) })),
       )
       .handle(
         "resumeWebhook",
-        webhooks.act(({ payload }, seen) => ({ do: "resume", skip: payload.skip ?? false, ...given(seen) })),
+        webhooks.act(({ payload }, seen) => ({ do: "resume", skip: payload.skip ?? false, ...seenOf(seen) })),
       )
       .handle(
         "rotateWebhookSecret",
@@ -79,21 +80,19 @@ export const webhookRoutes = (gateway: Gateway) =>
           async ({ payload: { overlapHours = LIMITS.overlapHours.usual } }, seen, asked, id) => {
             await shared.there(asked, id);
             const until = new Date(Date.now() + overlapHours * HOUR_MS).toISOString();
-            return { do: "rotate", sealed: await seal(asked, id), until, ...given(seen) };
+            return { do: "rotate", sealed: await seal(asked, id), until, ...seenOf(seen) };
           },
           { show },
         ),
       )
       .handle(
         "testWebhook",
-        webhooks.act((_, seen) => ({ do: "test", ...given(seen) }), { status: 202 }),
+        webhooks.act((_, seen) => ({ do: "test", ...seenOf(seen) }), { status: 202 }),
       )
       .handle(
         "replayWebhook",
-        webhooks.act(({ payload }, seen) => ({ do: "replay", ...readFrom(payload), ...given(seen) }), { status: 202 }),
+        webhooks.act(({ payload }, seen) => ({ do: "replay", ...readFrom(payload), ...seenOf(seen) }), { status: 202 }),
       )
       .handle("deliveriesOfWebhook", shared.deliveries())
       .handle("outboxOfWebhook", shared.outbox());
   });
-
-const given = (seen: number | undefined) => (seen === undefined ? {} : { seen });
