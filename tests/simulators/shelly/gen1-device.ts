@@ -269,10 +269,9 @@ export class Gen1Device extends Device {
 
   burst(): Burst {
     const status = this.status();
-    const measured = ({ from }: Sensor): Json => {
-      if (typeof from !== "string") return from.value;
+    const measured = ({ from }: Sensor): Json | undefined => {
       const found = from.startsWith("settings:") ? at(this.settings, from.slice(9)) : at(status, from);
-      return typeof found === "boolean" ? Number(found) : (found ?? 0);
+      return typeof found === "boolean" ? Number(found) : found;
     };
     const { coiot } = this.settings;
     const period = isObject(coiot) ? Number(coiot.update_period) : 15;
@@ -280,7 +279,12 @@ export class Gen1Device extends Device {
       device: `${this.model}#${this.mac}#2`,
       validitySeconds: this.sleeper ? 43_200 : Math.round(period * 2.5),
       serial: this.serial,
-      payload: { G: this.shape.sensors.map((sensor) => [0, sensor.I, measured(sensor)]) },
+      payload: {
+        G: this.shape.sensors.flatMap((sensor): Json[] => {
+          const value = measured(sensor);
+          return value === undefined ? [] : [[0, sensor.I, value]];
+        }),
+      },
     };
   }
 

@@ -279,8 +279,9 @@ export const em1 = (id: number, alarms = false): Part => ({
 
 export const em1data = (id: number): Part => plain({}, { id, total_act_energy: 58.83, total_act_ret_energy: 0 });
 
-export const ble = (enable: boolean | undefined = false): Part =>
-  plain({ ...(enable === undefined ? {} : { enable }), rpc: { enable: false } }, {}, { restart: ["enable"] });
+/** @param enable null: from 2.0.0 on there is no such switch (captured). */
+export const ble = (enable: boolean | null = false): Part =>
+  plain({ ...(enable === null ? {} : { enable }), rpc: { enable: false } }, {}, { restart: ["enable"] });
 
 export const bthome = (bluetoothOn: boolean): Part => plain({}, bluetoothOn ? {} : { errors: ["bluetooth_disabled"] });
 

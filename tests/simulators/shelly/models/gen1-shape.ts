@@ -1,7 +1,7 @@
 /** What makes a Gen1 model, and what several of them have. */
 import type { Json, JsonObject } from "../face.ts";
 
-/** A sensor of CoIoT: its description, and where in `/status` (or `settings:` of `/settings`) its value stands. */
+/** A sensor of CoIoT: its description, and where in `/status` (or `settings:` of `/settings`) its value stands, if it does. */
 export interface Sensor {
   readonly I: number;
   readonly T: string;
@@ -9,8 +9,7 @@ export interface Sensor {
   readonly L: number;
   readonly U?: string;
   readonly R?: Json;
-  /** A path, or a value that never moves. */
-  readonly from: string | { readonly value: Json };
+  readonly from: string;
 }
 
 export interface Gen1Shape {

@@ -458,7 +458,7 @@ const LATER: ReadonlyArray<RpcModel> = [
     profiles: {
       "": {
         ...base({}),
-        ble: ble(undefined),
+        ble: ble(null),
         bthome: bthome(true),
         matter: matter(true),
         modbus,
@@ -481,7 +481,7 @@ const LATER: ReadonlyArray<RpcModel> = [
     },
     info: { matter: true, enhanced_security: false },
     services: VIRTUAL,
-    revisions: GEN3,
+    revisions: GEN2,
   },
   {
     model: "S4PL-00416EU",
