@@ -229,6 +229,7 @@ export class DigestLogin {
   #failed(nonce: string): Verdict {
     this.#gate.stats.failedLogins++;
     if (!this.#gate.dialect.startsWith("2")) return this.#challenge(false, true);
+    this.nonces.drop(nonce);
     const now = this.#gate.now();
     this.#failures = [...this.#failures.filter((at) => now - at < WINDOW_MS), now];
     const step = LADDER.find(([over]) => this.#failures.length > over);
@@ -236,7 +237,6 @@ export class DigestLogin {
       this.#lockedUntil = now + step[1];
       return this.#refuse("Too many failed authentication attempts");
     }
-    this.nonces.drop(nonce);
     return this.#challenge(false, true);
   }
 
