@@ -97,7 +97,7 @@ function gen1Identity(report: Pick<Report, "shelly">, mac: string): Identity {
     realm: "Shelly",
     id: textOf(at(settings, ["device", "hostname"])) ?? `shelly-${mac}`,
     name: textOf(fieldOf(settings, "name")) ?? null,
-    profile: mode ?? null,
+    profile: mode === undefined ? null : ({ relay: "switch", roller: "cover" }[mode] ?? mode),
     // A thermostat and the motion sensors have a battery, and stay in the network.
     sleeper:
       settings === undefined
