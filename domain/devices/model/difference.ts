@@ -37,6 +37,13 @@ function governor(path: Path): Path | undefined {
   return name === "direction" && before.length > 0 ? [...before, "enable"] : undefined;
 }
 
+/** The other way round: what a field governs. */
+export function governed(path: Path): ReadonlyArray<Path> {
+  const name = path.at(-1)!;
+  const before = path.slice(0, -1);
+  return name === "enable" && before.length > 0 ? [[...before, "direction"]] : [[...before, `${name}_delay`]];
+}
+
 function isMoot(component: Json, observed: Json | undefined, path: Path): boolean {
   const governing = governor(path);
   return (

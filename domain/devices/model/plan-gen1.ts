@@ -63,7 +63,8 @@ type Refusal = Pick<Unwritable, "reason" | "detail" | "fix">;
 function parametersOf(setting: Setting, wanted: Json | undefined): { parameters: Parameter[] } | Refusal {
   const { codec, value, write, component, reboots, cutsOff, numeric } = setting;
   const now = new Map(codec.decode(value));
-  const raw = codec.encode((name) => at(wanted, name.split(".")) ?? now.get(name), value);
+  const said = (name: string): Json | undefined => at(wanted, name.split("."));
+  const raw = codec.encode((name) => (said(name) === undefined ? now.get(name) : said(name)), value);
   if (raw === undefined) {
     return {
       reason: "wrong-value",

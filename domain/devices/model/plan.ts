@@ -4,7 +4,7 @@
  */
 import { componentOf, isCollection } from "./collections.ts";
 import { type Configuration, configurationOf, isSecretReference, isWhole } from "./configuration.ts";
-import { type Difference, differences, pointerOf, same } from "./difference.ts";
+import { type Difference, differences, governed, pointerOf, same } from "./difference.ts";
 import { unfit } from "./fields.ts";
 import { assign, at, fieldOf, isObject, leaves, nearest, type Path, withAt } from "./json.ts";
 import { gen1Writes } from "./plan-gen1.ts";
@@ -130,7 +130,12 @@ export function undoOf(before: Report, plan: Plan, applied: Configuration | null
     const value = isSecretReference(desired) ? at(fieldOf(applied ?? {}, component), path) : at(was, path);
     // An entry of a dictionary that was not there shall not be there again.
     if (value === undefined && !isCollection(component)) return all;
-    return assign(all, component, withAt(all[component], path, value ?? null));
+    const back = assign(all, component, withAt(all[component], path, value ?? null));
+    // What Gen1 forgets while a thing is off is said again with it.
+    return governed(path).reduce((rest, field) => {
+      const said = at(was, field);
+      return said === undefined ? rest : assign(rest, component, withAt(rest[component], field, said));
+    }, back);
   }, {});
 }
 
