@@ -95,7 +95,16 @@ export class Announcer {
     devices: () => readonly Any[],
   ): Promise<Announcer> {
     const { port = 5353, group: ip = "224.0.0.251" } = options;
-    const mdns = makeMdns({ port, ip, interface: "127.0.0.1", reuseAddr: true, loopback: true, multicast: true });
+    // Bound to the group: it hears nothing that is sent to an address.
+    const mdns = makeMdns({
+      port,
+      ip,
+      bind: ip,
+      interface: "127.0.0.1",
+      reuseAddr: true,
+      loopback: true,
+      multicast: true,
+    });
     await new Promise<void>((resolve, reject) => {
       mdns.once("ready", resolve);
       mdns.once("error", reject);

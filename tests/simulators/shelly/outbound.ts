@@ -54,10 +54,10 @@ export class Outbound {
     socket.on("error", () => {});
     socket.on("open", () => {
       if (!device.online || this.#socket !== socket) return socket.terminate();
-      device.join(channel);
-      device.notify("NotifyStatus", { ws: { connected: true } });
       const params = { ts: device.now() / 1000, ...(device.status() as JsonObject) };
       channel.send(JSON.stringify({ src: device.id, dst: "ws", method: "NotifyFullStatus", params }));
+      device.notify("NotifyStatus", { ws: { connected: true } });
+      device.join(channel);
     });
     socket.on("message", (data) => {
       const frame = objectOf(String(data));
