@@ -6,9 +6,10 @@
  * taken apart and its units are written singly, each with its own answer. Every answer of the server is handled
  * as the table in docs/reference/log.md says; an outcome that is not known is found out by sending the same again.
  */
-import { errors, headers, type MsgHdrs, nuid } from "@nats-io/transport-node";
+import { errors, nuid } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { AppendConflict, CommitRefused, LogUnavailable } from "./failures.ts";
+import { HeaderBlock } from "./header-block.ts";
 import { pause } from "./pause.ts";
 
 /** One message of a unit. */
@@ -251,7 +252,7 @@ export class Appender {
 
   async #sendOne(entry: Entry): Promise<Answer> {
     const reply = await this.#nats.nc.request(entry.subject, entry.data, {
-      headers: entryHeaders(entry),
+      headers: entryHeaders(entry).asHeaders(),
       timeout: this.#options.timeoutMs,
     });
     return JSON.parse(reply.string()) as Answer;
@@ -265,14 +266,14 @@ export class Appender {
       const h = entryHeaders(entries[i]!);
       h.set("Nats-Batch-Id", batch);
       h.set("Nats-Batch-Sequence", String(i + 1));
-      this.#nats.nc.publish(entries[i]!.subject, entries[i]!.data, { headers: h });
+      this.#nats.nc.publish(entries[i]!.subject, entries[i]!.data, { headers: h.asHeaders() });
     }
     const h = entryHeaders(entries[last]!);
     h.set("Nats-Batch-Id", batch);
     h.set("Nats-Batch-Sequence", String(last + 1));
     h.set("Nats-Batch-Commit", "1");
     const reply = await this.#nats.nc.request(entries[last]!.subject, entries[last]!.data, {
-      headers: h,
+      headers: h.asHeaders(),
       timeout: this.#options.timeoutMs,
     });
     const answer = JSON.parse(reply.string()) as Answer;
@@ -359,8 +360,8 @@ class Pace {
   }
 }
 
-function entryHeaders(entry: Entry): MsgHdrs {
-  const h = headers();
+function entryHeaders(entry: Entry): HeaderBlock {
+  const h = new HeaderBlock();
   h.set("Nats-Msg-Id", entry.id);
   h.set("Nats-Expected-Last-Subject-Sequence", String(entry.expected));
   if (entry.headers !== undefined) for (const [name, value] of Object.entries(entry.headers)) h.set(name, value);

@@ -6,8 +6,9 @@ import { type CloudEvent, feedSubject } from "@millrace/contracts/events.ts";
 import { encodePosition, type LogPlace } from "@millrace/contracts/position.ts";
 import type { Actor } from "@millrace/domain/decider.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
-import { headers, type MsgHdrs } from "@nats-io/transport-node";
+import type { MsgHdrs } from "@nats-io/transport-node";
 import type { StoredCommit } from "./commit.ts";
+import { HeaderBlock } from "./header-block.ts";
 import { upcast } from "./upcast.ts";
 
 /** Beside the attributes: id of the event that stands before it in the context's feed. By it a reader knows that it missed none. */
@@ -56,7 +57,7 @@ export interface FeedMessage {
   readonly place: LogPlace;
   readonly subject: string;
   readonly data: Uint8Array;
-  readonly headers: MsgHdrs;
+  readonly headers: HeaderBlock;
 }
 
 /**
@@ -73,7 +74,7 @@ export function toFeedMessage(kind: Kind, commit: StoredCommit, index: number): 
   const data = JSON.stringify(declared.toPublic === undefined ? event.data : declared.toPublic(event.data));
   const place: LogPlace = { seq: commit.seq, index };
   const { organisation, context, aggregate } = commit;
-  const h = headers();
+  const h = new HeaderBlock();
   const attribute = (name: string, value: string) => h.set(`ce-${name}`, encodeHeader(value));
   attribute("specversion", "1.0");
   attribute("id", placeText(place));
@@ -94,6 +95,9 @@ export function toFeedMessage(kind: Kind, commit: StoredCommit, index: number): 
   };
 }
 
+/** As they were read, or as they are about to be written. */
+type EventHeaders = Pick<MsgHdrs, "get"> & Iterable<[string, string[]]>;
+
 /** An event as it stands on FEED. */
 export class FeedEvent {
   /** Sequence on FEED; means nothing outside. */
@@ -108,12 +112,12 @@ export class FeedEvent {
   readonly id: string;
   readonly type: string;
   readonly bytes: number;
-  readonly #headers: MsgHdrs;
+  readonly #headers: EventHeaders;
   readonly #data: Uint8Array;
   #json: string | undefined;
 
   /** @throws TypeError when the message is no event of a feed */
-  constructor(subject: string, seq: number, h: MsgHdrs, data: Uint8Array) {
+  constructor(subject: string, seq: number, h: EventHeaders, data: Uint8Array) {
     const parts = subject.split(".");
     const place = parsePlace(h.get("ce-id"));
     if (parts[0] !== "feed" || parts.length !== 6 || place === undefined) {

@@ -275,10 +275,12 @@ class RelayRun {
       h.set("Nats-Batch-Id", batch);
       h.set("Nats-Batch-Sequence", String(i + 1));
     }
-    for (const { subject, data, headers: h } of messages.slice(0, -1)) nc.publish(subject, data, { headers: h });
+    for (const { subject, data, headers: h } of messages.slice(0, -1)) {
+      nc.publish(subject, data, { headers: h.asHeaders() });
+    }
     const { subject, data, headers: h } = messages.at(-1)!;
     h.set("Nats-Batch-Commit", "1");
-    const answer = readAnswer(await nc.request(subject, data, { headers: h, timeout: PUBLISH_TIMEOUT_MS }));
+    const answer = readAnswer(await nc.request(subject, data, { headers: h.asHeaders(), timeout: PUBLISH_TIMEOUT_MS }));
     if (
       answer.batch !== batch ||
       answer.count !== messages.length ||
@@ -294,7 +296,7 @@ class RelayRun {
     const { feedSeq } = this.#end!;
     const answers = messages.map(({ subject, data, headers: h }, i) => {
       h.set("Nats-Expected-Last-Sequence", String(feedSeq + i));
-      return nc.request(subject, data, { headers: h, timeout: PUBLISH_TIMEOUT_MS }).then(readAnswer);
+      return nc.request(subject, data, { headers: h.asHeaders(), timeout: PUBLISH_TIMEOUT_MS }).then(readAnswer);
     });
     for (const settled of await Promise.allSettled(answers)) if (settled.status === "rejected") throw settled.reason;
   }

@@ -4,26 +4,18 @@
  */
 import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
-import type { Exit } from "./process.ts";
 import { lastRunState, type RunningService } from "./run-state.ts";
 import { ensureBackupKey, ensureMasterKey, ensureNatsDoor, ensureOwnerToken } from "./secrets.ts";
+import { checkoutServices, reachable, type ServiceEntry, serviceSpecs } from "./services.ts";
 import type { Settings } from "./settings.ts";
 import { type ServiceSpec, Supervisor } from "./supervise.ts";
 
-/** A service of ours: a Node program that takes its settings from the environment and answers `/readyz`. */
-export interface ServiceEntry {
-  readonly name: string;
-  /** The path of its `main.ts`. */
-  readonly main: string;
-  /** The gateway listens on MILLRACE_PORT; the others only for probes, on MILLRACE_HEALTH_PORT. */
-  readonly isGateway?: boolean;
-}
+export { checkoutServices, type ServiceEntry };
 
 export interface PlatformOptions {
   readonly settings: Settings;
@@ -52,16 +44,6 @@ export interface Platform {
   services(): RunningService[];
   /** Stops all in reverse order; resolves when all have ended and the ports are free. */
   stop(): Promise<void>;
-}
-
-const checkout = fileURLToPath(new URL("..", import.meta.url));
-
-/** The services that this checkout has, those that follow the log first and the gateway, the door, last. */
-export function checkoutServices(): ServiceEntry[] {
-  const names = ["projector", "orchestrator", "publisher", "device-agent", "gateway"];
-  return names
-    .map((name) => ({ name, main: join(checkout, "services", name, "main.ts"), isGateway: name === "gateway" }))
-    .filter((service) => existsSync(service.main));
 }
 
 /**
@@ -130,9 +112,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
     };
     const timeoutMs = options.readyTimeoutMs ?? 60_000;
-    const specs = await Promise.all(
-      all.map((entry) => serviceSpec(entry, environment, port, settings.host, timeoutMs)),
-    );
+    const specs = await serviceSpecs(all, { environment, gatewayPort: port, settings, timeoutMs });
     // At once: none needs another to be ready, and loading its modules is what each of them does longest.
     if (specs.length > 0) log(`starting ${specs.map((spec) => spec.name).join(", ")}`);
     await start(...specs);
@@ -339,62 +319,4 @@ async function startProxy({
   }
   const tlsAddress = settings.publicTlsPort ? address.replace(/\d+$/, `${settings.publicTlsPort}`) : undefined;
   return { host, port, address, tlsAddress, admin, storage };
-}
-
-/**
- * On a machine with much memory V8 lets garbage grow to many times of what lives before it looks; a control plane is a guest on its
- * machine. With these its services take half (bench `machine`).
- */
-const SMALL_HEAP = ["--heap-growing-percent=25", "--max-semi-space-size=8"];
-
-async function serviceSpec(
-  entry: ServiceEntry,
-  environment: Readonly<Record<string, string | undefined>>,
-  gatewayPort: number,
-  host: string,
-  timeoutMs: number,
-): Promise<ServiceSpec> {
-  const port = entry.isGateway ? gatewayPort : await freePort();
-  const probe = entry.isGateway ? reachable(host) : "127.0.0.1";
-  return {
-    name: entry.name,
-    command: process.execPath,
-    args: [...SMALL_HEAP, entry.main],
-    inputPipe: true,
-    env: {
-      ...environment,
-      MILLRACE_PARENT_PIPE: "1",
-      ...(entry.isGateway ? { MILLRACE_PORT: `${port}` } : { MILLRACE_HEALTH_PORT: `${port}` }),
-    },
-    ports: entry.isGateway ? { http: port } : { health: port },
-    ready: (exited) => readyOverHttp(`http://${probe}:${port}/readyz`, timeoutMs, exited),
-    stopTimeoutMs: 10_000,
-  };
-}
-
-/** The name under which this machine reaches a server that listens on this address, as it stands in a URL. */
-function reachable(host: string): string {
-  if (host === "0.0.0.0" || host === "::") return "127.0.0.1";
-  return host.includes(":") ? `[${host}]` : host;
-}
-
-/** Resolves when the address answers 200. */
-async function readyOverHttp(url: string, timeoutMs: number, exited: () => Exit | undefined): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  let last = "no answer";
-  while (Date.now() < deadline) {
-    const exit = exited();
-    if (exit) throw new Error(`it ended (${exit.signal ?? `code ${exit.code}`})`);
-    try {
-      const answer = await fetch(url, { signal: AbortSignal.timeout(2000) });
-      const body = await answer.text();
-      if (answer.status === 200) return;
-      last = `${answer.status} ${body.slice(0, 500)}`;
-    } catch (error) {
-      const cause = (error as { cause?: { message?: string } }).cause;
-      last = cause?.message || (error as Error).message;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`${url} is not ready after ${timeoutMs / 1000} s: ${last}`);
 }

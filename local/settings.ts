@@ -45,6 +45,13 @@ const declarations = {
     meaning: "where the gateway listens",
   },
   port: { env: "MILLRACE_PORT", key: "port", read: port, fallback: "7400", meaning: "the gateway's port" },
+  processes: {
+    env: "MILLRACE_PROCESSES",
+    key: "processes",
+    read: oneOf("each", "one"),
+    fallback: "each",
+    meaning: "each: every service a process of its own; one: all services in one, for small machines",
+  },
   logLevel: {
     env: "MILLRACE_LOG_LEVEL",
     key: "log.level",

@@ -14,7 +14,7 @@ import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
 import { contextOf } from "../target.ts";
 
 type Strings<K extends string> = { readonly [P in K]: { readonly type: "string"; readonly summary: string } };
-type UpCall = Call<Strings<"data" | "port" | "host">, None>;
+type UpCall = Call<Strings<"data" | "port" | "host" | "processes">, None>;
 export type DataCall = Call<Strings<"data">, None>;
 
 /** The settings, as flags, environment and file say. @throws Failure with exit code 2 that names all that is wrong */
@@ -41,7 +41,12 @@ export function dataFolderOf(call: DataCall): string {
 
 export async function up(call: UpCall): Promise<number> {
   const { io, flags } = call;
-  const { values: settings } = settingsOf(io, { data: flags.data, port: flags.port, host: flags.host });
+  const { values: settings } = settingsOf(io, {
+    data: flags.data,
+    port: flags.port,
+    host: flags.host,
+    processes: flags.processes,
+  });
   const began = performance.now();
   const ownerFile = settings.ownerTokenFile ?? join(resolve(settings.data), "secrets", "owner.token");
   const isFirst = !existsSync(ownerFile);

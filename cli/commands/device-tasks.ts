@@ -86,9 +86,7 @@ export const deviceTaskCommands: readonly Command[] = [
     summary: "Change the password of a device, there and here",
     arguments: DEVICE,
     flags: { none: { type: "boolean", summary: "It asks for none from then on" }, ...TASKED },
-    examples: [
-      { line: "mill devices set-password hall-lamp --wait", says: "Stored when it was seen to take it" },
-    ],
+    examples: [{ line: "mill devices set-password hall-lamp --wait", says: "Stored when it was seen to take it" }],
     impact: "write",
     run: async (call) => (await actions()).setPassword(call),
   }),

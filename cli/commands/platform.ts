@@ -22,10 +22,16 @@ export const platformCommands = [
       ...DATA,
       port: { type: "string", value: "PORT", summary: "The gateway's port, 0 for any free one (MILLRACE_PORT; 7400)" },
       host: { type: "string", value: "ADDRESS", summary: "Where the gateway listens (MILLRACE_HOST; 127.0.0.1)" },
+      processes: {
+        type: "string",
+        value: "each|one",
+        summary: "A process for each service, or one for all: less memory, sooner there (MILLRACE_PROCESSES; each)",
+      },
     },
     examples: [
       { line: "mill up", says: "Start on .millrace, at http://127.0.0.1:7400" },
       { line: "mill up --data ~/second --port 7500", says: "A second one beside it" },
+      { line: "mill up --processes one", says: "On a small machine" },
     ],
     impact: "write",
     run: async (call) => (await actions()).up(call),
