@@ -2,11 +2,12 @@
  * What is uploaded, to its place: each object verified while it comes, written beside, moved when it is whole and right. A part that is
  * refused leaves nothing; those before it stay.
  */
-import type { FileHandle } from "node:fs/promises";
-import { open, rm, writeFile } from "node:fs/promises";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncFolder } from "@millrace/eventlog/durable-files.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { checkSuperblock, SUPERBLOCK_MOST } from "./delta.ts";
 import { boundaryOf, type PartSink, readMultipart } from "./multipart.ts";
 import { type UploadTarget, uploadTarget } from "./names.ts";
@@ -21,10 +22,11 @@ export interface IntakeOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Less than this is written in one go. */
+/** Less than this is written in one go: a promise for each step would cost ten times the writing (measured). */
 const SMALL = 64 * 1024;
-/** Files that are being written at once. */
-const AT_ONCE = 16;
+/** What waits to be moved to its place is moved when it is so many files, or bytes. */
+const WAITING_FILES = 2_000;
+const WAITING_BYTES = 64 * 1024 * 1024;
 
 /**
  * One request's body.
@@ -80,53 +82,89 @@ export async function receiveObject(
 
 class Intake {
   readonly repository: Repository;
-  readonly durable: boolean;
   readonly limits: VerifyLimits | undefined;
   readonly sizes: number[] = [];
-  readonly folders = new Set<string>();
-  readonly #writing = new Set<Promise<void>>();
+  readonly #durable: boolean;
+  /** Whole and right, and not in their places. */
+  #waiting: { readonly from: string; readonly path: string }[] = [];
+  #waitingBytes = 0;
   #current: Incoming | undefined;
-  #failed: unknown;
 
   constructor(repository: Repository, durable: boolean, limits: VerifyLimits | undefined) {
     this.repository = repository;
-    this.durable = durable;
+    this.#durable = durable;
     this.limits = limits;
   }
 
   begin(filename: string): PartSink {
-    if (this.#failed !== undefined) throw this.#failed;
     const target = uploadTarget(filename);
     this.#current = new Incoming(this, target, this.sizes.length);
     this.sizes.push(0);
     return this.#current;
   }
 
-  /** Writing goes on beside what is read next, a few at once. */
-  follow(writing: Promise<void>): Promise<void> | undefined {
-    const kept = writing.then(
-      () => void this.#writing.delete(kept),
-      (error: unknown) => {
-        this.#writing.delete(kept);
-        this.#failed ??= error;
-      },
-    );
-    this.#writing.add(kept);
-    return this.#writing.size < AT_ONCE ? undefined : Promise.race(this.#writing);
+  /** A part is whole, in a file beside its place. */
+  stored(from: string, path: string, bytes: number): Promise<void> | undefined {
+    this.#waiting.push({ from, path });
+    this.#waitingBytes += bytes;
+    const isMuch = this.#waiting.length >= WAITING_FILES || this.#waitingBytes >= WAITING_BYTES;
+    return isMuch ? this.#settle() : undefined;
+  }
+
+  /** Content first, then names, then folders: a name never leads to less than its content. As `ostree` does it, for many files at once. */
+  async #settle(): Promise<void> {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return;
+    const { root } = this.repository;
+    if (this.#durable) await syncAll(root, () => waiting.map(({ from }) => from));
+    faultPoint("ostree.intake.before");
+    for (const { from, path } of waiting) {
+      renameSync(from, join(root, path));
+      faultPoint("ostree.intake.placed");
+    }
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    if (this.#durable) await syncAll(root, () => [...new Set(waiting.map(({ path }) => dirname(join(root, path))))]);
   }
 
   async finish(): Promise<number[]> {
-    await Promise.all(this.#writing);
-    if (this.#failed !== undefined) throw this.#failed;
-    if (this.durable) await Promise.all([...this.folders].map(syncFolder));
+    await this.#settle();
     faultPoint("ostree.intake.settled");
     return this.sizes;
   }
 
+  /** What came before the part that was refused is right, and stays. */
   async abandon(): Promise<void> {
     await this.#current?.abandon();
-    await Promise.all(this.#writing);
+    await this.#settle().catch(() => {
+      for (const { from } of this.#waiting) rmSync(from, { force: true });
+    });
   }
+}
+
+/** A file in a folder that is there mostly. */
+function create(path: string, content: Buffer): void {
+  try {
+    writeFileSync(path, content, { flag: "wx", mode: 0o644 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, content, { flag: "wx", mode: 0o644 });
+  }
+}
+
+let hasSync = process.platform === "linux";
+
+/** Brings to the disk what was written: all of the file system at once, where that can be had; else file by file. */
+async function syncAll(root: string, paths: () => ReadonlyArray<string>): Promise<void> {
+  const env = { PATH: process.env.PATH ?? "" };
+  if (hasSync) {
+    const ended = await runCommand({ program: "sync", args: ["--file-system", root], env, timeoutMs: 600_000 });
+    if (ended.code === 0) return;
+    if (ended.why !== undefined) throw new Error(`the disk takes too long: ${ended.why}`);
+    hasSync = false;
+  }
+  for (const path of paths()) await syncFolder(path);
 }
 
 /** One part on its way to the disk. */
@@ -146,7 +184,7 @@ class Incoming implements PartSink {
     this.#target = target;
     this.#index = index;
     this.#check = target.kind === "object" ? checkObject(target.name, intake.limits) : undefined;
-    this.#path = intake.repository.temporaryPath();
+    this.#path = intake.repository.temporaryPath(target.path);
   }
 
   write(piece: Buffer): Promise<void> | undefined {
@@ -175,7 +213,10 @@ class Incoming implements PartSink {
   }
 
   async #writePiece(piece: Buffer): Promise<void> {
-    this.#file ??= await open(this.#path, "wx", 0o644);
+    if (this.#file === undefined) {
+      mkdirSync(dirname(this.#path), { recursive: true });
+      this.#file = await open(this.#path, "wx", 0o644);
+    }
     const pieces = [...this.#held, piece];
     this.#held = [];
     let bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
@@ -195,31 +236,18 @@ class Incoming implements PartSink {
   #store(): Promise<void> | undefined {
     this.#check?.close();
     const held = this.#held.length === 1 ? this.#held[0]! : Buffer.concat(this.#held);
-    this.#held = [];
     if (this.#target.kind === "delta" && this.#isSuperblock) checkSuperblock(this.#target.delta, held);
-    this.#over = true;
-    this.#intake.sizes[this.#index] = this.#size;
-    return this.#intake.follow(this.#move(held));
+    if (this.#file !== undefined) return this.#file.close().then(() => this.#stored());
+    create(this.#path, held);
+    faultPoint("ostree.intake.during");
+    return this.#stored();
   }
 
-  async #move(held: Buffer): Promise<void> {
-    const { repository, durable, folders } = this.#intake;
-    const { path } = this.#target;
-    try {
-      if (this.#file === undefined && !durable) await writeFile(this.#path, held, { flag: "wx", mode: 0o644 });
-      else {
-        if (this.#file === undefined) await this.#writePiece(held);
-        if (durable) await this.#file!.datasync();
-        await this.#file!.close();
-      }
-      faultPoint("ostree.intake.before");
-      await repository.place(this.#path, path);
-      faultPoint("ostree.intake.placed");
-      folders.add(dirname(join(repository.root, path)));
-    } catch (error) {
-      await this.#remove();
-      throw error;
-    }
+  #stored(): Promise<void> | undefined {
+    this.#over = true;
+    this.#held = [];
+    this.#intake.sizes[this.#index] = this.#size;
+    return this.#intake.stored(this.#path, this.#target.path, this.#size);
   }
 
   async #remove(): Promise<void> {

@@ -26,9 +26,8 @@ export interface PruneOptions {
 }
 
 export interface PrunePlan {
-  /** Objects that are there, and bytes. */
+  /** Objects that are there. */
   readonly objects: number;
-  readonly bytes: number;
   /** What nothing leads to, and is old enough. */
   readonly unreachable: ReadonlyArray<ObjectName>;
   readonly unreachableBytes: number;
@@ -52,17 +51,16 @@ export async function planPrune(repository: Repository, leases: Leases, options:
   const reached = await marks(repository, leases, options);
   const turns = new Turns(options.signal);
   const unreachable: ObjectName[] = [];
-  let [objects, bytes, unreachableBytes, young] = [0, 0, 0, 0];
+  let [objects, unreachableBytes, young] = [0, 0, 0];
   const now = Date.now();
   for await (const names of repository.objects()) {
     for (const name of names) {
       const turn = turns.next();
       if (turn !== undefined) await turn;
+      objects++;
+      if (reached.has(owner(name))) continue;
       const found = statSync(repository.path(name), { throwIfNoEntry: false });
       if (found === undefined) continue;
-      objects++;
-      bytes += found.size;
-      if (reached.has(owner(name))) continue;
       // Its change time: of one that was linked from another repository the others are as old as there.
       if (now - found.ctimeMs < options.youngMs) young++;
       else {
@@ -71,7 +69,7 @@ export async function planPrune(repository: Repository, leases: Leases, options:
       }
     }
   }
-  return { objects, bytes, unreachable, unreachableBytes, young };
+  return { objects, unreachable, unreachableBytes, young };
 }
 
 export interface Pruned {
@@ -107,6 +105,7 @@ export async function prune(repository: Repository, leases: Leases, options: Pru
     faultPoint("ostree.prune.moved");
   }
   const deltas = await retireDeltas(repository);
+  await repository.sweep();
   return { quarantined, quarantinedBytes: plan.unreachableBytes, deltas, ...purged };
 }
 
