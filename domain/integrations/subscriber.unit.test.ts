@@ -1,0 +1,1 @@
+import { suite } from "@millrace/tests/harness/suite.ts";
