@@ -4,7 +4,8 @@ import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { isToken as isContractToken } from "../contracts/token.ts";
 import { suite, type TestContext } from "../tests/harness/suite.ts";
-import { ensureMasterKey, ensureOwnerToken, isToken, makeToken } from "./secrets.ts";
+import { accountKeyOf, makeAccountSeed } from "./nkeys.ts";
+import { ensureMasterKey, ensureNatsDoor, ensureOwnerToken, isToken, makeToken } from "./secrets.ts";
 
 const test = suite("secrets");
 
@@ -53,6 +54,19 @@ test("one that others may read, and one that is no key, are refused", (context) 
   chmodSync(key, 0o600);
   writeFileSync(key, "c2hvcnQ=\n");
   assert.throws(() => ensureMasterKey(key), /holds no master key/);
+});
+
+test("what lets subscribers into NATS is made once; a seed that was mistyped is told", (context) => {
+  const [password, seed] = ["password", "seed"].map((name) => join(folder(context), name)) as [string, string];
+  const made = ensureNatsDoor(password, seed);
+  assert.match(made.issuer, /^A[A-Z2-7]{55}$/);
+  assert.equal(ensureNatsDoor(password, seed), made);
+  assert.is(statSync(seed).mode & 0o777, 0o600);
+  const one = makeAccountSeed();
+  assert.match(one, /^SA[A-Z2-7]{56}$/);
+  for (const wrong of ["", one.slice(1), `${one.slice(0, 20)}${one[20] === "A" ? "B" : "A"}${one.slice(21)}`]) {
+    assert.throws(() => accountKeyOf(wrong));
+  }
 });
 
 test.run();

@@ -2,8 +2,8 @@
  * Who may do what, for every endpoint and every kind of caller, as the contracts say it; over HTTP, Server-Sent Events and
  * WebSocket. And that another organisation's things answer as if they had never been.
  *
- * A new endpoint is in it by being in the contracts; a new kind of caller is a line in `CALLERS`. Ways to hear of events that are no requests (NATS
- * subjects, webhooks) have the same callers asked of them where they are tested.
+ * A new endpoint is in it by being in the contracts; a new kind of caller is a line in `CALLERS`. NATS is asked by the credentials that each caller can
+ * make (more of it: subscribers.e2e.test.ts). Webhooks have the same callers asked of them where they are tested.
  */
 import assert from "node:assert/strict";
 import { SUBPROTOCOL } from "@millrace/contracts/feed.ts";
@@ -16,41 +16,18 @@ import * as fc from "fast-check";
 import { WebSocket } from "ws";
 import { OPERATIONS, type Operation } from "./fuzz/document.ts";
 import { validOf } from "./fuzz/values.ts";
-import { type Answer, ask, testGateway, testProjector } from "./harness/gateway.ts";
+import { fillerOf, type Things } from "./harness/filled.ts";
+import { type Answer, testGateway, testProjector } from "./harness/gateway.ts";
+import { type Credentials, connectAs, natsWithDoor, readAs } from "./harness/subscribers.ts";
+import { socketTo, subscribedTo } from "./harness/subscriptions.ts";
 import { suite } from "./harness/suite.ts";
-import { openUpload } from "./harness/uploads.ts";
 
 const test = suite("who may do what", { timeoutMs: 120_000 });
-const { url, owner, config } = await testGateway();
+const { nats, config: door } = await natsWithDoor();
+const { url, owner, config } = await testGateway(door);
 await testProjector(config);
 
-const call = (token: string | undefined, method: string, path: string, options: Parameters<typeof ask>[3] = {}) =>
-  ask(url, method, path, { token, ...options });
-
-async function expect(status: number, ...request: Parameters<typeof call>): Promise<Answer> {
-  const answer = await call(...request);
-  assert.equal(answer.status, status, `${request[1]} ${request[2]}: ${answer.text}`);
-  return answer;
-}
-
-/** Everything of one organisation that a path can name. */
-interface Things {
-  readonly org: string;
-  readonly byCollection: Readonly<Record<string, string>>;
-  readonly line: string;
-  readonly comment: string;
-  readonly attachment: string;
-  /** A token of the organisation that may do everything in it. */
-  readonly all: string;
-}
-
-/** A new member, by invitation. */
-async function joined(name: string, role: string, at?: string, under = `/v1/organisations/${ours.org}`) {
-  const body = { name, role, ...(at === undefined ? {} : { at }) };
-  const { secret } = (await expect(201, owner, "POST", `${under}/invitations`, { body })).body;
-  const accepted = (await expect(201, undefined, "POST", "/v1/invitations/accept", { body: { secret } })).body;
-  return { id: accepted.member.id as string, token: accepted.secret as string };
-}
+const { fill, joined: joinedUnder, call, expect } = fillerOf({ url, owner, config });
 
 /** Of collections that nothing was made in: an id of the right form, so that what it takes to ask is seen all the same. */
 function idIn(collection: string, { byCollection }: Pick<Things, "byCollection">): string {
@@ -59,64 +36,10 @@ function idIn(collection: string, { byCollection }: Pick<Things, "byCollection">
   return byCollection[collection] ?? makeId(prefix, 1, new Uint8Array(10));
 }
 
-async function fill(name: string): Promise<Things> {
-  const found = await call(owner, "GET", `/v1/organisations/${name}`);
-  const org: string =
-    found.status === 200
-      ? found.body.id
-      : (await expect(201, owner, "POST", "/v1/organisations", { body: { name } })).body.id;
-  const under = `/v1/organisations/${org}`;
-  const make = async (path: string, body: unknown) =>
-    (await expect(201, owner, "POST", `${under}/${path}`, { body })).body;
-  const item = await make("work-items", { type: "task", title: `Marked ${name}`, labels: [`label-${name}`] });
-  const commented = await expect(200, owner, "POST", `${under}/work-items/${item.id}/comments`, {
-    body: { text: `Said ${name}` },
-  });
-  const file = { body: new TextEncoder().encode(name), headers: { "content-type": "application/octet-stream" } };
-  const attached = await expect(200, owner, "POST", `${under}/work-items/${item.id}/attachments?name=x`, file);
-  const states = [
-    { name: "todo", title: "To do", group: "unstarted" },
-    { name: "done", title: "Done", group: "completed" },
-  ];
-  const type = await make("work-types", {
-    name: `type-${name}`,
-    title: `Type ${name}`,
-    states,
-    initial: "todo",
-    transitions: [{ from: "todo", to: "done" }],
-  });
-  const token = await make("tokens", { name: `token-${name}`, grants: ["work:read"] });
-  const secret = await make("secrets", { name: `secret-${name}`, value: "value" });
-  const role = await make("roles", { name: `role-${name}`, grants: ["work:read"] });
-  const invitation = await make("invitations", { name: `guest-${name}`, role: "viewer" });
-  const member = await joined(`member-${name}`, "viewer", undefined, under);
-  const all = await make("tokens", { name: `all-${name}`, grants: ["*"] });
-  const app = await make("applications", {
-    name: `app-${name}`,
-    title: `Marked ${name}`,
-    source: { kind: "git", url: "https://git.example.org/site.git" },
-    build: { kind: "static" },
-  });
-  const deployed = await expect(202, owner, "POST", `${under}/applications/${app.id}/deploy`, { body: {} });
-  const byCollection = {
-    applications: app.id,
-    uploads: await openUpload(config, org),
-    deployments: deployed.body.id,
-    "work-items": item.id,
-    "work-types": type.id,
-    tokens: token.id,
-    secrets: secret.id,
-    roles: role.id,
-    invitations: invitation.id,
-    members: member.id,
-    "dead-letters": "work_0000000000000000",
-  };
-  const [line, comment] = [item.checklist[0].id, commented.body.comments[0].id];
-  return { org, byCollection, line, comment, attachment: attached.body.attachments[0].id, all: all.secret };
-}
-
 const ours = await fill("home");
 const theirs = await fill("theirs");
+const joined = (name: string, role: string, at?: string) =>
+  joinedUnder(`/v1/organisations/${ours.org}`, name, role, at);
 
 async function tokenWith(grants: ReadonlyArray<string>, more: object = {}): Promise<string> {
   const name = `m-${Math.random().toString(36).slice(2)}`;
@@ -374,33 +297,6 @@ for (const { name, token, expected } of CALLERS) {
   });
 }
 
-/** The answer to a subscription over SSE: its status, and the problem if it is one. */
-async function subscribed(token: string | undefined, path: string): Promise<number> {
-  const stop = new AbortController();
-  const headers = { accept: "text/event-stream", ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-  const { status } = await fetch(url + path, { headers, signal: stop.signal });
-  stop.abort();
-  return status;
-}
-
-/** The same over WebSocket, with the token in a header, or offered as a subprotocol as browsers must. */
-function connected(token: string | undefined, path: string, asProtocol: boolean): Promise<number> {
-  const protocols = asProtocol && token !== undefined ? [SUBPROTOCOL, `bearer.${token}`] : [SUBPROTOCOL];
-  const headers = asProtocol || token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const socket = new WebSocket(url.replace("http", "ws") + path, protocols, { headers });
-  return new Promise((resolve, reject) => {
-    socket.on("open", () => {
-      socket.terminate();
-      resolve(200);
-    });
-    socket.on("unexpected-response", (request, response) => {
-      request.destroy();
-      resolve(response.statusCode!);
-    });
-    socket.on("error", reject);
-  });
-}
-
 const contexts = Object.keys(CONTEXTS);
 console.log(
   `the matrix: ${OPERATIONS.length} endpoints by ${CALLERS.length} callers over HTTP, ${contexts.length} contexts by ${CALLERS.length} over SSE and twice over WebSocket: ${CALLERS.length * (OPERATIONS.length + 3 * contexts.length)} cells`,
@@ -414,13 +310,65 @@ test("subscriptions: the permission to read the context, over SSE and WebSocket"
       const wanted = { may: 200, 401: 401, 403: 403, 404: 404 }[expected(may)];
       const secret = token(may);
       const found = [
-        await subscribed(secret, path),
-        await connected(secret, path, false),
-        await connected(secret, path, true),
+        await subscribedTo(url + path, secret),
+        await socketTo(url + path, secret, false),
+        await socketTo(url + path, secret, true),
       ];
       assert.deepEqual(found, [wanted, wanted, wanted], `${name}, ${context}`);
     }
   }
+});
+
+test("NATS subjects: each caller's credentials hear and read what the caller may read; foreign is silent", async ({
+  defer,
+}) => {
+  const make: Operation = OPERATIONS.find(({ id }) => id === "subscribers.createSubscriber")!;
+  const reads = (context: string) =>
+    ({ permission: `${context}:read`, path: "/v1/organisations/{org}/x", method: "POST" }) as Operation;
+  const under = (path: string) => `/v1/organisations/${ours.org}/subscribers${path}`;
+  let cells = 0;
+  for (const [i, { name, token, expected }] of CALLERS.entries()) {
+    const readable = contexts.filter(
+      (context) => expected(reads(context)) === "may" && token(reads(context)) === token(make),
+    );
+    const wanted = expected(make) === "may" ? (readable.length > 0 ? 201 : 403) : expected(make);
+    const { status, body } = await call(token(make), "POST", under(""), { body: { name: `matrix-${i}` } });
+    assert.equal(status, wanted, `${name}: ${JSON.stringify(body)}`);
+    if (status !== 201) continue;
+    const credentials: Credentials = body;
+    const client = await connectAs(nats.url, credentials, { reconnect: false });
+    defer(() => client.close());
+    const forbidden = new Set<string>();
+    const hears = (subject: string) =>
+      client.subscribe(subject, { callback: (error) => void (error && forbidden.add(subject)) });
+    const cellsOf = [ours.org, theirs.org].flatMap((org) =>
+      contexts.map((context) => ({ org, context, subject: `feed.${org}.${context}.>` })),
+    );
+    for (const { subject } of cellsOf) hears(subject);
+    for (const subject of [">", "feed.>", "_INBOX.>", "evt.>", "$SYS.>", "$JS.>"]) hears(subject);
+    await client.flush();
+    for (const { org, context, subject } of cellsOf) {
+      const may = org === ours.org && readable.includes(context);
+      assert.equal(!forbidden.has(subject), may, `${name}: ${subject}`);
+    }
+    assert.equal(forbidden.size, cellsOf.length - readable.length + 6, name);
+    const read = await readAs(client, credentials.id, { from: "beginning", most: 1_000 });
+    const sources = new Set(
+      read.body.events.map(({ source }: { source: string }) => source.split("/").slice(2, 4).join(" ")),
+    );
+    assert.ok(sources.size > 0, name);
+    for (const source of sources)
+      assert.ok(
+        readable.some((context) => source === `${ours.org} ${context}`),
+        `${name}: ${source}`,
+      );
+    cells += cellsOf.length;
+    await expect(204, owner, "DELETE", under(`/${credentials.id}`), { headers: { "if-match": "*" } });
+    await client.closed();
+    await assert.rejects(connectAs(nats.url, credentials, { reconnect: false }));
+  }
+  await assert.rejects(connectAs(nats.url, { id: "", secret: "" }, { reconnect: false }));
+  console.log(`the matrix: ${CALLERS.length} callers over NATS, ${cells} cells of subjects`);
 });
 
 const withoutId = ({ status, text, body }: Answer) => {

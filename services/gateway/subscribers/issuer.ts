@@ -24,9 +24,9 @@ export class Issuer {
 
   /** @param seed `SA…`, 58 characters @throws Error when it is no seed of an account */
   constructor(seed: string) {
+    if (!/^SA[A-Z2-7]{56}$/.test(seed)) throw new Error("the seed is not of an account (SA…)");
     const pair = nkeys.fromSeed(new TextEncoder().encode(seed));
     this.publicKey = pair.getPublicKey();
-    if (!this.publicKey.startsWith("A")) throw new Error("the seed is not of an account (SA…)");
     this.#key = createPrivateKey({ key: Buffer.concat([PKCS8, rawSeed(seed)]), format: "der", type: "pkcs8" });
   }
 
