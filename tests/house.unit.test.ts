@@ -294,7 +294,10 @@ test("what the code imports stands in its package", () => {
   for (const { from, to } of imports.filter(({ from }) => !from.startsWith("tests/harness/fixtures/"))) {
     if (to.startsWith("node:") || existsSync(join(root, to))) continue;
     const name = /^(@[^/]+\/[^/]+|[^/]+)/.exec(to)![1]!;
-    const declared = [`${packageOf(from)}/package.json`, "package.json"].filter((file) => existsSync(join(root, file)));
+    // An example is a package of its own, a folder deeper.
+    const declared = [`${packageOf(from)}/package.json`, `${dirname(from)}/package.json`, "package.json"].filter(
+      (file) => existsSync(join(root, file)),
+    );
     const known = declared.some((file) => {
       const { dependencies = {}, devDependencies = {} } = JSON.parse(read(file));
       return name in dependencies || name in devDependencies;
