@@ -58,13 +58,42 @@ async function bodyOf(request: IncomingMessage): Promise<JsonObject> {
   return body;
 }
 
-/** `GET /devices` · `GET /devices/<mac>` (with `config`, `status`, `stored`) · `POST /devices/<mac>/<act>`; what the acts take: `ACTS`. */
+/** Notifications at once, before others get their turn. */
+const STORM_STEP = 100;
+
+/** Makes storms: so many changes of status, each device in turn, as fast as they can be told; no two after each other the same. */
+function storms(fleet: Fleet): (count: number, component: string) => Promise<void> {
+  const on = new Map<DeviceHandle, boolean>();
+  return async (count, component) => {
+    const online = fleet.devices.filter((device) => device.online);
+    for (let sent = 0; sent < count && online.length > 0; ) {
+      for (let i = 0; i < STORM_STEP && sent < count; i++, sent++) {
+        const device = online[sent % online.length]!;
+        const output = on.get(device) !== true;
+        on.set(device, output);
+        device.sense(component, { output, source: "storm" });
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+}
+
+/**
+ * `GET /devices` · `GET /devices/<mac>` (with `config`, `status`, `stored`) · `POST /devices/<mac>/<act>`; what the acts take: `ACTS` ·
+ * `POST /storm {count, component}`.
+ */
 export async function startControl(fleet: Fleet, port: number): Promise<Control> {
+  const storm = storms(fleet);
   const server = createServer((request, response) => {
     const answer = (status: number, body: Json) =>
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
     const [, collection, which, act] = (request.url ?? "/").split("?")[0]!.split("/");
     const handle = async () => {
+      if (collection === "storm" && request.method === "POST") {
+        const { count, component } = await bodyOf(request);
+        await storm(Number(count ?? 0), typeof component === "string" ? component : "switch:0");
+        return answer(200, {});
+      }
       if (collection !== "devices") return answer(404, { error: "there are /devices" });
       if (which === undefined || which === "") return answer(200, fleet.devices.map(shown));
       const device = fleet.device(decodeURIComponent(which));
