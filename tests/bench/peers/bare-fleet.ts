@@ -27,14 +27,15 @@ function merge(into: JsonObject, change: JsonObject): void {
   }
 }
 
-function ask(mac: string): Promise<void> {
+function call(mac: string, method: string): Promise<JsonObject> {
   return new Promise((resolve) => {
-    waiting.set(mac, (result) => {
-      statuses.set(mac, result);
-      resolve();
-    });
-    sockets.get(mac)!.send('{"id":1,"src":"peer","method":"Shelly.GetStatus"}');
+    waiting.set(mac, resolve);
+    sockets.get(mac)!.send(`{"id":1,"src":"peer","method":"${method}"}`);
   });
+}
+
+async function ask(mac: string): Promise<void> {
+  statuses.set(mac, await call(mac, "Shelly.GetStatus"));
 }
 
 const agent = new Agent({ connections: 1, pipelining: 1, keepAliveTimeout: 4_000, allowH2: false });
@@ -55,6 +56,8 @@ await serve({
         }
       });
       await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+      // As ours: who it is comes first.
+      if ((await call(mac, "Shelly.GetDeviceInfo")).mac !== mac) throw new Error(`another than ${mac}`);
       await ask(mac);
       kept.push({ mac, url } as BenchDevice);
     }),
