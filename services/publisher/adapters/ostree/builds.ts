@@ -1,0 +1,206 @@
+/**
+ * A build on its way into a repository, act by act. Each may be done again after any crash: it looks first whether the world has what it
+ * would make, and takes that. What it looks for is the time of the commit, which comes from the event that asked for it: the same content
+ * with the same time is the same act.
+ *
+ *     <folder>/upload    what was uploaded, as the client made it; looks into the main repository for what is there
+ *     <folder>/repo      the same as commits of ours: signed, with our time, end of life, token type
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { closure } from "./closure.ts";
+import { readDelta } from "./delta.ts";
+import type { Leases } from "./leases.ts";
+import { type DeltaName, parseFlatpakRef } from "./names.ts";
+import { type Commit, parseCommit } from "./objects.ts";
+import { Refusal } from "./refusal.ts";
+import { Repository } from "./repository.ts";
+import { published } from "./summary.ts";
+import { buildCommitFrom, buildUpdateRepo, generateDelta, type Signer, type Tools, type UpdateRepo } from "./tools.ts";
+
+export interface BuildPlace {
+  readonly main: Repository;
+  /** Of the build alone. */
+  readonly folder: string;
+}
+
+export interface RefCommit {
+  readonly ref: string;
+  readonly commit: string;
+}
+
+export interface CommitTerms {
+  /** Whole seconds count. */
+  readonly timestamp: Date;
+  readonly signer?: Signer | undefined;
+  readonly endOfLife?: string | undefined;
+  readonly endOfLifeRebase?: string | undefined;
+  readonly tokenType?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Made extends RefCommit {
+  /** It was there already. */
+  readonly adopted: boolean;
+}
+
+/** How far back an own commit is looked for, behind others that came later. */
+const ADOPT_BACK = 100;
+
+/** Where uploads of the build go. */
+export function openUpload(tools: Tools, { main, folder }: BuildPlace): Promise<Repository> {
+  return Repository.init(tools, join(folder, "upload"), { parent: main.root });
+}
+
+/** Whether a commit that the client names is one for this reference, and whole. @throws Refusal, with what is missing */
+export async function checkUploadedRef(upload: Repository, { ref, commit }: RefCommit): Promise<number> {
+  parseFlatpakRef(ref);
+  return (await closure(upload, commit)).size;
+}
+
+const readCommit = (repository: Repository, commit: string): Commit => {
+  const bytes = repository.read(`${commit}.commit`);
+  if (bytes === undefined) throw new Refusal("not-found", commit, "there is no such commit");
+  return parseCommit(bytes, `${commit}.commit`);
+};
+
+/** The newest commit of a reference that has this content and time; undefined where there is none. */
+async function findOwn(
+  repository: Repository,
+  ref: string,
+  source: Commit,
+  seconds: number,
+): Promise<string | undefined> {
+  let at = await repository.ref(ref);
+  for (let back = 0; at !== undefined && back < ADOPT_BACK; back++) {
+    if (!repository.has(`${at}.commit`)) return undefined;
+    const { timestamp, tree, meta, parent } = readCommit(repository, at);
+    if (timestamp === seconds && tree === source.tree && meta === source.meta) return at;
+    if (timestamp < seconds) return undefined;
+    at = parent;
+  }
+  return undefined;
+}
+
+const secondsOf = (time: Date): number => Math.floor(time.getTime() / 1000);
+
+/** One commit with its time, made from another repository's unless it is there. */
+async function make(
+  tools: Tools,
+  from: Repository,
+  to: Repository,
+  { ref, commit }: RefCommit,
+  terms: CommitTerms,
+): Promise<Made> {
+  const source = readCommit(from, commit);
+  const seconds = secondsOf(terms.timestamp);
+  const own = await findOwn(to, ref, source, seconds);
+  if (own !== undefined) return { ref, commit: own, adopted: true };
+  const newest = await to.ref(ref);
+  if (newest !== undefined && readCommit(to, newest).timestamp >= seconds) {
+    // Clients refuse what is older than what they have.
+    throw new Refusal("ref-moved", ref, "it has a commit of a later time");
+  }
+  faultPoint("publish.commit.before");
+  const { timestamp: _, signal, ...more } = terms;
+  const what = {
+    ...more,
+    timestamp: new Date(seconds * 1000),
+    from: from.root,
+    to: to.root,
+    sourceRef: commit,
+    refs: [ref],
+  };
+  // Forced, for content that is as before is published again too; a second try has found the first above.
+  await buildCommitFrom(tools, { ...what, force: true }, signal === undefined ? {} : { signal });
+  faultPoint("publish.commit.made");
+  const made = await findOwn(to, ref, source, seconds);
+  if (made === undefined) throw new Refusal("not-found", ref, "the commit that was made is not there");
+  // Whatever went into quarantine meanwhile comes back.
+  await closure(to, made, { signal });
+  return { ref, commit: made, adopted: false };
+}
+
+/** Uploaded commits become ours, reference by reference. */
+export async function commitBuild(
+  tools: Tools,
+  place: BuildPlace,
+  refs: ReadonlyArray<RefCommit>,
+  terms: CommitTerms,
+): Promise<Made[]> {
+  const upload = await openUpload(tools, place);
+  const repo = await Repository.init(tools, join(place.folder, "repo"), { parent: place.main.root });
+  const made: Made[] = [];
+  for (const each of refs) {
+    terms.signal?.throwIfAborted();
+    await checkUploadedRef(upload, each);
+    made.push(await make(tools, upload, repo, each, terms));
+  }
+  return made;
+}
+
+/** Commits of a build go into the main repository, behind what is there. Seen by clients after `announce`. */
+export async function publishBuild(
+  tools: Tools,
+  { main, folder }: BuildPlace,
+  refs: ReadonlyArray<RefCommit>,
+  terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
+): Promise<Made[]> {
+  const repo = await Repository.open(join(folder, "repo"), { parents: [main.root] });
+  const made: Made[] = [];
+  for (const each of refs) {
+    terms.signal?.throwIfAborted();
+    made.push(await make(tools, repo, main, each, terms));
+  }
+  return made;
+}
+
+/** What was published before is published again, as a new commit: clients take no older one. */
+export async function rollBack(
+  tools: Tools,
+  main: Repository,
+  to: RefCommit,
+  terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
+): Promise<Made> {
+  return make(tools, main, main, to, terms);
+}
+
+/**
+ * Lets clients see what the references are: the summary and its index, signed.
+ * @returns references of the repository that clients would not find at their commit; none, unless something wrote meanwhile
+ */
+export async function announce(
+  tools: Tools,
+  main: Repository,
+  what: UpdateRepo,
+  signal?: AbortSignal,
+): Promise<string[]> {
+  faultPoint("publish.summary.before");
+  await buildUpdateRepo(tools, main.root, what, signal === undefined ? {} : { signal });
+  faultPoint("publish.summary.made");
+  const seen = await published(main);
+  const refs = [...(await main.refs())].filter(([ref]) => /^(app|runtime)\//.test(ref));
+  return refs.filter(([ref, commit]) => seen?.get(ref) !== commit).map(([ref]) => ref);
+}
+
+/** A delta, unless it is there. @returns whether it was there */
+export async function ensureDelta(
+  tools: Tools,
+  main: Repository,
+  delta: DeltaName,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  if ((await readDelta(main, delta)) !== undefined) return true;
+  faultPoint("publish.delta.before");
+  await generateDelta(tools, main.root, delta, signal === undefined ? {} : { signal });
+  faultPoint("publish.delta.made");
+  return false;
+}
+
+/** The build has ended, well or not: its files go, and what it held is free. */
+export async function endBuild({ folder }: BuildPlace, build: string, leases: Leases): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+  faultPoint("publish.end.removed");
+  await leases.release(build);
+}
