@@ -68,6 +68,7 @@ const CASES: ReadonlyArray<readonly [spec: DeviceSpec, prefix: string]> = [
   [{ model: "S3SW-002P16EU", profile: "cover" }, "cover."],
   [{ model: "S4SW-001X16EU" }, ""],
   [{ model: "S4EM-001PXCEU16", password: "x" }, ""],
+  [{ model: "S3GW-1DBT001" }, ""],
 ];
 
 const readJson = (folder: string, name: string): Json | undefined => {
@@ -167,6 +168,24 @@ test("what is told by mDNS", ({ skip }) => {
     compared++;
   }
   if (compared === 0) skip("no captures here (MILLRACE_FIXTURES)");
+});
+
+test("what a gateway says of its valve", ({ skip }) => {
+  const folder = captures("_protocol");
+  if (folder === undefined) skip("no captures here (MILLRACE_FIXTURES)");
+  const device = fleet.devices.find(({ model }) => model === "S3GW-1DBT001") as RpcDevice;
+  const [remote, components] = ["BluTrv.GetRemoteConfig", "Shelly.GetComponents"].map((method) =>
+    readJson(folder!, `S3GW-1DBT001.${method}.json`),
+  );
+  assert.deepEqual(differences(device.call("BluTrv.GetRemoteConfig", { id: 200 }, "http"), remote!, "remote"), []);
+  const ours = device.call("Shelly.GetComponents", { dynamic_only: true, include: ["config", "status"] }, "http");
+  assert.ok(isObject(ours) && isObject(components));
+  // Later firmware says more of a Bluetooth device (captured on a 2PM Gen3).
+  const found = differences(kinds(ours.components!), kinds(components.components!), "components");
+  assert.deepEqual(
+    found.filter((one) => !/bthomedevice\.status\.fw_ver|bthomesensor\.status\.value/.test(one)),
+    [],
+  );
 });
 
 /** Left out of the simulator with a reason (README): none is needed to manage a device. */

@@ -106,9 +106,11 @@ export interface Fault {
     | "garbage"
     /** 100 MB of JSON text that never ends before them. */
     | "huge"
-    /** Nothing, and the socket stays open. */
+    /** Nothing is done, nothing answered, and the socket stays open. */
     | "silent"
-    /** The answer's first half, then a reset. */
+    /** What was asked is done, and never answered; the socket stays open. */
+    | "unanswered"
+    /** What was asked is done; the answer's first half comes, then a reset. */
     | "drop"
     /** The right answer, `ms` late. */
     | "slow"

@@ -49,6 +49,9 @@ export function answerBy(device: Device, what: string, way: Way, make: () => { t
       return;
     case "silent":
       return;
+    case "unanswered":
+      make();
+      return;
     case "drop":
       way.breakOff(make().text);
       return;

@@ -20,7 +20,8 @@ export function httpWay(response: ServerResponse, headers: () => Record<string, 
   const json = () => ({ "content-type": "application/json", server: SERVER, ...headers() });
   return {
     send: (text, status) => {
-      response.writeHead(status, { ...json(), "content-length": Buffer.byteLength(text) }).end(text);
+      const type = status === 200 || text.startsWith("{") ? {} : { "content-type": "text/plain" };
+      response.writeHead(status, { ...json(), ...type, "content-length": Buffer.byteLength(text) }).end(text);
     },
     refuse: (status, text) => {
       response.writeHead(status, { ...json(), "content-type": "text/plain" }).end(text);
@@ -74,12 +75,11 @@ export function answerRpc(device: RpcDevice, request: IncomingMessage, response:
   });
   // Firmware 1.x closes after each answer; from 2.0.0 on connections stay, and 2.0.1 ends the idle ones.
   const { dialect } = device;
-  if (dialect === "1.x" || dialect === "wall") response.shouldKeepAlive = false;
+  const closes = dialect === "1.x" || dialect === "wall";
+  if (closes) response.shouldKeepAlive = false;
   if (dialect === "2.0.1") request.socket.setTimeout(60_000, () => request.socket.destroy());
   let challenge: string | undefined;
-  const way = httpWay(response, () =>
-    challenge === undefined ? {} : { "www-authenticate": challenge, connection: "close" },
-  );
+  const way = httpWay(response, () => (challenge === undefined ? {} : { "www-authenticate": challenge }));
   if (now >= HTTP_CHANNELS) {
     way.refuse(503, "Service Unavailable");
     return;

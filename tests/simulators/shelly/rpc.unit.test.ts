@@ -354,7 +354,9 @@ test("a press of the button is an event, a changed input and a changed output", 
 });
 
 test("lights, and a device that nobody has seen before", async ({ defer }) => {
-  const odd = await startFleet({ devices: [{ model: "SNDC-0D4P10WW", profile: "rgbw" }, { model: "S5XX-0ODD01EU" }] });
+  const odd = await startFleet({
+    devices: [{ model: "SNDC-0D4P10WW", profile: "rgbw" }, { model: "S5XX-0ODD01EU" }, { model: "S3GW-1DBT001" }],
+  });
   defer(() => odd.close());
   const [lamp, pump] = [odd.devices[0]!, odd.devices[1]!];
   await ask(lamp, "RGBW.Set", { id: 0, on: true, rgb: [1, 2, 3], brightness: 80, white: 9 });
@@ -364,6 +366,9 @@ test("lights, and a device that nobody has seen before", async ({ defer }) => {
   assert.deepEqual(await ask(pump, "Pump.SetConfig", { id: 1, config: { prime_s: 9 } }), { restart_required: false });
   assert.equal((await ask(pump, "pump.getconfig", { id: 1 })).prime_s, 9);
   assert.equal((await refusal(pump, "Pump.SetConfig", { id: 1, config: { prime_s: true } })).body.code, -103);
+  const gateway = odd.devices[2]!;
+  await ask(gateway, "BluTrv.Call", { id: 200, method: "TRV.SetTarget", params: { id: 0, target_C: 17 } });
+  assert.equal((gateway.status("blutrv:200") as JsonObject).target_C, 17);
 });
 
 test.run();

@@ -325,6 +325,14 @@ test("faults, over HTTP and WebSocket", async ({ defer }) => {
     await assert.rejects(get(device, path));
     device.fault(once("silent"));
     await assert.rejects(fetch(device.url + path, { signal: AbortSignal.timeout(150) }));
+    const [read, write] =
+      device.generation === 1
+        ? ["/relay/0", "/relay/0?turn=on"]
+        : ["/rpc/Switch.GetStatus?id=0", "/rpc/Switch.Set?id=0&on=true"];
+    device.fault(once("unanswered"));
+    await assert.rejects(fetch(device.url + write, { signal: AbortSignal.timeout(150) }));
+    const { ison, output } = JSON.parse((await get(device, read)).text) as JsonObject;
+    assert.equal(ison ?? output, true);
     device.fault({ kind: "other-mac", match: "hell", times: 1 });
     assert.equal(JSON.parse((await get(device, "/shelly")).text).mac, "0BADC0DE0BAD");
     device.fault(once("huge"));

@@ -5,7 +5,7 @@ import { keyOf, type Method, type Methods, namespaceOf, typeOf } from "./keys.ts
 import { OUTPUTS } from "./outputs.ts";
 import { need } from "./rpc-error.ts";
 import { SHELLY } from "./shelly.ts";
-import { VIRTUAL, VIRTUAL_KINDS } from "./virtual.ts";
+import { GATEWAY, VIRTUAL, VIRTUAL_KINDS } from "./virtual.ts";
 
 function componentMethods(type: string): Array<[string, Method]> {
   const namespace = namespaceOf(type);
@@ -46,6 +46,7 @@ function list(model: RpcModel, profile: string): Array<[string, Method]> {
     ...Object.entries(JOBS).filter(([name]) => schedules || !name.startsWith("Schedule.")),
     ...(scripts ? Object.entries(SCRIPTS) : []),
     ...(virtual ? Object.entries(VIRTUAL) : []),
+    ...(types.has("blutrv") ? Object.entries(GATEWAY) : []),
   ];
   const ap = model.profiles[profile]!.wifi?.config({ mac: "", id: "-", address: "", online: true, now: () => 0 }).ap;
   const mayExtend = typeof ap === "object" && ap !== null && "range_extender" in ap;

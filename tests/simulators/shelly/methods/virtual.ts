@@ -120,3 +120,43 @@ export const VIRTUAL: Readonly<Record<string, Method>> = {
     return { id: need(params, "id", "number"), objects };
   },
 };
+
+/** Of a valve that the gateway reaches by Bluetooth, what the valve itself holds. */
+const valve: Method = (device, params) => {
+  const { name } = device.configOf(keyOf(device, "blutrv", params));
+  return {
+    v: 14,
+    ts: Math.floor(device.now() / 1000),
+    config: {
+      sys: {
+        device: { name: name ?? "" },
+        location: { lat: 0, lon: 0 },
+        ui: { lock: false, t_units: "C", flip: false, brightness: 7 },
+        ble: { interval_ms: 333, beacon_count: 5 },
+        cfg_rev: 34,
+      },
+      "temperature:0": { id: 0, offset_C: 0 },
+      "trv:0": {
+        ...{ id: 0, enable: true, override_enable: true, min_valve_position: 0, default_boost_duration: 1800 },
+        ...{ default_override_duration: 2_147_483_647, default_override_target_C: 8 },
+        flags: ["floor_heating", "auto_calibrate", "anticlog"],
+      },
+    },
+  };
+};
+
+/** Only what a gateway's valves are asked and told: `TRV.SetTarget`. */
+const callValve: Method = (device, params) => {
+  const key = keyOf(device, "blutrv", params);
+  const method = need(params, "method", "string");
+  if (method.toLowerCase() !== "trv.settarget") throw new RpcError(404, `No handler for ${method}`);
+  const target = need(need(params, "params", "object"), "target_C", "number");
+  if (target < 4 || target > 30) throw new RpcError(-103, `Argument 'target_C', value ${target} is invalid!`);
+  device.patch(key, { target_C: target });
+  return null;
+};
+
+export const GATEWAY: Readonly<Record<string, Method>> = {
+  "BluTrv.GetRemoteConfig": valve,
+  "BluTrv.Call": callValve,
+};
