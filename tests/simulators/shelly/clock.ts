@@ -49,3 +49,20 @@ export function manualClock(start = Date.UTC(2026, 10, 1, 12)): ManualClock {
     },
   };
 }
+
+export interface ShiftedClock extends Clock {
+  /** From now on it is so much later; what waits, waits as long as before. */
+  shift(ms: number): void;
+}
+
+/** The machine's time, which can be moved on: nonces expire in no time, and reboots take what they take. */
+export function shiftedClock(): ShiftedClock {
+  let by = 0;
+  return {
+    now: () => Date.now() + by,
+    after: realClock.after,
+    shift: (ms) => {
+      by += ms;
+    },
+  };
+}

@@ -35,6 +35,8 @@ export abstract class Device implements DeviceHandle {
   address: string;
   /** A child of a range extender: the port at its parent. */
   mport: number | undefined;
+  /** And the address that its parent gives it. */
+  inner: string | undefined;
   abstract readonly id: string;
   abstract readonly model: string;
   abstract readonly generation: 1 | 2 | 3 | 4;

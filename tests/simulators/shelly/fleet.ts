@@ -10,8 +10,8 @@ import { Announcer } from "./mdns.ts";
 import { MODELS, modelOf } from "./models/catalogue.ts";
 import { RpcDevice } from "./rpc-device.ts";
 
-export type { Clock, ManualClock } from "./clock.ts";
-export { manualClock, realClock } from "./clock.ts";
+export type { Clock, ManualClock, ShiftedClock } from "./clock.ts";
+export { manualClock, realClock, shiftedClock } from "./clock.ts";
 export type * from "./face.ts";
 export { firmwareImage } from "./firmware.ts";
 export { MODELS } from "./models/catalogue.ts";
@@ -55,7 +55,9 @@ function laidOut(options: FleetOptions): Array<DeviceSpec & { readonly mac: stri
     taken.add(mac);
     all.push({ ...spec, mac, address });
   }
-  return all;
+  const parents = new Set(all.map(({ behind }) => behind?.toUpperCase()));
+  const extending = { ap: { enable: true, range_extender: { enable: true } } };
+  return all.map((spec) => (parents.has(spec.mac) ? { ...spec, config: { wifi: extending, ...spec.config } } : spec));
 }
 
 /**
@@ -80,7 +82,17 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     port: () => listener.port,
     tlsPort: () => listener.tlsPort,
     changed: (device, was) => {
-      if (was !== undefined && device.mport === undefined) listener.moved(device, was);
+      if (was !== undefined && device.mport === undefined) {
+        listener.moved(
+          device,
+          was,
+          devices.find((one) => one.address === was && one.mport === undefined),
+        );
+        for (const child of children.get(device) ?? []) {
+          child.cut();
+          void listener.addChild(child, device).catch(() => {});
+        }
+      }
       if (was !== undefined && device instanceof Gen1Device) void coiot?.at(device).catch(() => {});
       announcer?.announce(device as RpcDevice | Gen1Device);
     },
@@ -112,10 +124,11 @@ export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
     for (const device of devices) {
       const parent = device.spec.behind === undefined ? undefined : find(device.spec.behind);
       if (parent !== undefined) {
-        device.address = parent.address;
-        children.set(parent, [...(children.get(parent) ?? []), device]);
-      }
-      await listener.add(device, parent);
+        const before = children.get(parent) ?? [];
+        device.inner = `192.168.33.${before.length + 2}`;
+        children.set(parent, [...before, device]);
+        await listener.addChild(device, parent);
+      } else listener.add(device);
       if (device instanceof Gen1Device && parent === undefined) await coiot?.at(device);
     }
     for (const device of devices) device.start();

@@ -184,7 +184,12 @@ export class Gen1Device extends Device {
     const time = new Date(this.now());
     const next = this.spec.updates?.stable?.version ?? this.fw;
     const whole: JsonObject = {
-      wifi_sta: { connected: this.network !== null, ssid: this.network ?? "", ip: this.address, rssi: -52 },
+      wifi_sta: {
+        connected: this.network !== null,
+        ssid: this.network ?? "",
+        ip: this.inner ?? this.address,
+        rssi: -52,
+      },
       cloud: structuredClone(this.settings.cloud!),
       mqtt: { connected: false },
       time: time.toISOString().slice(11, 16),

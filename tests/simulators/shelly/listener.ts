@@ -18,7 +18,7 @@ export class Listener {
   readonly #http: Server;
   readonly #plain: NetServer;
   readonly #tls: NetServer;
-  readonly #children = new Map<number, { server: NetServer; device: Device }>();
+  readonly #children = new Map<Device, NetServer>();
   readonly #wss = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -45,28 +45,28 @@ export class Listener {
     this.tlsPort = await bind(this.#tls, tlsPort, "0.0.0.0");
   }
 
-  /** A child of a range extender has no address of its own. */
-  async add(device: Device, parent?: Device): Promise<void> {
-    if (parent === undefined) {
-      if (this.#byAddress.has(device.address)) throw new Error(`two devices at ${device.address}`);
-      this.#byAddress.set(device.address, device);
-      return;
-    }
-    const server = createNetServer({ noDelay: true }, (socket) =>
-      this.#connection(socket, parent.online ? device : undefined),
-    );
-    device.mport = await bind(server, 0, parent.address);
-    this.#children.set(device.mport, { server, device });
-  }
-
-  moved(device: Device, was: string): void {
-    if (this.#byAddress.get(was) === device) this.#byAddress.delete(was);
-    // Who had the address before is hidden by who has it now, as on a real network.
+  add(device: Device): void {
+    if (this.#byAddress.has(device.address)) throw new Error(`two devices at ${device.address}`);
     this.#byAddress.set(device.address, device);
   }
 
-  at(address: string): Device | undefined {
-    return this.#byAddress.get(address);
+  /** A child of a range extender has no address of its own: a port of its parent's leads to it; again where that has moved to. */
+  async addChild(device: Device, parent: Device): Promise<void> {
+    this.#children.get(device)?.close();
+    const server = createNetServer({ noDelay: true }, (socket) =>
+      this.#connection(socket, parent.online ? device : undefined),
+    );
+    this.#children.set(device, server);
+    device.address = parent.address;
+    device.mport = await bind(server, device.mport ?? 0, parent.address);
+  }
+
+  /** @param hidden who had lost the address that is free now to this one */
+  moved(device: Device, was: string, hidden: Device | undefined): void {
+    if (this.#byAddress.get(was) === device) this.#byAddress.delete(was);
+    if (hidden !== undefined && !this.#byAddress.has(was)) this.#byAddress.set(was, hidden);
+    // Who had the address before is hidden by who has it now, as on a real network.
+    this.#byAddress.set(device.address, device);
   }
 
   fingerprint(device: Device): string {
@@ -74,7 +74,7 @@ export class Listener {
   }
 
   async close(): Promise<void> {
-    const servers = [this.#plain, this.#tls, ...[...this.#children.values()].map(({ server }) => server)];
+    const servers = [this.#plain, this.#tls, ...this.#children.values()];
     for (const socket of this.#open) socket.destroy();
     await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
     this.#wss.close();

@@ -195,7 +195,7 @@ export class RpcDevice extends Device {
   #wifi(): JsonObject {
     const on = this.network !== null;
     return {
-      sta_ip: on ? this.address : null,
+      sta_ip: on ? (this.inner ?? this.address) : null,
       status: on ? "got ip" : "disconnected",
       ssid: this.network,
       bssid: on ? "02:00:00:00:00:01" : null,

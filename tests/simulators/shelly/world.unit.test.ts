@@ -11,6 +11,7 @@ import makeMdns from "multicast-dns";
 import { WebSocketServer } from "ws";
 import { eventually } from "../../harness/eventually.ts";
 import { suite } from "../../harness/suite.ts";
+import { parseDigest, sha256 } from "./auth.ts";
 import { ask, Client, call, get } from "./bare-client.ts";
 import { decode } from "./coiot.ts";
 import {
@@ -21,6 +22,7 @@ import {
   type Json,
   type JsonObject,
   MODELS,
+  shiftedClock,
   startFleet,
 } from "./fleet.ts";
 
@@ -253,11 +255,22 @@ test("another address, a range extender's child, power", async ({ defer }) => {
   assert.equal(String(client!.mac).replaceAll(":", "").toUpperCase(), child.mac);
   const answer = await fetch(`http://${parent.address}:${client!.mport}/shelly`);
   assert.equal(((await answer.json()) as JsonObject).mac, child.mac);
+  assert.equal((child.status("wifi") as JsonObject).sta_ip, client!.ip);
+  parent.moveTo("127.30.0.2");
+  await eventually(
+    async () => (await reachable(`http://127.30.0.2:${client!.mport}`)) || undefined,
+    "the child has moved, too",
+  );
   const was = moving.url;
   moving.moveTo("127.30.0.77");
   assert.equal(await reachable(was), false);
   assert.equal(JSON.parse((await get(moving, "/shelly")).text).mac, moving.mac);
   assert.equal((moving.status("wifi") as JsonObject).sta_ip, "127.30.0.77");
+  // Two at one address: the later one answers, until it goes.
+  parent.moveTo(moving.address);
+  assert.equal(JSON.parse((await get(moving, "/shelly")).text).mac, parent.mac);
+  parent.moveTo("127.30.0.3");
+  assert.equal(JSON.parse((await get(moving, "/shelly")).text).mac, moving.mac);
   moving.power(false);
   assert.equal(await reachable(moving.url), false);
   moving.power(true);
@@ -289,6 +302,29 @@ test("a certificate of its own, and HTTP that only redirects", async ({ defer })
   assert.equal((await get(devices[1]!, "/shelly")).status, 200);
   const refused = connectTls({ host: devices[2]!.address, port: tlsPort!, rejectUnauthorized: false });
   await once(refused, "error");
+});
+
+test("a nonce expires when the clock is moved on, and reboots go on by themselves", async ({ defer }) => {
+  const clock = shiftedClock();
+  const { devices } = await started(defer, [{ model: "S4SW-001X16EU", dialect: "2.0.1", password: "sesame" }], {
+    clock,
+  });
+  const device = devices[0]!;
+  const challenge = (await fetch(`${device.url}/rpc/Sys.GetStatus`)).headers.get("www-authenticate")!;
+  const { nonce } = parseDigest(challenge)!;
+  const use = (nc: string) => {
+    const ha1 = sha256(`admin:${device.id}:sesame`);
+    const response = sha256(`${ha1}:${nonce}:${nc}:c:auth:${sha256("GET:/rpc/Sys.GetStatus")}`);
+    const fields = `username="admin", realm="${device.id}", nonce="${nonce}", uri="/rpc/Sys.GetStatus", cnonce="c", nc=${nc}, qop=auth`;
+    const headers = { authorization: `Digest ${fields}, response="${response}"` };
+    return fetch(`${device.url}/rpc/Sys.GetStatus`, { headers });
+  };
+  assert.equal((await use("00000001")).status, 200);
+  clock.shift(3_600_000);
+  assert.match((await use("00000002")).headers.get("www-authenticate")!, /stale=true/);
+  assert.equal(device.stats.failedLogins, 0);
+  device.reboot();
+  await until(() => device.stats.boots === 2, "it has rebooted");
 });
 
 test("more than six requests at once are refused", async ({ defer }) => {

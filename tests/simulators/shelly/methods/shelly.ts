@@ -158,9 +158,9 @@ export const SHELLY: Readonly<Record<string, Method>> = {
   "Wifi.Scan": (device) => ({ results: channels(device) }),
   "Wifi.ListAPClients": (device) => ({
     ts: Math.floor(device.now() / 1000),
-    ap_clients: device.world.children(device).map((child, index) => ({
+    ap_clients: device.world.children(device).map((child) => ({
       mac: child.mac.toLowerCase().match(/../g)!.join(":"),
-      ip: `192.168.33.${index + 2}`,
+      ip: child.inner!,
       ip_static: false,
       mport: child.mport!,
       since: Math.floor(child.bootedAt / 1000),
