@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { CHECKOUT, testMill } from "./harness/mill.ts";
+import { CHECKOUT, ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("the guide to applications", { timeoutMs: 240_000 });
@@ -21,7 +21,7 @@ function run(script: string, env: NodeJS.ProcessEnv) {
 }
 
 test("every command of docs/guides/applications.md does what the text says", async ({ defer }) => {
-  const mill = testMill({ defer }, { MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" });
+  const mill = testMill({ defer }, { ...ONE_PROCESS, MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" });
   await mill.up();
   const text = readFileSync(join(CHECKOUT, "docs/guides/applications.md"), "utf8");
   const blocks = [...text.matchAll(/^```sh\n(.*?)^```/gms)].map((match) => match[1]!);

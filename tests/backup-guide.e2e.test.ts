@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { CHECKOUT, type Mill, testMill } from "./harness/mill.ts";
+import { CHECKOUT, type Mill, ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { testFolder } from "./harness/servers.ts";
 import { suite } from "./harness/suite.ts";
 
@@ -28,7 +28,7 @@ async function seen(mill: Mill): Promise<unknown> {
 
 test("every command of docs/guides/backup.md does what the text says", async (context) => {
   const target = testFolder("backups");
-  const mill = testMill(context, { MILLRACE_BACKUP_TARGET: target, MILLRACE_CADDY: "/nowhere" });
+  const mill = testMill(context, { MILLRACE_BACKUP_TARGET: target, MILLRACE_CADDY: "/nowhere", ...ONE_PROCESS });
   const up = await mill.up();
   for (let i = 0; i < 5; i++) await mill.out(["work", "open", `Item ${i}`]);
   await mill.out(["secrets", "set", "database"], "hunter2");
@@ -45,7 +45,11 @@ test("every command of docs/guides/backup.md does what the text says", async (co
   assert.match(out, /faults +none/);
   await up.ended;
 
-  const restored = testMill(context, { MILLRACE_CADDY: "/nowhere", MILLRACE_DATA: join(folder, "restored") });
+  const restored = testMill(context, {
+    ...ONE_PROCESS,
+    MILLRACE_CADDY: "/nowhere",
+    MILLRACE_DATA: join(folder, "restored"),
+  });
   await restored.up();
   assert.deepEqual(await seen(restored), before);
 });

@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { CHECKOUT, follow, testMill } from "./harness/mill.ts";
+import { CHECKOUT, follow, ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("the guide to uploads", { timeoutMs: 240_000 });
 
 test("every command of docs/guides/bytes.md does what the text says", async ({ defer }) => {
-  const mill = testMill({ defer }, { MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" });
+  const mill = testMill({ defer }, { ...ONE_PROCESS, MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" });
   await mill.up();
   const text = readFileSync(join(CHECKOUT, "docs/guides/bytes.md"), "utf8");
   const blocks = [...text.matchAll(/^```sh\n(.*?)^```/gms)].map((match) => match[1]!);

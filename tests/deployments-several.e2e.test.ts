@@ -13,7 +13,7 @@ test("two on one node share the work; one is killed, one hands over, and all is 
   const workers = await Promise.all([grounds.start(), grounds.start()]);
   await Promise.all(workers.map((worker) => worker.ready()));
   const sites = await Promise.all(
-    Array.from({ length: 8 }, (_, i) =>
+    Array.from({ length: 5 }, (_, i) =>
       grounds.site(`shared-${i}`, grounds.repository({ "index.html": `site ${i}` }), {
         policy: { minHealthyTimeMs: 300 },
       }),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { PHASES } from "@millrace/contracts/applications/values.ts";
 import { lastRunState } from "@millrace/local/run-state.ts";
 import * as assert from "uvu/assert";
-import { CHECKOUT, testMill } from "./harness/mill.ts";
+import { CHECKOUT, ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { get } from "./harness/orchestrator.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
@@ -14,7 +14,7 @@ const test = suite("mill apps", { timeoutMs: 120_000 });
 const mill = testMill(
   { defer: deferToEndOfFile },
   // Never the machine's own engine.
-  { MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock", MILLRACE_LEASE_SECONDS: "2" },
+  { ...ONE_PROCESS, MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock", MILLRACE_LEASE_SECONDS: "2" },
 );
 await mill.up();
 const publicPort = Number(new URL(lastRunState(mill.data)!.facts.publicUrl!).port);

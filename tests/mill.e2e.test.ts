@@ -4,12 +4,12 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer, connect as dial, type Socket } from "node:net";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { CHECKOUT, type Mill, testMill } from "./harness/mill.ts";
+import { CHECKOUT, type Mill, ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
 const test = suite("mill", { timeoutMs: 120_000 });
 
-const mill = testMill({ defer: deferToEndOfFile });
+const mill = testMill({ defer: deferToEndOfFile }, ONE_PROCESS);
 await mill.up();
 const url = JSON.parse(await mill.out(["context", "list", "-o", "json"]))[0].url as string;
 const owner = readFileSync(join(mill.data, "secrets", "owner.token"), "utf8").trim();
@@ -36,14 +36,8 @@ test("an installation on this machine is found without login, and says who one i
   assert.equal([context.name, context.selected, context.data], ["local", true, mill.data]);
   const status = await json("status");
   assert.equal([status.running, status.well, status.url], [true, true, url]);
-  assert.equal(status.services.map(({ name }: { name: string }) => name).sort(), [
-    "caddy",
-    "gateway",
-    "nats",
-    "orchestrator",
-    "postgres",
-    "projector",
-  ]);
+  const names = status.services.map(({ name }: { name: string }) => name).sort();
+  assert.equal(names, ["caddy", "nats", "postgres", "services"]);
   assert.ok(status.projections.some(({ name }: { name: string }) => name === "work_items"));
 });
 

@@ -46,6 +46,9 @@ export interface Mill {
   services(): readonly RunningService[];
 }
 
+/** For tests that kill none of the services: they are there sooner. */
+export const ONE_PROCESS = { MILLRACE_PROCESSES: "one" } as const;
+
 /** A home of its own for `mill`; whatever it started ends with the test. */
 export function testMill(context: Pick<TestContext, "defer">, env: Readonly<Record<string, string>> = {}): Mill {
   const home = testFolder("mill");
