@@ -70,9 +70,9 @@ export function merge(current: JsonObject, patch: JsonObject, rules: Rules, path
       secrets[at] = next;
       continue;
     }
-    const check = rules.checks[at];
+    const check = Object.hasOwn(rules.checks, at) ? rules.checks[at] : undefined;
     if (check === refused) return `Argument '${at}', value ${JSON.stringify(next)} is invalid!`;
-    if (!(key in current) || rules.kept.includes(at)) continue;
+    if (!Object.hasOwn(current, key) || rules.kept.includes(at)) continue;
     const now = current[key]!;
     const wrong = check?.(next);
     if (wrong !== undefined) return `Argument '${at}', value ${JSON.stringify(next)} is invalid, expected ${wrong}!`;

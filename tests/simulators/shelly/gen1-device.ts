@@ -30,7 +30,7 @@ function shapeOf(model: Gen1Model, mode: string): Gen1Shape {
 export function at(tree: Json, path: string): Json | undefined {
   let now: Json | undefined = tree;
   for (const key of path.split(".")) {
-    now = Array.isArray(now) ? now[Number(key)] : isObject(now) ? now[key] : undefined;
+    now = Array.isArray(now) ? now[Number(key)] : isObject(now) && Object.hasOwn(now, key) ? now[key] : undefined;
   }
   return now;
 }

@@ -25,10 +25,10 @@ const queues = new WeakMap<Gen1Device, Array<() => void>>();
 
 /** One at a time, in the order in which they came. */
 export function answerGen1(device: Gen1Device, request: IncomingMessage, response: ServerResponse, body: string): void {
-  const target = new URL(request.url ?? "/", "http://device");
-  const path = target.pathname.replace(/\/+$/, "") || "/";
+  const [before = "/", after = ""] = (request.url ?? "/").split(/\?(.*)/s);
+  const path = before.replace(/\/+$/, "") || "/";
   const form = /urlencoded/.test(request.headers["content-type"] ?? "") ? new URLSearchParams(body) : [];
-  const query = new URLSearchParams([...target.searchParams, ...form]);
+  const query = new URLSearchParams([...new URLSearchParams(after), ...form]);
   const end = device.begin(path);
   const queue = queues.get(device) ?? [];
   queues.set(device, queue);
@@ -173,7 +173,8 @@ function urlsOf(query: URLSearchParams): Json[] | undefined {
   for (const [key, value] of query) {
     const parts = /^urls\[(\d+)\]\[(url|int)\]$/.exec(key);
     if (parts === null) continue;
-    found[Number(parts[1])] = { ...found[Number(parts[1])], [parts[2]!]: value };
+    const index = Number(parts[1]);
+    if (index < 5) found[index] = { ...found[index], [parts[2]!]: value };
   }
   return found.length > 0 ? found.filter((one) => one !== undefined) : undefined;
 }
@@ -207,7 +208,8 @@ function setOutput(device: Gen1Device, path: string, values: JsonObject, timer: 
   device.put(path, { ...values, source: "http", ...("ison" in values ? timed : {}) });
   if (seconds <= 0 || values.ison === undefined) return;
   const back = { ison: values.ison !== true, source: "timer", has_timer: false, timer_duration: 0, timer_remaining: 0 };
-  device.world.clock.after(seconds * 1000, () => device.put(path, back));
+  // In another mode there is no such output any more.
+  device.world.clock.after(seconds * 1000, () => at(device.state, path) !== undefined && device.put(path, back));
 }
 
 function relay(device: Gen1Device, index: number, query: URLSearchParams): Answer {
@@ -238,7 +240,7 @@ function roller(device: Gen1Device, index: number, query: URLSearchParams): Answ
     const direction = to > from ? "open" : "close";
     device.put(path, { state: direction, source: "http", last_direction: direction, power: 90 });
     device.world.clock.after((Math.abs(to - from) / 100) * device.world.timing.coverMs, () => {
-      if (now.state === direction)
+      if (now.state === direction && at(device.state, path) === now)
         device.put(path, { state: "stop", current_pos: to, power: 0, stop_reason: "normal" });
     });
   }

@@ -75,7 +75,7 @@ const FALSE = ["false", "0", "off", "no", ""];
 
 /** A text as the type that stands there now; undefined where it is none. */
 function read(text: string, now: Json, key: string): Json | undefined {
-  if (CHOICES[key] !== undefined && !CHOICES[key].includes(text)) return undefined;
+  if (Object.hasOwn(CHOICES, key) && !CHOICES[key]!.includes(text)) return undefined;
   if (typeof now === "boolean") return TRUE.includes(text) ? true : FALSE.includes(text) ? false : undefined;
   if (typeof now === "number") return /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
   if (Array.isArray(now)) return text === "" ? [] : text.split(",");
@@ -91,11 +91,11 @@ function apply(
 ): string | boolean {
   const next: Array<[JsonObject, string, Json]> = [];
   for (const [parameter, text] of query) {
-    const path = (rename[parameter] ?? parameter).split(".");
+    const path = (Object.hasOwn(rename, parameter) ? rename[parameter]! : parameter).split(".");
     const key = path.pop()!;
     let holder: Json | undefined = target;
-    for (const step of path) holder = isObject(holder) ? holder[step] : undefined;
-    if (!isObject(holder) || !(key in holder) || STATE.has(key)) continue;
+    for (const step of path) holder = isObject(holder) && Object.hasOwn(holder, step) ? holder[step] : undefined;
+    if (!isObject(holder) || !Object.hasOwn(holder, key) || STATE.has(key)) continue;
     const value = read(text, holder[key]!, key);
     if (value === undefined) return `Bad ${parameter}!`;
     if (JSON.stringify(value) !== JSON.stringify(holder[key])) next.push([holder, key, value]);
@@ -126,9 +126,13 @@ export function settingAt(device: Gen1Device, path: string): JsonObject | undefi
   const { settings } = device;
   if (what === "") return settings;
   if (what === "ap" || what === "sta" || what === "sta1") return settings[`wifi_${what}`] as JsonObject;
-  const list = LISTS[what] === undefined ? undefined : settings[LISTS[what]];
+  const list = Object.hasOwn(LISTS, what) ? settings[LISTS[what]!] : undefined;
   if (index !== undefined) {
-    const found = Array.isArray(list) ? list[Number(index)] : isObject(list) ? list[index] : undefined;
+    const found = Array.isArray(list)
+      ? list[Number(index)]
+      : isObject(list) && Object.hasOwn(list, index)
+        ? list[index]
+        : undefined;
     return isObject(found) ? found : undefined;
   }
   const single = ["cloud", "night_mode", "warm_up", "emeter_n"].includes(what) ? settings[what] : undefined;

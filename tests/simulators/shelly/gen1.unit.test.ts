@@ -153,4 +153,40 @@ test("a factory reset forgets all, and leaves the network", async () => {
   assert.equal((device.config() as JsonObject).max_power, 2000);
 });
 
+test("no path breaks on odd queries", async () => {
+  const paths = [
+    "/settings",
+    "/settings/relay/0",
+    "/settings/sta1",
+    "/settings/actions",
+    "/settings/login",
+    "/relay/0",
+    "/light/0",
+  ];
+  const queries = [
+    "name=",
+    "name=%00%ff",
+    "index=-1&name=out_on_url&urls[99999999][url]=x",
+    "turn=toggle&timer=1e999",
+    "enabled=&password=",
+  ];
+  const more = [
+    "__proto__=1&constructor.name=2",
+    "schedule_rules=,,,",
+    "mode=",
+    "auto_on=NaN",
+    `name=${"x".repeat(5_000)}`,
+  ];
+  for (const model of ["SHSW-1", "SHDM-2"]) {
+    for (const path of [...paths, "/settings/relay/x", "/relay/", "//", "/%2e%2e", "/emeter/0/em_data.csv"]) {
+      for (const query of [...queries, ...more]) {
+        const { status } = await get(at(model), `${path}?${query}`);
+        assert.ok([200, 400, 404].includes(status), `${path}?${query}: ${status}`);
+      }
+    }
+    at(model).setPassword(null);
+    assert.equal((await get(at(model), "/shelly")).status, 200);
+  }
+});
+
 test.run();

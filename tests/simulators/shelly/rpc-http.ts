@@ -77,7 +77,7 @@ export function answerRpc(device: RpcDevice, request: IncomingMessage, response:
   const { dialect } = device;
   const closes = dialect === "1.x" || dialect === "wall";
   if (closes) response.shouldKeepAlive = false;
-  if (dialect === "2.0.1") request.socket.setTimeout(60_000, () => request.socket.destroy());
+  if (dialect === "2.0.1") request.socket.setTimeout(60_000);
   let challenge: string | undefined;
   const way = httpWay(response, () => (challenge === undefined ? {} : { "www-authenticate": challenge }));
   if (now >= HTTP_CHANNELS) {

@@ -7,6 +7,7 @@ import { suite } from "../../harness/suite.ts";
 import { sha256 } from "./auth.ts";
 import { ask, Client, call, get, refusal } from "./bare-client.ts";
 import { type Dialect, type Fleet, type Json, type JsonObject, manualClock, startFleet } from "./fleet.ts";
+import { RpcDevice } from "./rpc-device.ts";
 
 const test = suite("calls of simulated devices");
 const clock = manualClock(Date.UTC(2026, 10, 1, 11, 57));
@@ -369,6 +370,49 @@ test("lights, and a device that nobody has seen before", async ({ defer }) => {
   const gateway = odd.devices[2]!;
   await ask(gateway, "BluTrv.Call", { id: 200, method: "TRV.SetTarget", params: { id: 0, target_C: 17 } });
   assert.equal((gateway.status("blutrv:200") as JsonObject).target_C, 17);
+});
+
+test("no method of any model breaks on odd arguments", async ({ defer }) => {
+  const models = ["SNDC-0D4P10WW", "SPEM-003CEBEU", "S3SW-002P16EU", "S3GW-1DBT001", "S5XX-0ODD01EU"];
+  const all = await startFleet({ clock: manualClock(), devices: models.map((model) => ({ model })) });
+  defer(() => all.close());
+  const odd: Json[] = [null, 0, -1, 1.5, 1e12, "", "x".repeat(2_000), true, [], [{}], {}, { id: 0 }, { "": null }];
+  const names = [
+    "id",
+    "config",
+    "key",
+    "value",
+    "name",
+    "type",
+    "code",
+    "url",
+    "keys",
+    "offset",
+    "include",
+    "calls",
+    "on",
+    "pos",
+    "params",
+  ];
+  let asked = 0;
+  for (const device of all.devices) {
+    if (!(device instanceof RpcDevice)) continue;
+    for (const { name } of device.methods.values()) {
+      for (const [index, value] of odd.entries()) {
+        const params: JsonObject = { id: index % 2, ...Object.fromEntries(names.slice(1).map((one) => [one, value])) };
+        const answers = [params, { ...params, id: value }, { config: { name: value, sta: value, device: value } }].map(
+          (one) => device.answer({ id: 1, method: name, params: one }, "http", true),
+        );
+        for (const answer of answers) assert.ok("result" in answer || "error" in answer, name);
+        asked += answers.length;
+      }
+      device.setPassword(null);
+    }
+    device.config();
+    device.status();
+  }
+  assert.ok(asked > 5_000);
+  await clock.advance(1_000);
 });
 
 test.run();

@@ -13,7 +13,11 @@ function after(device: RpcDevice, key: string, ms: number, run: () => void): voi
   const timers = later.get(device) ?? new Map<string, () => void>();
   later.set(device, timers);
   timers.get(key)?.();
-  timers.set(key, device.world.clock.after(ms, run));
+  // With another profile it may be gone.
+  timers.set(
+    key,
+    device.world.clock.after(ms, () => device.part(key) !== undefined && run()),
+  );
 }
 
 function cancel(device: RpcDevice, key: string): void {

@@ -73,7 +73,7 @@ function setAuth(device: RpcDevice, params: JsonObject): Json {
 
 function setProfile(device: RpcDevice, params: JsonObject): Json {
   const name = need(params, "name", "string");
-  if (device.type.profiles[name] === undefined)
+  if (!Object.hasOwn(device.type.profiles, name))
     throw new RpcError(-103, `Argument 'name', value '${name}' is invalid!`);
   const was = device.profile;
   if (name !== was) {

@@ -38,7 +38,7 @@ function gone(device: RpcDevice, key: string): null {
 const add: Method = (device, params) => {
   const type = need(params, "type", "string");
   const config = may(params, "config", "object") ?? {};
-  const defaults = DEFAULTS[type];
+  const defaults = Object.hasOwn(DEFAULTS, type) ? DEFAULTS[type] : undefined;
   if (defaults === undefined) throw new RpcError(-103, `Argument 'type', value '${type}' is invalid!`);
   const mine = [...device.dynamic.keys()].filter((key) => VIRTUAL_KINDS.includes(key.split(":")[0]!));
   if (mine.length >= MOST) throw new RpcError(-108, "Too many virtual components!");
