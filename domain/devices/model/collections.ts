@@ -130,10 +130,7 @@ export interface Aligned {
   readonly extra: ReadonlyArray<number>;
 }
 
-/**
- * Which entry is which: equal ones first, then those that share what makes one, in their order; and when nothing but
- * changed ones are left on both sides, in as many as there are, those in their order.
- */
+/** Which entry is which: equal ones first, then those that share what makes one, in their order. What shares nothing is another entry. */
 export function aligned(name: ListName, first: ReadonlyArray<Json>, other: ReadonlyArray<Json>): Aligned {
   const counterpart: Array<number | undefined> = first.map(() => undefined);
   const free = new Set(other.keys());
@@ -150,8 +147,6 @@ export function aligned(name: ListName, first: ReadonlyArray<Json>, other: Reado
   for (const names of LIKENESS[name]) {
     pair((a, b) => names.every((field) => equal(fieldOf(a, field), fieldOf(b, field))));
   }
-  const left = counterpart.filter((found) => found === undefined).length;
-  if (left === free.size && first.length === other.length) pair(() => true);
   return { counterpart, extra: [...free] };
 }
 

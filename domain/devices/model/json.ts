@@ -99,26 +99,32 @@ export function merged(base: Json | undefined, over: Json, whole: (value: JsonOb
   );
 }
 
-/** Edits (insert, delete, replace) from one word to the other. */
+/** Edits (insert, delete, replace, swap of neighbours) from one word to the other. */
 function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  let before: ReadonlyArray<number> = [];
+  let row: ReadonlyArray<number> = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1));
+      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      next[j] = Math.min(next[j - 1]! + 1, row[j]! + 1, replaced, swapped ? before[j - 2]! + 1 : replaced);
     }
-    row = next;
+    [before, row] = [row, next];
   }
   return row[b.length]!;
 }
 
-/** The known word that was probably meant; undefined: none is near. Long words are compared by their beginning. */
-export function nearest(word: string, known: Iterable<string>): string | undefined {
+/** The known word that was probably meant; undefined: none is near. Long words are compared by their beginning. @param most edits; default a third of it */
+export function nearest(word: string, known: Iterable<string>, most?: number): string | undefined {
   const short = (text: string) => text.slice(0, 64).toLowerCase();
   let best: { readonly word: string; readonly edits: number } | undefined;
   for (const candidate of known) {
     const edits = distance(short(word), short(candidate));
-    if (edits <= Math.max(2, Math.floor(candidate.length / 3)) && (best === undefined || edits < best.edits)) {
+    if (
+      edits <= (most ?? Math.max(2, Math.floor(candidate.length / 3))) &&
+      (best === undefined || edits < best.edits)
+    ) {
       best = { word: candidate, edits };
     }
   }

@@ -1,5 +1,5 @@
 /** Writes of Gen1: HTTP with a query, one call for each path, only the parameters that differ. */
-import { gen1Action } from "./collections.ts";
+import { gen1Action, keptLists } from "./collections.ts";
 import { isSecretReference } from "./configuration.ts";
 import { type Difference, pointerOf } from "./difference.ts";
 import { type Setting, settingsOf } from "./gen1.ts";
@@ -40,9 +40,8 @@ export function gen1Writes({ report, desired, changes }: Work): Made {
       else parameters.push(...made.parameters);
     }
   }
-  const hooks = changes.filter(({ component }) => component === "webhooks");
-  const actions =
-    hooks.length === 0 ? [] : actionWrites(report as Gen1Report, hooks, listOf(desired.webhooks), refused);
+  const hooked = changes.some(({ component }) => component === "webhooks");
+  const actions = hooked ? actionWrites(report as Gen1Report, listOf(desired.webhooks), refused) : [];
   return { writes: [...grouped(parameters), ...actions], refused, again: [] };
 }
 
@@ -135,38 +134,36 @@ function grouped(parameters: ReadonlyArray<Parameter>): ReadonlyArray<Ranked> {
   }));
 }
 
-/** Actions are all there always: one that is not wanted is emptied. */
-function actionWrites(
-  report: Gen1Report,
-  changes: ReadonlyArray<Difference>,
-  wanted: ReadonlyArray<Json>,
-  refused: Unwritable[],
-): ReadonlyArray<Ranked> {
-  const places = new Set(changes.map(({ path }) => path[0]!));
-  const kept = wanted.map((entry) => `${textOf(fieldOf(entry, "event"))} ${numberOf(fieldOf(entry, "cid")) ?? 0}`);
+/** Actions are all there always, each by its event and index: one that is not wanted is emptied. */
+function actionWrites(report: Gen1Report, wanted: ReadonlyArray<Json>, refused: Unwritable[]): ReadonlyArray<Ranked> {
+  const keyOf = (entry: Json) => `${textOf(fieldOf(entry, "event")) ?? ""} ${numberOf(fieldOf(entry, "cid")) ?? 0}`;
+  const kept = new Map((keptLists(report).webhooks ?? []).map(({ entry }) => [keyOf(entry), entry]));
   const writes: Ranked[] = [];
-  for (const place of places) {
-    const gone = place.startsWith("+");
-    const entry = objectOf(gone ? changes.find(({ path }) => path[0] === place)!.observed : wanted[Number(place)]);
-    const event = textOf(entry.event) ?? "";
-    const index = numberOf(entry.cid) ?? 0;
-    // Emptied by nobody when another entry fills it.
-    if (gone && kept.includes(`${event} ${index}`)) continue;
-    if (gen1Action(report, event, index) === undefined) {
-      const events = Object.keys(objectOf(fieldOf(report.actions, "actions")));
-      const near = nearest(event, events);
-      refused.push({
-        component: "webhooks",
-        path: `/${place}/event`,
-        reason: "unknown-field",
-        detail: `The device has no action ${event || "without a name"} of ${index}.`,
-        fix: near === undefined ? `It has ${events.join(", ") || "none that were read"}.` : `Did you mean ${near}?`,
-      });
-      continue;
-    }
-    writes.push({ rank: RANKS.hooks, write: actionWrite(event, index, gone ? { enable: false, urls: [] } : entry) });
+  for (const [place, item] of wanted.entries()) {
+    const entry = objectOf(item);
+    const [event, index] = [textOf(entry.event) ?? "", numberOf(entry.cid) ?? 0];
+    const now = kept.get(keyOf(entry));
+    kept.delete(keyOf(entry));
+    if (now !== undefined && Object.entries(entry).every(([name, value]) => equal(value, now[name]))) continue;
+    if (gen1Action(report, event, index) === undefined) refused.push(noAction(report, place, event, index));
+    else writes.push({ rank: RANKS.hooks, write: actionWrite(event, index, entry) });
   }
-  return writes;
+  const gone = [...kept.values()].map(({ event, cid }) =>
+    actionWrite(textOf(event)!, numberOf(cid)!, { enable: false, urls: [] }),
+  );
+  return [...writes, ...gone.map((write) => ({ rank: RANKS.hooks, write }))];
+}
+
+function noAction({ actions }: Gen1Report, place: number, event: string, index: number): Unwritable {
+  const events = Object.keys(objectOf(fieldOf(actions, "actions")));
+  const near = nearest(event, events);
+  return {
+    component: "webhooks",
+    path: `/${place}/event`,
+    reason: "unknown-field",
+    detail: `The device has no action ${event || "without a name"} of ${index}.`,
+    fix: near === undefined ? `It has ${events.join(", ") || "none that were read"}.` : `Did you mean ${near}?`,
+  };
 }
 
 function actionWrite(event: string, index: number, { event: _, cid: __, enable, urls, ...others }: JsonObject): Write {
