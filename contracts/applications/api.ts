@@ -3,12 +3,11 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { changeOf, createOf, getOf, listOf } from "../endpoints.ts";
 import {
   accepted,
   booleanFilter,
   changeHeaders,
-  commandHeaders,
-  created,
   Difference,
   entityParams,
   listQuery,
@@ -16,7 +15,6 @@ import {
   organisationParams,
   page,
   queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -193,45 +191,30 @@ const deploymentFilters = {
 
 const applicationEndpoints = HttpApiGroup.make("applications")
   .add(
-    HttpApiEndpoint.post("createApplication", all, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateApplication,
-      success: created(Application),
-    }).annotateMerge(says("applications:edit", "Create an application", "It is deployed when that is asked for.")),
+    createOf("createApplication", all, CreateApplication, Application).annotateMerge(
+      says("applications:edit", "Create an application", "It is deployed when that is asked for."),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("listApplications", all, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Its name"),
-        state: optionalKey(Schema.Literals(APPLICATION_STATES)),
-        wanted: optionalKey(Wanted),
-        node: textFilter("Where it lives"),
-        kind: optionalKey(Schema.Literals(BUILD_KINDS)),
-        changed: booleanFilter("Whether what is asked for was changed since the live release"),
-        host: textFilter("One of its hosts"),
-      }),
-      success: page(Application),
+    listOf("listApplications", all, Application, {
+      name: textFilter("Its name"),
+      state: optionalKey(Schema.Literals(APPLICATION_STATES)),
+      wanted: optionalKey(Wanted),
+      node: textFilter("Where it lives"),
+      kind: optionalKey(Schema.Literals(BUILD_KINDS)),
+      changed: booleanFilter("Whether what is asked for was changed since the live release"),
+      host: textFilter("One of its hosts"),
     }).annotateMerge(
       says("applications:read", "List applications", "`q` finds words of name, title, source and hosts."),
     ),
   )
   .add(
-    HttpApiEndpoint.get("getApplication", one, {
-      params: entityParams,
-      query: readQuery,
-      success: Application,
-    }).annotateMerge(says("applications:read", "An application by id or name, as it is or as it was")),
+    getOf("getApplication", one, Application).annotateMerge(
+      says("applications:read", "An application by id or name, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.patch("changeApplication", one, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeApplication,
-      success: Application,
-    }).annotateMerge(
+    changeOf("changeApplication", one, ChangeApplication, Application).annotateMerge(
       says(
         "applications:edit",
         "Change an application",
@@ -322,11 +305,9 @@ const actionEndpoints = applicationEndpoints
 
 export const applicationsApi = actionEndpoints
   .add(
-    HttpApiEndpoint.get("listDeployments", deployments, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ ...deploymentFilters, application: textFilter("Id of the application") }),
-      success: page(ListedDeployment),
+    listOf("listDeployments", deployments, ListedDeployment, {
+      ...deploymentFilters,
+      application: textFilter("Id of the application"),
     }).annotateMerge(
       says(
         "applications:read",
@@ -336,11 +317,9 @@ export const applicationsApi = actionEndpoints
     ),
   )
   .add(
-    HttpApiEndpoint.get("getDeployment", deployment, {
-      params: entityParams,
-      query: readQuery,
-      success: Deployment,
-    }).annotateMerge(says("applications:read", "A deployment, as it is or as it was")),
+    getOf("getDeployment", deployment, Deployment).annotateMerge(
+      says("applications:read", "A deployment, as it is or as it was"),
+    ),
   )
   .add(
     HttpApiEndpoint.post("cancelDeployment", `${deployment}/cancel`, { ...deploying, payload: Cancel }).annotateMerge(

@@ -15,6 +15,7 @@ import {
   tusPieceHeaders,
   UPLOAD_LIMITS,
 } from "../bytes.ts";
+import { getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
 import {
   ActorShown,
@@ -22,12 +23,8 @@ import {
   created,
   entity,
   entityParams,
-  listQuery,
   ORGANISATION,
   organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -137,20 +134,12 @@ export const uploadsApi = HttpApiGroup.make("uploads")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listUploads", all, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ state: optionalKey(Schema.Literals(UPLOAD_STATES)), node: textFilter("Where it lies") }),
-      success: page(Upload),
+    listOf("listUploads", all, Upload, {
+      state: optionalKey(Schema.Literals(UPLOAD_STATES)),
+      node: textFilter("Where it lies"),
     }).annotateMerge(says("applications:read", "List uploads")),
   )
-  .add(
-    HttpApiEndpoint.get("getUpload", one, {
-      params: entityParams,
-      query: readQuery,
-      success: Upload,
-    }).annotateMerge(says("applications:read", "An upload, as it is or as it was")),
-  )
+  .add(getOf("getUpload", one, Upload).annotateMerge(says("applications:read", "An upload, as it is or as it was")))
   .add(
     HttpApiEndpoint.get("contentOfUpload", content, {
       params: entityParams,

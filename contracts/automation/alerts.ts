@@ -1,27 +1,11 @@
 /** Alerts: a condition on a series, for a time; what the world sees of them, and what can be asked. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
-import {
-  ActorShown,
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  Time,
-  textFilter,
-} from "../http.ts";
+import { ActorShown, changeHeaders, entity, entityParams, ORGANISATION, says, Time, textFilter } from "../http.ts";
 import { Id, Name, Reference } from "../ids.ts";
 import { MetricName } from "../metrics.ts";
 import { diffOf, historyOf } from "../past.ts";
@@ -153,12 +137,7 @@ const act = { params: entityParams, headers: changeHeaders, success: Alert };
 
 export const alertsApi = HttpApiGroup.make("alerts")
   .add(
-    HttpApiEndpoint.post("createAlert", all, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateAlert,
-      success: created(Alert),
-    }).annotateMerge(
+    createOf("createAlert", all, CreateAlert, Alert).annotateMerge(
       says(
         "automation:edit",
         "Create an alert",
@@ -167,20 +146,15 @@ export const alertsApi = HttpApiGroup.make("alerts")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listAlerts", all, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Its name"),
-        state: optionalKey(Schema.Literals(ALERT_STATES)),
-        on: textFilter("Id of what it is about"),
-        metric: textFilter("Name of the metric"),
-      }),
-      success: page(Alert),
+    listOf("listAlerts", all, Alert, {
+      name: textFilter("Its name"),
+      state: optionalKey(Schema.Literals(ALERT_STATES)),
+      on: textFilter("Id of what it is about"),
+      metric: textFilter("Name of the metric"),
     }).annotateMerge(says("automation:read", "List alerts")),
   )
   .add(
-    HttpApiEndpoint.get("getAlert", one, { params: entityParams, query: readQuery, success: Alert }).annotateMerge(
+    getOf("getAlert", one, Alert).annotateMerge(
       says("automation:read", "An alert by id or name, as it is or as it was"),
     ),
   )
@@ -189,13 +163,7 @@ export const alertsApi = HttpApiGroup.make("alerts")
       says("automation:edit", "Change what an alert waits for"),
     ),
   )
-  .add(
-    HttpApiEndpoint.delete("deleteAlert", one, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("automation:delete", "Delete an alert")),
-  )
+  .add(deleteOf("deleteAlert", one).annotateMerge(says("automation:delete", "Delete an alert")))
   .add(
     HttpApiEndpoint.post("acknowledgeAlert", `${one}/acknowledge`, act).annotateMerge(
       says("automation:edit", "Say that somebody looks after a firing alert"),

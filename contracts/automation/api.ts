@@ -1,24 +1,10 @@
 /** What happens by itself: schedules. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import {
-  accepted,
-  changeHeaders,
-  commandHeaders,
-  created,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
+import { accepted, changeHeaders, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { CronWhen, DueTimes, IntervalWhen, Missed, OnceWhen, Schedule, ScheduleSpec, SunWhen } from "./entities.ts";
 import { LIMITS } from "./values.ts";
@@ -80,12 +66,7 @@ const act = { params: entityParams, headers: changeHeaders, success: Schedule };
 
 export const automationApi = HttpApiGroup.make("automation")
   .add(
-    HttpApiEndpoint.post("createSchedule", schedules, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateSchedule,
-      success: created(Schedule),
-    }).annotateMerge(
+    createOf("createSchedule", schedules, CreateSchedule, Schedule).annotateMerge(
       says(
         "automation:edit",
         "Create a schedule",
@@ -94,23 +75,16 @@ export const automationApi = HttpApiGroup.make("automation")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listSchedules", schedules, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Its name"),
-        state: optionalKey(Schema.Literals(["active", "firing", "paused", "ended"])),
-        maker: textFilter("Id of the token that stands behind it"),
-      }),
-      success: page(Schedule),
+    listOf("listSchedules", schedules, Schedule, {
+      name: textFilter("Its name"),
+      state: optionalKey(Schema.Literals(["active", "firing", "paused", "ended"])),
+      maker: textFilter("Id of the token that stands behind it"),
     }).annotateMerge(says("automation:read", "List schedules", "Sorts by createdAt, updatedAt, name and nextDueAt.")),
   )
   .add(
-    HttpApiEndpoint.get("getSchedule", schedule, {
-      params: entityParams,
-      query: readQuery,
-      success: Schedule,
-    }).annotateMerge(says("automation:read", "A schedule by id or name, as it is or as it was")),
+    getOf("getSchedule", schedule, Schedule).annotateMerge(
+      says("automation:read", "A schedule by id or name, as it is or as it was"),
+    ),
   )
   .add(
     HttpApiEndpoint.get("dueTimesOfSchedule", `${schedule}/due-times`, {
@@ -146,11 +120,9 @@ export const automationApi = HttpApiGroup.make("automation")
     ),
   )
   .add(
-    HttpApiEndpoint.delete("deleteSchedule", schedule, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("automation:delete", "Delete a schedule; its past can still be read")),
+    deleteOf("deleteSchedule", schedule).annotateMerge(
+      says("automation:delete", "Delete a schedule; its past can still be read"),
+    ),
   )
   .add(historyOf("historyOfSchedule", schedule).annotateMerge(says("automation:read", "What happened to a schedule")))
   .add(

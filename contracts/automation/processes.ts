@@ -1,23 +1,9 @@
-/** Processes: what goes on by itself from one context to another. What the world sees of them; people only look. */
-import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
-import {
-  booleanFilter,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  Time,
-  textFilter,
-} from "../http.ts";
+import { booleanFilter, entity, ORGANISATION, says, Time, textFilter } from "../http.ts";
 import { Id } from "../ids.ts";
 import { historyOf } from "../past.ts";
 
@@ -86,21 +72,12 @@ const one = `${all}/:id` as const;
 
 export const processesApi = HttpApiGroup.make("processes")
   .add(
-    HttpApiEndpoint.get("listProcesses", all, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        type: textFilter("Name of its type"),
-        key: textFilter("What it is about, e.g. the id of an application"),
-        acting: booleanFilter("Whether it is about to do something"),
-      }),
-      success: page(Process),
+    listOf("listProcesses", all, Process, {
+      type: textFilter("Name of its type"),
+      key: textFilter("What it is about, e.g. the id of an application"),
+      acting: booleanFilter("Whether it is about to do something"),
     }).annotateMerge(says("automation:read", "List what goes on by itself across contexts")),
   )
-  .add(
-    HttpApiEndpoint.get("getProcess", one, { params: entityParams, query: readQuery, success: Process }).annotateMerge(
-      says("automation:read", "A process, as it is or as it was"),
-    ),
-  )
+  .add(getOf("getProcess", one, Process).annotateMerge(says("automation:read", "A process, as it is or as it was")))
   .add(historyOf("historyOfProcess", one).annotateMerge(says("automation:read", "What a process heard and did")))
   .annotateMerge(OpenApi.annotations({ title: "Processes", description: "What goes on by itself across contexts" }));

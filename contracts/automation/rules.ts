@@ -1,23 +1,16 @@
 /** Automation rules: on an event or at a time, if a condition holds, commands of the product. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import {
   booleanFilter,
   changeHeaders,
-  commandHeaders,
-  created,
   entity,
   entityParams,
-  listQuery,
   ORGANISATION,
-  organisationParams,
-  page,
   pageQuery,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -159,12 +152,7 @@ const act = { params: entityParams, headers: changeHeaders, success: Rule };
 
 export const rulesApi = HttpApiGroup.make("rules")
   .add(
-    HttpApiEndpoint.post("createRule", rules, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateRule,
-      success: created(Rule),
-    }).annotateMerge(
+    createOf("createRule", rules, CreateRule, Rule).annotateMerge(
       says(
         "automation:edit",
         "Create a rule",
@@ -173,22 +161,15 @@ export const rulesApi = HttpApiGroup.make("rules")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listRules", rules, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Its name"),
-        enabled: booleanFilter("Whether it is enabled"),
-        context: textFilter("Context of the events it is for"),
-        maker: textFilter("Id of the token that stands behind it"),
-      }),
-      success: page(Rule),
+    listOf("listRules", rules, Rule, {
+      name: textFilter("Its name"),
+      enabled: booleanFilter("Whether it is enabled"),
+      context: textFilter("Context of the events it is for"),
+      maker: textFilter("Id of the token that stands behind it"),
     }).annotateMerge(says("automation:read", "List rules", "Sorts by createdAt, updatedAt and name.")),
   )
   .add(
-    HttpApiEndpoint.get("getRule", rule, { params: entityParams, query: readQuery, success: Rule }).annotateMerge(
-      says("automation:read", "A rule by id or name, as it is or as it was"),
-    ),
+    getOf("getRule", rule, Rule).annotateMerge(says("automation:read", "A rule by id or name, as it is or as it was")),
   )
   .add(
     HttpApiEndpoint.patch("changeRule", rule, { ...act, payload: ChangeRule }).annotateMerge(
@@ -219,11 +200,7 @@ export const rulesApi = HttpApiGroup.make("rules")
     ),
   )
   .add(
-    HttpApiEndpoint.delete("deleteRule", rule, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("automation:delete", "Delete a rule; its past can still be read")),
+    deleteOf("deleteRule", rule).annotateMerge(says("automation:delete", "Delete a rule; its past can still be read")),
   )
   .add(historyOf("historyOfRule", rule).annotateMerge(says("automation:read", "What happened to a rule")))
   .add(diffOf("diffRule", rule).annotateMerge(says("automation:read", "What differs between two moments of a rule")))

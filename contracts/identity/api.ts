@@ -4,6 +4,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { createOf, listOf } from "../endpoints.ts";
 import {
   booleanFilter,
   changeHeaders,
@@ -146,23 +147,15 @@ const organisationEndpoints = HttpApiGroup.make("identity")
 
 export const identityApi = organisationEndpoints
   .add(
-    HttpApiEndpoint.post("createToken", tokens, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateToken,
-      success: created(CreatedToken),
-    }).annotateMerge(says("identity:tokens", "Create a token; its secret is shown this once")),
+    createOf("createToken", tokens, CreateToken, CreatedToken).annotateMerge(
+      says("identity:tokens", "Create a token; its secret is shown this once"),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("listTokens", tokens, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Its name"),
-        grants: textFilter("A grant it holds, as written"),
-        member: textFilter("Id of the member whose it is"),
-      }),
-      success: page(Token),
+    listOf("listTokens", tokens, Token, {
+      name: textFilter("Its name"),
+      grants: textFilter("A grant it holds, as written"),
+      member: textFilter("Id of the member whose it is"),
     }).annotateMerge(says("identity:tokens", "List tokens")),
   )
   .add(

@@ -1,21 +1,17 @@
 /** Members, invitations, roles; one's own profile; and why somebody may do something, or may not. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import {
   changeHeaders,
   commandHeaders,
   created,
   entity,
   entityParams,
-  listQuery,
   ORGANISATION,
   organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -171,26 +167,18 @@ const GIVING =
 
 const memberEndpoints = HttpApiGroup.make("members")
   .add(
-    HttpApiEndpoint.get("listMembers", members, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Their name"), role: textFilter("Name of a role they have, anywhere") }),
-      success: page(Member),
+    listOf("listMembers", members, Member, {
+      name: textFilter("Their name"),
+      role: textFilter("Name of a role they have, anywhere"),
     }).annotateMerge(says("identity:read", "List members", "`q` finds words of name, title and e-mail.")),
   )
   .add(
-    HttpApiEndpoint.get("getMember", member, {
-      params: entityParams,
-      query: readQuery,
-      success: Member,
-    }).annotateMerge(says("identity:read", "A member by id or name, as it is or as it was")),
+    getOf("getMember", member, Member).annotateMerge(
+      says("identity:read", "A member by id or name, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.delete("removeMember", member, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(
+    deleteOf("removeMember", member).annotateMerge(
       says("identity:members", "Remove a member; their tokens are refused within a second", "The last owner stays."),
     ),
   )
@@ -262,37 +250,25 @@ const profileEndpoints = memberEndpoints
 
 const invitationEndpoints = profileEndpoints
   .add(
-    HttpApiEndpoint.post("invite", invitations, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: Invite,
-      success: created(CreatedInvitation),
-    }).annotateMerge(says("identity:members", "Invite somebody; the secret is shown this once", GIVING)),
+    createOf("invite", invitations, Invite, CreatedInvitation).annotateMerge(
+      says("identity:members", "Invite somebody; the secret is shown this once", GIVING),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("listInvitations", invitations, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        name: textFilter("Name that the member will have"),
-        state: optionalKey(Schema.Literals(["open", "accepted"])),
-      }),
-      success: page(Invitation),
+    listOf("listInvitations", invitations, Invitation, {
+      name: textFilter("Name that the member will have"),
+      state: optionalKey(Schema.Literals(["open", "accepted"])),
     }).annotateMerge(says("identity:members", "List invitations")),
   )
   .add(
-    HttpApiEndpoint.get("getInvitation", invitation, {
-      params: entityParams,
-      query: readQuery,
-      success: Invitation,
-    }).annotateMerge(says("identity:members", "An invitation, as it is or as it was")),
+    getOf("getInvitation", invitation, Invitation).annotateMerge(
+      says("identity:members", "An invitation, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.delete("revokeInvitation", invitation, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("identity:members", "Revoke an invitation that was not accepted")),
+    deleteOf("revokeInvitation", invitation).annotateMerge(
+      says("identity:members", "Revoke an invitation that was not accepted"),
+    ),
   )
   .add(
     historyOf("historyOfInvitation", invitation).annotateMerge(
@@ -326,33 +302,17 @@ export const membersApi = invitationEndpoints
       success: Schema.Struct({ items: Schema.Array(Role) }),
     }).annotateMerge(says("identity:read", "Every role: those that come with the product, and your own")),
   )
+  .add(createOf("defineRole", roles, DefineRole, Role).annotateMerge(says("identity:roles", "Define a role", GIVING)))
+  .add(getOf("getRole", role, Role).annotateMerge(says("identity:read", "A role by name or id, as it is or as it was")))
   .add(
-    HttpApiEndpoint.post("defineRole", roles, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: DefineRole,
-      success: created(Role),
-    }).annotateMerge(says("identity:roles", "Define a role", GIVING)),
-  )
-  .add(
-    HttpApiEndpoint.get("getRole", role, { params: entityParams, query: readQuery, success: Role }).annotateMerge(
-      says("identity:read", "A role by name or id, as it is or as it was"),
+    changeOf("changeRole", role, ChangeRole, Role).annotateMerge(
+      says("identity:roles", "Change a role of your own", GIVING),
     ),
   )
   .add(
-    HttpApiEndpoint.patch("changeRole", role, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeRole,
-      success: Role,
-    }).annotateMerge(says("identity:roles", "Change a role of your own", GIVING)),
-  )
-  .add(
-    HttpApiEndpoint.delete("deleteRole", role, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("identity:roles", "Delete a role of your own: who has it can do nothing by it any more")),
+    deleteOf("deleteRole", role).annotateMerge(
+      says("identity:roles", "Delete a role of your own: who has it can do nothing by it any more"),
+    ),
   )
   .add(historyOf("historyOfRole", role).annotateMerge(says("identity:read", "What happened to a role")))
   .add(diffOf("diffRole", role).annotateMerge(says("identity:read", "What differs between two moments of a role")))

@@ -4,21 +4,8 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import {
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { createOf, listOf } from "../endpoints.ts";
+import { changeHeaders, entity, entityParams, ORGANISATION, readQuery, says, textFilter } from "../http.ts";
 import { Id, Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 
@@ -37,12 +24,9 @@ const secrets = `${ORGANISATION}/secrets` as const;
 
 export const secretsApi = HttpApiGroup.make("secrets")
   .add(
-    HttpApiEndpoint.post("storeSecret", secrets, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: StoreSecret,
-      success: created(Secret),
-    }).annotateMerge(says("identity:secrets", "Store a secret under a name")),
+    createOf("storeSecret", secrets, StoreSecret, Secret).annotateMerge(
+      says("identity:secrets", "Store a secret under a name"),
+    ),
   )
   .add(
     HttpApiEndpoint.put("replaceSecret", `${secrets}/:id`, {
@@ -53,12 +37,9 @@ export const secretsApi = HttpApiGroup.make("secrets")
     }).annotateMerge(says("identity:secrets", "Give a secret another value")),
   )
   .add(
-    HttpApiEndpoint.get("listSecrets", secrets, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name") }),
-      success: page(Secret),
-    }).annotateMerge(says("identity:secrets", "List secrets, without their values")),
+    listOf("listSecrets", secrets, Secret, { name: textFilter("Its name") }).annotateMerge(
+      says("identity:secrets", "List secrets, without their values"),
+    ),
   )
   .add(
     HttpApiEndpoint.get("getSecret", `${secrets}/:id`, {

@@ -1,24 +1,10 @@
 /** Webhooks: where events are sent to, signed and in order. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import {
-  accepted,
-  changeHeaders,
-  commandHeaders,
-  created,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
+import { accepted, changeHeaders, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
 import { Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { Deliveries, Outbox, Webhook, WebhookWithSecret } from "./entities.ts";
@@ -79,12 +65,7 @@ export const deliveriesQuery = {
 
 const entityEndpoints = HttpApiGroup.make("webhooks")
   .add(
-    HttpApiEndpoint.post("createWebhook", webhooks, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateWebhook,
-      success: created(WebhookWithSecret),
-    }).annotateMerge(
+    createOf("createWebhook", webhooks, CreateWebhook, WebhookWithSecret).annotateMerge(
       says(
         "integrations:edit",
         "Create a webhook",
@@ -93,19 +74,13 @@ const entityEndpoints = HttpApiGroup.make("webhooks")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listWebhooks", webhooks, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name"), state: optionalKey(StateName) }),
-      success: page(Webhook),
+    listOf("listWebhooks", webhooks, Webhook, {
+      name: textFilter("Its name"),
+      state: optionalKey(StateName),
     }).annotateMerge(says("integrations:read", "List webhooks")),
   )
   .add(
-    HttpApiEndpoint.get("getWebhook", webhook, {
-      params: entityParams,
-      query: readQuery,
-      success: Webhook,
-    }).annotateMerge(says("integrations:read", "A webhook, as it is or as it was")),
+    getOf("getWebhook", webhook, Webhook).annotateMerge(says("integrations:read", "A webhook, as it is or as it was")),
   )
   .add(
     HttpApiEndpoint.patch("changeWebhook", webhook, { ...act, payload: ChangeWebhook }).annotateMerge(
@@ -113,11 +88,9 @@ const entityEndpoints = HttpApiGroup.make("webhooks")
     ),
   )
   .add(
-    HttpApiEndpoint.delete("deleteWebhook", webhook, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("integrations:edit", "Delete a webhook; its secrets are destroyed")),
+    deleteOf("deleteWebhook", webhook).annotateMerge(
+      says("integrations:edit", "Delete a webhook; its secrets are destroyed"),
+    ),
   )
   .add(historyOf("historyOfWebhook", webhook).annotateMerge(says("integrations:read", "What happened to a webhook")))
   .add(

@@ -1,26 +1,11 @@
 /** Channels: where people are told of what happens, by mail or in the rooms where they talk. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import type { PublicEvent } from "../events.ts";
-import {
-  accepted,
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { accepted, changeHeaders, entity, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
 import { Id, Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { deliveriesQuery, Resume } from "./api.ts";
@@ -168,40 +153,23 @@ const edit = (summary: string, more?: string) => says("integrations:edit", summa
 
 export const channelsApi = HttpApiGroup.make("channels")
   .add(
-    HttpApiEndpoint.post("createChannel", channels, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateChannel,
-      success: created(Channel),
-    }).annotateMerge(edit("Create a channel", "Its URL is sealed. The token needs `<context>:read` for what is sent.")),
+    createOf("createChannel", channels, CreateChannel, Channel).annotateMerge(
+      edit("Create a channel", "Its URL is sealed. The token needs `<context>:read` for what is sent."),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("listChannels", channels, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name"), state: optionalKey(StateName) }),
-      success: page(Channel),
+    listOf("listChannels", channels, Channel, {
+      name: textFilter("Its name"),
+      state: optionalKey(StateName),
     }).annotateMerge(read("List channels")),
   )
-  .add(
-    HttpApiEndpoint.get("getChannel", channel, {
-      params: entityParams,
-      query: readQuery,
-      success: Channel,
-    }).annotateMerge(read("A channel, as it is or as it was")),
-  )
+  .add(getOf("getChannel", channel, Channel).annotateMerge(read("A channel, as it is or as it was")))
   .add(
     HttpApiEndpoint.patch("changeChannel", channel, { ...act, payload: ChangeChannel }).annotateMerge(
       edit("Change where a channel leads, what is sent, or what is said"),
     ),
   )
-  .add(
-    HttpApiEndpoint.delete("deleteChannel", channel, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(edit("Delete a channel; its secrets are destroyed")),
-  )
+  .add(deleteOf("deleteChannel", channel).annotateMerge(edit("Delete a channel; its secrets are destroyed")))
   .add(HttpApiEndpoint.post("pauseChannel", `${channel}/pause`, act).annotateMerge(edit("Pause a channel")))
   .add(
     HttpApiEndpoint.post("resumeChannel", `${channel}/resume`, { ...act, payload: Resume }).annotateMerge(

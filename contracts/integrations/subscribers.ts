@@ -1,26 +1,11 @@
 /** Subscribers: credentials with which a program reads its part of the feed over NATS itself, and nothing else. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import type { PublicEvent } from "../events.ts";
-import {
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  Time,
-  textFilter,
-} from "../http.ts";
+import { changeHeaders, entity, entityParams, ORGANISATION, says, Time, textFilter } from "../http.ts";
 import { Timestamp } from "../identity/events.ts";
 import { Id, Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
@@ -199,37 +184,22 @@ const subscriber = `${subscribers}/:id` as const;
 
 export const subscribersApi = HttpApiGroup.make("subscribers")
   .add(
-    HttpApiEndpoint.post("createSubscriber", subscribers, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateSubscriber,
-      success: created(SubscriberWithSecret),
-    }).annotateMerge(
+    createOf("createSubscriber", subscribers, CreateSubscriber, SubscriberWithSecret).annotateMerge(
       says("integrations:edit", "Make credentials for NATS", "The password is shown this once. The user is the id."),
     ),
   )
   .add(
-    HttpApiEndpoint.get("listSubscribers", subscribers, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name") }),
-      success: page(Subscriber),
-    }).annotateMerge(says("integrations:read", "List subscribers")),
+    listOf("listSubscribers", subscribers, Subscriber, { name: textFilter("Its name") }).annotateMerge(
+      says("integrations:read", "List subscribers"),
+    ),
   )
   .add(
-    HttpApiEndpoint.get("getSubscriber", subscriber, {
-      params: entityParams,
-      query: readQuery,
-      success: Subscriber,
-    }).annotateMerge(says("integrations:read", "A subscriber, as it is or as it was")),
+    getOf("getSubscriber", subscriber, Subscriber).annotateMerge(
+      says("integrations:read", "A subscriber, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.patch("changeSubscriber", subscriber, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeSubscriber,
-      success: Subscriber,
-    }).annotateMerge(
+    changeOf("changeSubscriber", subscriber, ChangeSubscriber, Subscriber).annotateMerge(
       says(
         "integrations:edit",
         "Change what a subscriber reads, or until when",
@@ -238,11 +208,9 @@ export const subscribersApi = HttpApiGroup.make("subscribers")
     ),
   )
   .add(
-    HttpApiEndpoint.delete("revokeSubscriber", subscriber, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("integrations:edit", "Revoke a subscriber: its connections are ended")),
+    deleteOf("revokeSubscriber", subscriber).annotateMerge(
+      says("integrations:edit", "Revoke a subscriber: its connections are ended"),
+    ),
   )
   .add(
     HttpApiEndpoint.post("rotateSubscriberSecret", `${subscriber}/rotate-secret`, {

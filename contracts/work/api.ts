@@ -4,20 +4,8 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import {
-  changeHeaders,
-  commandHeaders,
-  created,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
+import { changeHeaders, entityParams, ORGANISATION, readQuery, says, textFilter } from "../http.ts";
 import { Reference } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { attachFile, contentOfAttachment, removeAttachment } from "./attachments.ts";
@@ -152,30 +140,20 @@ const act = { params: entityParams, headers: changeHeaders, success: WorkItem };
 
 const itemEndpoints = HttpApiGroup.make("work")
   .add(
-    HttpApiEndpoint.post("openItem", items, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: OpenItem,
-      success: created(WorkItem),
-    }).annotateMerge(
+    createOf("openItem", items, OpenItem, WorkItem).annotateMerge(
       says("work:edit", "Open a work item", "State, checklist and notes begin as the type of work says."),
     ),
   )
   .add(
-    HttpApiEndpoint.get("listItems", items, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        state: textFilter("Name of its state"),
-        group: optionalKey(GroupName),
-        type: textFilter("Name of its type"),
-        assignee: textFilter("One of its assignees"),
-        label: textFilter("One of its labels"),
-        link: textFilter("Id of something that it is linked to"),
-        priority: optionalKey(PriorityName),
-        createdBy: textFilter("Id of who opened it"),
-      }),
-      success: page(ListedWorkItem),
+    listOf("listItems", items, ListedWorkItem, {
+      state: textFilter("Name of its state"),
+      group: optionalKey(GroupName),
+      type: textFilter("Name of its type"),
+      assignee: textFilter("One of its assignees"),
+      label: textFilter("One of its labels"),
+      link: textFilter("Id of something that it is linked to"),
+      priority: optionalKey(PriorityName),
+      createdBy: textFilter("Id of who opened it"),
     }).annotateMerge(
       says(
         "work:read",
@@ -184,22 +162,14 @@ const itemEndpoints = HttpApiGroup.make("work")
       ),
     ),
   )
-  .add(
-    HttpApiEndpoint.get("getItem", item, { params: entityParams, query: readQuery, success: WorkItem }).annotateMerge(
-      says("work:read", "A work item, as it is or as it was"),
-    ),
-  )
+  .add(getOf("getItem", item, WorkItem).annotateMerge(says("work:read", "A work item, as it is or as it was")))
   .add(
     HttpApiEndpoint.patch("changeItem", item, { ...act, payload: ChangeItem }).annotateMerge(
       says("work:edit", "Change title, description, notes, priority or due date"),
     ),
   )
   .add(
-    HttpApiEndpoint.delete("deleteItem", item, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("work:delete", "Delete a work item; its past can still be read")),
+    deleteOf("deleteItem", item).annotateMerge(says("work:delete", "Delete a work item; its past can still be read")),
   )
   .add(historyOf("historyOfItem", item).annotateMerge(says("work:read", "What happened to a work item")))
   .add(diffOf("diffItem", item).annotateMerge(says("work:read", "What differs between two moments of a work item")));
@@ -312,22 +282,12 @@ const partEndpoints = actionEndpoints
 export const workApi = partEndpoints
   .add(attachFile, contentOfAttachment, removeAttachment)
   .add(
-    HttpApiEndpoint.post("defineType", types, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: DefineType,
-      success: created(WorkType),
-    }).annotateMerge(
+    createOf("defineType", types, DefineType, WorkType).annotateMerge(
       says("work:types", "Define a type of work", "With the name of a built-in type it takes that one's place."),
     ),
   )
   .add(
-    HttpApiEndpoint.get("listTypes", types, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name") }),
-      success: page(WorkType),
-    }).annotateMerge(
+    listOf("listTypes", types, WorkType, { name: textFilter("Its name") }).annotateMerge(
       says(
         "work:read",
         "List the types of work",
