@@ -27,6 +27,8 @@ interface Place {
   readonly index: string;
 }
 
+const BY_READING: ReadonlyMap<string, Mapping> = new Map(MAPPINGS.map((mapping) => [mapping.read, mapping]));
+
 const TOP: Place = { component: "sys", path: "/settings", depth: 0, index: "0" };
 
 /** `lights[0]` is what its fields say: Gen1 calls them all lights. */
@@ -57,7 +59,8 @@ const numbered = (text: string, index: string): string =>
 export function settingsOf(report: Gen1Report): ReadonlyArray<Setting> {
   const settings = objectOf(report.settings);
   const light = lightComponent(listOf(settings.lights)[0]);
-  const mappings = new Map([...MAPPINGS, ...lightMappings(light)].map((mapping) => [mapping.read, mapping]));
+  const mappings = new Map(BY_READING);
+  for (const mapping of lightMappings(light)) mappings.set(mapping.read, mapping);
   const lights = listOf(settings.lights);
   const ofChannel = lights.some((item) => fieldOf(item, "night_mode") !== undefined);
   if (ofChannel) mappings.set("lights.#.night_mode", { ...nightMode(light), read: "lights.#.night_mode" });

@@ -47,7 +47,7 @@ export function withoutAt(value: Json, path: Path): Json {
 
 /** As `{...object, [name]: value}`, where a name from outside may be `__proto__`. */
 export const assign = (object: JsonObject, name: string, value: Json): JsonObject =>
-  Object.fromEntries([...Object.entries(object).filter(([other]) => other !== name), [name, value]]);
+  name === "__proto__" ? Object.fromEntries([...Object.entries(object), [name, value]]) : { ...object, [name]: value };
 
 export function equal(a: Json | undefined, b: Json | undefined): boolean {
   if (Object.is(a, b)) return true;
