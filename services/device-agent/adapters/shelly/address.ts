@@ -76,7 +76,7 @@ function certificateFault(socket: TLSSocket, pin: string | undefined, onPin: Con
   if (fingerprint === undefined) return failure("certificate-changed", "It shows no certificate.");
   if (pin === undefined) onPin?.(fingerprint);
   else if (pin.toLowerCase() !== fingerprint) {
-    return failure("certificate-changed", "Its certificate is not the one that was pinned.");
+    return failure("certificate-changed", "Its certificate is not the one that was pinned.", { fingerprint });
   }
   return undefined;
 }

@@ -79,6 +79,8 @@ export interface DeviceFailureFields {
   readonly maybeDone: boolean;
   /** The device's own code: an HTTP status, or that of an RPC error. */
   readonly code?: number;
+  /** Of `certificate-changed`: SHA-256 of the one that it shows. */
+  readonly fingerprint?: string;
   readonly cause?: unknown;
 }
 
@@ -92,6 +94,7 @@ export interface FailureDetails {
   readonly again?: Again;
   readonly maybeDone?: boolean;
   readonly code?: number;
+  readonly fingerprint?: string;
   readonly cause?: unknown;
 }
 
@@ -112,6 +115,9 @@ export function failureOf(error: unknown, maybeDone: boolean): DeviceFailure {
   const name = code ?? "";
   if (/TIMEOUT|ETIMEDOUT/.test(name)) return failure("timeout", told, { maybeDone, cause: error });
   if (/RES_EXCEEDED|HEADERS_OVERFLOW/.test(name)) return failure("too-large", told, { maybeDone, cause: error });
+  // It ended in the middle.
+  if (/^(HPE_INVALID_EOF_STATE|UND_ERR_RES_CONTENT_LENGTH_MISMATCH)$/.test(name))
+    return failure("unreachable", told, { maybeDone, cause: error });
   if (of === "HTTPParserError" || /^HPE_|UND_ERR_RES_CONTENT/.test(name))
     return failure("garbled", told, { maybeDone, cause: error });
   return failure("unreachable", told, { maybeDone, cause: error });

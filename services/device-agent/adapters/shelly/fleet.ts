@@ -20,6 +20,8 @@ type Of<F> = F extends (...args: infer A) => void ? (mac: string, ...args: A) =>
 export type FleetListener = { readonly [K in keyof KeeperListener]: Of<KeeperListener[K]> } & {
   /** A device dialled in, or told something by CoIoT, that is not kept here. */
   readonly stranger: (found: Stranger) => void;
+  /** A device that is kept told something from another address than the one it is kept at: worth a look. */
+  readonly sighted: (mac: string, host: string) => void;
 };
 
 export type Stranger =
@@ -40,6 +42,7 @@ export interface FleetOptions {
 const CONNECTS = 256;
 /** Strangers are told of once in this time. */
 const STRANGER_MS = 600_000;
+const SIGHTED_MS = 60_000;
 const STRANGERS = 10_000;
 
 export class Fleet {
@@ -166,6 +169,7 @@ export class Fleet {
     return {
       seen: told("seen"),
       lost: told("lost"),
+      away: told("away"),
       status: told("status"),
       revision: told("revision"),
       event: told("event"),
@@ -178,6 +182,7 @@ export class Fleet {
   #arrived({ peer, identity, notices, remote }: Arrived): void {
     const keeper = this.#keepers.get(identity.mac);
     if (keeper !== undefined) {
+      this.#sighted(identity.mac, keeper, remote);
       keeper.attach(peer, notices);
       return;
     }
@@ -188,18 +193,30 @@ export class Fleet {
   #told(message: CoiotMessage, host: string): void {
     const mac = message.device.length === 12 ? message.device : (this.#tails.get(message.device) ?? message.device);
     const keeper = this.#keepers.get(mac);
-    if (keeper !== undefined) keeper.hear(message);
-    else this.#stranger(mac, { by: "coiot", device: message.device, type: message.type, host });
+    if (keeper !== undefined) {
+      this.#sighted(mac, keeper, host);
+      keeper.hear(message);
+    } else this.#stranger(mac, { by: "coiot", device: message.device, type: message.type, host });
+  }
+
+  #sighted(mac: string, keeper: Keeper, host: string): void {
+    if (keeper.device.address.host !== host && this.#isNews(`${mac} ${host}`, SIGHTED_MS)) {
+      this.#options.listener.sighted(mac, host);
+    }
   }
 
   #stranger(key: string, found: Stranger): void {
+    if (this.#isNews(key, STRANGER_MS)) this.#options.listener.stranger(found);
+  }
+
+  #isNews(key: string, forMs: number): boolean {
     const now = performance.now();
     const before = this.#strangers.get(key);
-    if (before !== undefined && now - before < STRANGER_MS) return;
+    if (before !== undefined && now - before < forMs) return false;
     this.#strangers.delete(key);
     this.#strangers.set(key, now);
     if (this.#strangers.size > STRANGERS) this.#strangers.delete(this.#strangers.keys().next().value!);
-    this.#options.listener.stranger(found);
+    return true;
   }
 }
 

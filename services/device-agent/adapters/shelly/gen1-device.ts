@@ -142,6 +142,7 @@ export class Gen1Device implements Device {
     const answer = await this.#http.request({
       method: "GET",
       path,
+      again: path === "/shelly",
       ...(authorization === undefined ? {} : { headers: { authorization } }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });

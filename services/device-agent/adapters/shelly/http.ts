@@ -17,6 +17,8 @@ export interface HttpRequest {
   /** For the whole exchange, connecting included. */
   readonly timeoutMs?: number;
   readonly mostBytes?: number;
+  /** May be sent twice: it changes nothing, and shows no proof that counts. */
+  readonly again?: boolean;
 }
 
 export interface HttpAnswer {
@@ -39,6 +41,7 @@ const IDLE_MS = 2_000;
 export class DeviceHttp {
   readonly #options: HttpOptions;
   #client: Client | undefined;
+  #connections = 0;
   #closed = false;
 
   constructor(options: HttpOptions) {
@@ -47,8 +50,24 @@ export class DeviceHttp {
 
   /** @throws DeviceFailure unreachable, timeout, too-large, redirected, garbled, certificate-changed, not-sent */
   async request(request: HttpRequest): Promise<HttpAnswer> {
-    if (this.#closed) throw failure("not-sent", "This side is ending.");
-    const answer = await new Promise<HttpAnswer>((resolve, reject) => {
+    const before = this.#connections;
+    let answer: HttpAnswer;
+    try {
+      answer = await this.#exchange(request);
+    } catch (error) {
+      // A connection that was kept from before may have been closed in this very moment.
+      const wasKept = request.again === true && before > 0 && this.#connections === before;
+      if (!wasKept || (error as DeviceFailure).kind !== "unreachable") throw error;
+      answer = await this.#exchange(request);
+    }
+    const { status, headers } = answer;
+    if (status >= 300 && status < 400) throw sentAway(this.#options.address, status, headers.location);
+    return answer;
+  }
+
+  #exchange(request: HttpRequest): Promise<HttpAnswer> {
+    if (this.#closed) return Promise.reject(failure("not-sent", "This side is ending."));
+    return new Promise<HttpAnswer>((resolve, reject) => {
       const handler = new Exchange(request, resolve, reject);
       const { method, path, body } = request;
       const headers = { accept: "application/json", ...request.headers };
@@ -58,9 +77,6 @@ export class DeviceHttp {
         handler.onResponseError(undefined, error as Error);
       }
     });
-    const { status, headers } = answer;
-    if (status >= 300 && status < 400) throw sentAway(this.#options.address, status, headers.location);
-    return answer;
   }
 
   /** What is under way is cut. */
@@ -86,7 +102,10 @@ export class DeviceHttp {
         gate
           .pass(() => connect({ address, timeoutMs: CONNECT_MS, ...(onPin === undefined ? {} : { onPin }) }))
           .then(
-            (socket) => done(null, socket),
+            (socket) => {
+              this.#connections += 1;
+              done(null, socket);
+            },
             (error: Error) => done(error, null),
           );
       },

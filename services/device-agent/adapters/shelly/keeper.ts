@@ -11,19 +11,19 @@ import type { Identity } from "./device.ts";
 import { DeviceFailure, type DeviceFailureKind, retryAfterMs } from "./failures.ts";
 import { Gen1Device } from "./gen1-device.ts";
 import { isObject, type Json, type JsonObject, merge, numberAt } from "./json.ts";
+import { countersOf, phase, type Revisions } from "./revisions.ts";
 import { type DeviceOptions, RpcDevice } from "./rpc-device.ts";
 import type { Notice, RpcPeer } from "./rpc-peer.ts";
 import { samplesOf, samplesOfGen1 } from "./samples.ts";
 import type { Wheel } from "./wheel.ts";
-
-/** Counters that say that something other than the state has changed, as the device spells them. */
-export type Revisions = Readonly<Record<string, number>>;
 
 export interface KeeperListener {
   /** It answers: for the first time here, or again after it was lost. */
   readonly seen: (identity: Identity, address: Address) => void;
   /** It has not been heard of for as long as it may be silent. */
   readonly lost: (why: DeviceFailure | undefined) => void;
+  /** Of one that comes by itself: it is gone again, as it does. The next time it comes it is seen. */
+  readonly away: () => void;
   /** The whole status, and what of it has changed (undefined: all of it is new). */
   readonly status: (status: JsonObject, change: JsonObject | undefined) => void;
   /** Its configuration, or what stands beside it, is another than when it was last looked at. */
@@ -55,6 +55,8 @@ const PING_MS = 30_000;
 const SILENT_MS = 75_000;
 /** Notices of one device that are merged in a second: a meter tells once a second, a loose contact all the time. */
 const NOTICES_PER_SECOND = 20;
+/** Silent for so long, one that comes by itself has gone to sleep. */
+const ASLEEP_MS = 30_000;
 /** After a state was told by CoIoT, which says less than the status. */
 const LOOK_AGAIN_MS = 500;
 /** Failures that are an answer: it is there. */
@@ -66,7 +68,6 @@ const ANSWERS: ReadonlySet<DeviceFailureKind> = new Set([
   "device-error",
   "not-found",
 ]);
-const REVISION = /^[a-z]{1,24}_rev$/;
 /** A status that grew beyond this by merging is asked for anew. */
 const MERGED_MOST = 1_000;
 
@@ -94,7 +95,9 @@ export class Keeper {
   #lastFailure: DeviceFailure | undefined;
   #closed = false;
   #cancelNext: () => void = () => {};
+  #nextAt = Number.POSITIVE_INFINITY;
   #cancelLost: () => void = () => {};
+  #cancelSleep: () => void = () => {};
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -135,7 +138,7 @@ export class Keeper {
   hint(): void {
     this.device.heardOf();
     this.#failures = 0;
-    this.#next(0);
+    this.#soon(0);
   }
 
   /** It dialled us and was recognised. */
@@ -143,7 +146,7 @@ export class Keeper {
     if (!(this.device instanceof RpcDevice)) return;
     this.device.attach(peer);
     for (const notice of notices) this.#noticed(notice);
-    this.#next(0);
+    this.#soon(0);
   }
 
   /** What it told by CoIoT. */
@@ -154,35 +157,40 @@ export class Keeper {
     if (message.serial !== undefined && message.serial === before?.serial) return;
     this.#told = message;
     if (this.#description === undefined) {
-      this.#next(0);
+      this.#soon(0);
       return;
     }
     const samples = samplesOfCoiot(message, this.#description);
     if (samples.length > 0) listener.samples(samples);
     const count = configCountOf(message);
     if (count !== undefined) this.#revise({ cfg_changed_cnt: count });
-    if (stateChanged(before, message, this.#description)) this.#next(LOOK_AGAIN_MS);
+    if (stateChanged(before, message, this.#description)) this.#soon(LOOK_AGAIN_MS);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelNext();
     this.#cancelLost();
+    this.#cancelSleep();
     await this.device.close();
   }
 
   #next(ms: number): void {
     this.#cancelNext();
     if (this.#closed) return;
+    this.#nextAt = performance.now() + ms;
     this.#cancelNext = this.#options.wheel.after(ms, () => void this.#look());
   }
 
+  /** Sooner than it would be, never later: what tells all the time puts nothing off. */
+  #soon(ms: number): void {
+    if (this.#busy) this.#again = true;
+    else if (performance.now() + ms < this.#nextAt) this.#next(ms);
+  }
+
   async #look(): Promise<void> {
-    if (this.#closed) return;
-    if (this.#busy) {
-      this.#again = true;
-      return;
-    }
+    this.#nextAt = Number.POSITIVE_INFINITY;
+    if (this.#closed || this.#busy) return;
     this.#busy = true;
     let next: number | undefined;
     try {
@@ -254,7 +262,23 @@ export class Keeper {
   #cut(why: DeviceFailure): void {
     this.#lastFailure = why;
     this.#status = undefined;
-    if (this.#kept.reach !== "wait") this.#next(250 + backoffMs(1, Math.random()));
+    if (this.#kept.reach === "wait") this.#gone();
+    else this.#next(250 + backoffMs(1, Math.random()));
+  }
+
+  #gone(): void {
+    if (!this.#isSeen || this.#isLost) return;
+    this.#isSeen = false;
+    this.#options.listener.away();
+  }
+
+  #watchSleep(): void {
+    this.#cancelSleep();
+    this.#cancelSleep = this.#options.wheel.after(ASLEEP_MS, () => {
+      const linked = this.device instanceof RpcDevice && this.device.linked;
+      if (linked || this.#busy || performance.now() - this.#seenAt < ASLEEP_MS) this.#watchSleep();
+      else this.#gone();
+    });
   }
 
   #heardOf(): void {
@@ -263,6 +287,7 @@ export class Keeper {
     this.#isSeen = true;
     this.#isLost = false;
     this.#watchSilence();
+    if (this.#kept.reach === "wait") this.#watchSleep();
     this.#options.listener.seen(this.device.identity, this.device.address);
   }
 
@@ -331,23 +356,9 @@ export class Keeper {
     if (event.event === "config_changed") this.#revise(rev === undefined ? { changes: Date.now() } : { cfg_rev: rev });
   }
 
-  /** Revision counters and the time since it began. */
   #count(status: JsonObject, first: boolean): void {
-    const sys = this.device instanceof Gen1Device ? status : status.sys;
-    if (!isObject(sys)) return;
-    const uptime = numberAt(sys, "uptime");
-    const began = uptime !== undefined && this.#uptime !== undefined && uptime < this.#uptime;
+    const { found, uptime } = countersOf(status, this.device.identity.generation, this.#uptime);
     if (uptime !== undefined) this.#uptime = uptime;
-    // Gen1 counts from its beginning, so that after it a change before it cannot be told: looked at once.
-    const found: Record<string, number> = {};
-    if (this.device instanceof Gen1Device) {
-      const count = numberAt(sys, "cfg_changed_cnt");
-      if (count !== undefined) found.cfg_changed_cnt = count;
-      if (began) found.began = Date.now();
-    }
-    for (const [name, value] of Object.entries(sys)) {
-      if (typeof value === "number" && REVISION.test(name)) found[name] = value;
-    }
     if (first || Object.keys(found).length > 0) this.#revise(found);
   }
 
@@ -370,11 +381,4 @@ export class Keeper {
     this.#wholeAt = Number.NEGATIVE_INFINITY;
     return true;
   }
-}
-
-/** 0 to 1, always the same for a device. */
-function phase(mac: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < mac.length; i++) hash = Math.imul(hash ^ mac.charCodeAt(i), 0x01000193);
-  return (hash >>> 0) / 2 ** 32;
 }

@@ -22,6 +22,8 @@ export interface DeviceOptions {
   readonly credentials: CredentialsOf;
   /** It was found to be reached otherwise: by HTTPS, or with a certificate that is now pinned. */
   readonly onAddress?: (address: Address) => void;
+  /** Milliseconds of a clock that never goes back, for tests. */
+  readonly now?: () => number;
   /** The WebSocket with it is gone; not told when this side closed it. */
   readonly onCut?: (why: DeviceFailure) => void;
 }
@@ -49,7 +51,9 @@ export class RpcDevice implements Device {
     this.#identity = options.identity;
     this.#address = options.address;
     this.#http = this.#newHttp();
-    this.#login = new Login({ realm: () => this.#identity.id, credentials: options.credentials });
+    const { credentials, now } = options;
+    const realm = () => this.#identity.id;
+    this.#login = new Login({ realm, credentials, ...(now === undefined ? {} : { now }) });
   }
 
   get identity(): Identity {

@@ -1,0 +1,89 @@
+/** What is asked of the agents of a site: whoever is asked passes it on to the one that holds the device's lane. */
+import type { AskDeclaration } from "@millrace/contracts/asks.ts";
+import { type AskedOfDevice, deviceStatus, holderOfSite } from "@millrace/contracts/devices/asks.ts";
+import { NotFound } from "@millrace/contracts/problems.ts";
+import { device } from "@millrace/domain/devices/device.ts";
+import { AskRefused, AskUnavailable, answerAsk, ask } from "@millrace/eventlog/asks.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { DeviceFailure } from "./adapters/shelly/failures.ts";
+import { isObject } from "./adapters/shelly/json.ts";
+import { laneHolder, laneOf } from "./lanes.ts";
+import type { Watch } from "./watch.ts";
+
+export interface AnswersOptions {
+  readonly log: EventLog;
+  readonly site: string;
+  readonly watch: Watch;
+}
+
+type Answer<A> = (asked: AskedOfDevice, signal: AbortSignal) => Promise<A>;
+
+/** What could not be had, as asks tell it. */
+export const failedAs = ({ kind, reason, fix }: DeviceFailure) => ({
+  failed: { code: kind.toUpperCase().replaceAll("-", "_"), message: reason, fix },
+});
+
+const notHere = () =>
+  new AskRefused({ problem: new NotFound({ fix: "Look at the device's site: an agent must run there." }) });
+
+export class Answers {
+  readonly #options: AnswersOptions;
+  readonly #declared: ReadonlyArray<{ readonly declaration: AskDeclaration<any, any>; readonly answer: Answer<any> }>;
+  readonly #stops = new Map<number, () => void>();
+  #stopSite: () => void = () => {};
+
+  constructor(options: AnswersOptions) {
+    this.#options = options;
+    this.#declared = [{ declaration: deviceStatus, answer: (asked) => this.#status(asked) }];
+  }
+
+  /** As an agent of the site: passes on what another holds. */
+  begin(): void {
+    const { log, site, watch } = this.#options;
+    const stops = this.#declared.map(({ declaration, answer }) =>
+      answerAsk(log.nats, declaration, holderOfSite(site), (asked: AskedOfDevice, signal: AbortSignal) => {
+        if (watch.mine(asked.device)) return answer(asked, signal);
+        const holder = laneHolder(site, laneOf(asked.device));
+        return ask(log.nats, declaration, holder, asked, `The agent of the device ${asked.device}`);
+      }),
+    );
+    this.#stopSite = () => {
+      for (const stop of stops) stop();
+    };
+  }
+
+  /** As the holder of a lane. */
+  own(lane: number): void {
+    const { log, site } = this.#options;
+    const holder = laneHolder(site, lane);
+    const stops = this.#declared.map(({ declaration, answer }) => answerAsk(log.nats, declaration, holder, answer));
+    this.#stops.set(lane, () => {
+      for (const stop of stops) stop();
+    });
+  }
+
+  lose(lane: number): void {
+    this.#stops.get(lane)?.();
+    this.#stops.delete(lane);
+  }
+
+  close(): void {
+    this.#stopSite();
+    for (const lane of [...this.#stops.keys()]) this.lose(lane);
+  }
+
+  async #status({ organisation, device: id }: AskedOfDevice) {
+    const { log, watch } = this.#options;
+    const { state } = await log.aggregates.load(device, id);
+    if (!state.exists || state.organisation !== organisation) throw notHere();
+    const driven = watch.device(id);
+    if (driven === undefined) throw new AskUnavailable({ what: `The agent of the device ${id}`, reason: "no-holder" });
+    try {
+      const status = await driven.status();
+      return { at: new Date().toISOString(), status: isObject(status) ? status : {} };
+    } catch (error) {
+      if (error instanceof DeviceFailure) return failedAs(error);
+      throw error;
+    }
+  }
+}

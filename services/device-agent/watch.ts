@@ -1,0 +1,380 @@
+/**
+ * Watching the devices of the lanes that are held: each is connected to, what it tells becomes what the log knows of it, and its
+ * configuration is read again when the device says that something has changed. Follows the log: a device that is added, changed or
+ * removed anywhere is so here a moment later.
+ */
+import { type DeviceState, device as deviceKind } from "@millrace/domain/devices/device.ts";
+import { sameJson } from "@millrace/domain/devices/drift.ts";
+import { revisionsOf } from "@millrace/domain/devices/model/identity.ts";
+import type { IndexEntry, LiveIndex } from "@millrace/eventlog/live-index.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import type { Sample } from "@millrace/eventlog/series.ts";
+import type { Address } from "./adapters/shelly/address.ts";
+import { backoffMs } from "./adapters/shelly/backoff.ts";
+import type { Device, Identity } from "./adapters/shelly/device.ts";
+import { DeviceFailure } from "./adapters/shelly/failures.ts";
+import type { Fleet, FleetListener } from "./adapters/shelly/fleet.ts";
+import { Gate } from "./adapters/shelly/gate.ts";
+import type { JsonObject } from "./adapters/shelly/json.ts";
+import type { Kept } from "./adapters/shelly/keeper.ts";
+import { lookAt } from "./adapters/shelly/scan.ts";
+import { laneOf } from "./lanes.ts";
+import { addressOf, observedOf } from "./observed.ts";
+import type { Recorder } from "./recorder.ts";
+
+export interface WatchOptions {
+  readonly site: string;
+  readonly index: LiveIndex;
+  readonly recorder: Recorder;
+  readonly logger: Logger;
+  /** Whether a lane is held at this moment. */
+  readonly holds: (lane: number) => boolean;
+  readonly samples: (state: DeviceState, samples: ReadonlyArray<Sample>) => void;
+  readonly pollMs: number;
+  readonly lostMs: number;
+  /** A configuration is read again after this, though the device told of no change. */
+  readonly readAfterMs: number;
+}
+
+interface Watched {
+  readonly id: string;
+  readonly mac: string;
+  device: Device;
+  state: DeviceState;
+  /** What answered at its address, until the log knows what it is. */
+  found: Identity | undefined;
+  tries: number;
+  /** When it was read whole, by the clock of `performance`. */
+  readAt: number;
+  reading: boolean;
+  /** Something has changed since it was begun to be read. */
+  stale: boolean;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Reports read at the same moment: each is a dozen calls. */
+const READS_AT_ONCE = 32;
+/** A change is mostly one of several: they are read together. */
+const SETTLE_MS = 1_000;
+const READ_AGAIN_MS = 30_000;
+const LOOK_MS = 3_000;
+/** A device that sleeps tells no interval: a day and a little. */
+const SLEEPER_LOST_MS = 26 * 3_600_000;
+const NOWHERE: Address = { host: "", scheme: "http" };
+
+export class Watch {
+  readonly #options: WatchOptions;
+  readonly #byId = new Map<string, Watched>();
+  readonly #byMac = new Map<string, Watched>();
+  readonly #reads = new Gate(READS_AT_ONCE);
+  #fleet!: Fleet;
+  #stopChanges: () => void = () => {};
+  #closed = false;
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+  }
+
+  /** What the fleet tells; made before it. */
+  readonly listener: FleetListener = {
+    seen: (mac, identity, address) => this.#seen(mac, identity, address),
+    lost: (mac, why) => this.#tell(mac, { reach: "lost", reason: (why?.reason ?? "it is silent").slice(0, 300) }),
+    away: (mac) => this.#tell(mac, { reach: "asleep" }),
+    status: (mac, status) => this.#status(mac, status),
+    revision: (mac) => this.#touched(mac),
+    event: () => {},
+    samples: (mac, samples) => this.#sampled(mac, samples),
+    address: (mac, address) => this.#moved(mac, address),
+    trouble: (mac, why) => this.#trouble(mac, why),
+    stranger: (found) => {
+      const host = found.host;
+      this.#options.logger.info({ by: found.by, host }, "a device came that is not known at this site");
+    },
+    sighted: (mac, host) => void this.#look(mac, host),
+  };
+
+  begin(fleet: Fleet): void {
+    this.#fleet = fleet;
+    this.#stopChanges = this.#options.index.onChange((kind, id) => {
+      if (kind === deviceKind.kind) this.#sync(id);
+    });
+  }
+
+  /** A lane has become this agent's. */
+  own(lane: number): void {
+    for (const { id } of this.#options.index.all(deviceKind)) if (laneOf(id) === lane) this.#sync(id);
+  }
+
+  /** A lane is this agent's no more: its devices are let go of at once. */
+  lose(lane: number): void {
+    for (const one of [...this.#byId.values()]) if (laneOf(one.id) === lane) this.#release(one);
+  }
+
+  /** For tasks and asks: the device, when it is this agent's. */
+  device(id: string): Device | undefined {
+    return this.#byId.get(id)?.device;
+  }
+
+  /** Its status as last told. */
+  statusOf(id: string): JsonObject | undefined {
+    const one = this.#byId.get(id);
+    return one === undefined ? undefined : this.#fleet.status(one.mac);
+  }
+
+  /** @param mac twelve hex digits in capitals */
+  idOf(mac: string): string | undefined {
+    return this.#byMac.get(mac)?.id;
+  }
+
+  mine(id: string): boolean {
+    return this.#byId.has(id);
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** Read it whole, now or as soon as it answers. */
+  readAgain(id: string): void {
+    const one = this.#byId.get(id);
+    if (one !== undefined) this.#read(one, 0);
+  }
+
+  /** Somebody answered at an address: when it is one of these devices, it is talked to there from now on. */
+  async look(host: string, port?: number): Promise<void> {
+    try {
+      const at = { host, scheme: "http" as const, ...(port === undefined ? {} : { port }) };
+      const found = await lookAt(at, this.#fleet.gate, LOOK_MS);
+      const one = this.#byMac.get(found.identity.mac);
+      if (one !== undefined) this.#report(one, { address: addressOf(found.address) });
+    } catch (error) {
+      if (!(error instanceof DeviceFailure)) throw error;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#stopChanges();
+    for (const one of this.#byId.values()) clearTimeout(one.timer);
+  }
+
+  #sync(id: string): void {
+    if (this.#closed) return;
+    const entry = this.#options.index.get(deviceKind, id);
+    const here = this.#byId.get(id);
+    const isMine = entry?.state.exists && entry.state.site === this.#options.site && this.#options.holds(laneOf(id));
+    if (!isMine) {
+      if (here !== undefined) this.#release(here);
+      return;
+    }
+    if (here === undefined) this.#add(entry);
+    else this.#change(here, entry.state);
+  }
+
+  #add({ id, state }: IndexEntry<DeviceState>): void {
+    const mac = state.mac.toUpperCase();
+    const other = this.#byMac.get(mac);
+    if (other !== undefined) {
+      this.#options.logger.warn(
+        { device: id, other: other.id, mac },
+        "two organisations have this device; the first one drives it",
+      );
+      return;
+    }
+    const device = this.#fleet.keep(this.#keptOf(state, undefined));
+    const fresh = { found: undefined, tries: 0, readAt: 0, reading: false, stale: false, timer: undefined };
+    const one: Watched = { id, mac, device, state, ...fresh };
+    this.#byId.set(id, one);
+    this.#byMac.set(mac, one);
+    if (state.identity === null) void this.#recognise(one);
+  }
+
+  /** Nothing is known of it but where it is: its generation decides how it is spoken to. */
+  async #recognise(one: Watched): Promise<void> {
+    const { address, identity } = one.state;
+    if (address === null || identity !== null) return;
+    try {
+      const found = await lookAt(addressIn(one.state), this.#fleet.gate, LOOK_MS);
+      if (this.#byId.get(one.id) !== one) return;
+      if (found.identity.mac === one.mac) {
+        one.found = found.identity;
+        one.device = this.#fleet.keep(this.#keptOf(one.state, found.identity));
+        return;
+      }
+    } catch (error) {
+      if (!(error instanceof DeviceFailure))
+        this.#options.logger.error({ err: error, device: one.id }, "not looked at");
+    }
+    one.tries += 1;
+    this.#later(one, 500 + backoffMs(one.tries, Math.random()), () => void this.#recognise(one));
+  }
+
+  #later(one: Watched, ms: number, work: () => void): void {
+    clearTimeout(one.timer);
+    one.timer = setTimeout(() => {
+      one.timer = undefined;
+      if (this.#byId.get(one.id) === one && !this.#closed) work();
+    }, ms);
+  }
+
+  #change(one: Watched, state: DeviceState): void {
+    const before = one.state;
+    one.state = state;
+    const kept = this.#keptOf(state, one.found);
+    if (!sameJson(kept, this.#keptOf(before, one.found))) one.device = this.#fleet.keep(kept);
+    if (state.identity === null && !sameJson(state.address, before.address)) void this.#recognise(one);
+    if (!sameJson(state.credentials, before.credentials) || (before.rejected !== null && state.rejected === null)) {
+      one.device.forgetCredentials();
+      one.readAt = 0;
+      this.#fleet.hint(one.mac);
+    }
+  }
+
+  #release(one: Watched): void {
+    clearTimeout(one.timer);
+    this.#byId.delete(one.id);
+    this.#byMac.delete(one.mac);
+    void this.#fleet.release(one.mac);
+  }
+
+  #keptOf(state: DeviceState, found: Identity | undefined): Kept {
+    const { pollMs: usual, lostMs } = this.#options;
+    const { identity, address } = state;
+    const generation = (identity?.gen ?? found?.generation ?? 2) as Identity["generation"];
+    const sleeps = identity?.sleeps === true;
+    const isNowhere = address === null || (identity === null && found === undefined);
+    const pollMs = state.pollMs ?? usual;
+    return {
+      identity: {
+        mac: state.mac.toUpperCase(),
+        generation,
+        model: identity?.model ?? "",
+        firmware: state.firmware?.build ?? "",
+        login: found?.login ?? state.credentials !== null,
+        shelly: {},
+        ...(identity === null ? (found?.id === undefined ? {} : { id: found.id }) : { id: identity.hostname }),
+      },
+      address: isNowhere ? NOWHERE : addressIn(state),
+      reach: sleeps || isNowhere ? "wait" : generation === 1 ? "poll" : "dial",
+      pollMs,
+      lostAfterMs: sleeps ? SLEEPER_LOST_MS : Math.max(lostMs, 2.5 * pollMs),
+    };
+  }
+
+  #seen(mac: string, identity: Identity, _: Address): void {
+    const one = this.#byMac.get(mac);
+    if (one === undefined) return;
+    this.#report(one, { reach: "reachable" });
+    // What it is was not known: of another generation it is spoken to otherwise.
+    if (one.state.identity === null || one.state.firmware?.build !== identity.firmware) this.#read(one, 0);
+  }
+
+  /** The counters in it say whether the configuration is as it was read. */
+  #status(mac: string, status: JsonObject): void {
+    const one = this.#byMac.get(mac);
+    if (one === undefined || one.reading) return;
+    const isOld = performance.now() - one.readAt > this.#options.readAfterMs && one.readAt > 0;
+    if (isOld || one.state.observedAt === null || !sameJson(revisionsOf(status), one.state.revisions)) {
+      this.#read(one, SETTLE_MS);
+    } else if (one.readAt === 0) one.readAt = performance.now();
+  }
+
+  #touched(mac: string): void {
+    const one = this.#byMac.get(mac);
+    if (one === undefined) return;
+    const status = this.#fleet.status(mac);
+    if (one.state.observedAt === null || status === undefined || !sameJson(revisionsOf(status), one.state.revisions)) {
+      this.#read(one, SETTLE_MS);
+    }
+  }
+
+  #read(one: Watched, inMs: number): void {
+    if (one.reading) {
+      one.stale = true;
+      return;
+    }
+    if (one.timer !== undefined) return;
+    this.#later(one, inMs, () => void this.#readNow(one));
+  }
+
+  /** Never rejects. */
+  async #readNow(one: Watched): Promise<void> {
+    one.reading = true;
+    one.stale = false;
+    let again: number | undefined;
+    try {
+      const report = await this.#reads.pass(() => one.device.report());
+      if (this.#byId.get(one.id) !== one) return;
+      this.#report(one, observedOf(report).report);
+      one.readAt = performance.now();
+    } catch (error) {
+      if (!(error instanceof DeviceFailure)) {
+        this.#options.logger.error({ err: error, device: one.id }, "a device could not be read");
+      }
+      // A login that is refused is told where it was refused; it is read when it changes.
+      const waits = error instanceof DeviceFailure && error.again.when !== "after";
+      if (!waits && one.state.identity?.sleeps !== true) again = READ_AGAIN_MS;
+      if (error instanceof DeviceFailure) this.#trouble(one.mac, error);
+    } finally {
+      one.reading = false;
+    }
+    if (one.stale) this.#read(one, SETTLE_MS);
+    else if (again !== undefined) this.#read(one, again);
+  }
+
+  #trouble(mac: string, why: DeviceFailure): void {
+    const one = this.#byMac.get(mac);
+    if (one === undefined) return;
+    switch (why.kind) {
+      case "wrong-credentials":
+        if (why.again.when !== "after") this.#report(one, { authentication: { state: "rejected" } });
+        return;
+      case "locked-out": {
+        const ms = why.again.when === "after" ? why.again.ms : 0;
+        const until = new Date(Date.now() + ms).toISOString();
+        if (one.state.authentication.state === "locked-out") return;
+        this.#report(one, { authentication: { state: "locked-out", until } });
+        return;
+      }
+      case "certificate-changed":
+        if (why.fingerprint !== undefined) this.#report(one, { fingerprint: why.fingerprint });
+        return;
+      default:
+        this.#options.logger.debug({ device: one.id, kind: why.kind, reason: why.reason }, "trouble with a device");
+    }
+  }
+
+  #moved(mac: string, address: Address): void {
+    const one = this.#byMac.get(mac);
+    if (one === undefined) return;
+    this.#report(one, {
+      address: { ...one.state.address, ...addressOf(address) },
+      ...(address.pin === undefined ? {} : { fingerprint: address.pin }),
+    });
+  }
+
+  async #look(mac: string, host: string): Promise<void> {
+    if (this.#byMac.has(mac)) await this.look(host);
+  }
+
+  #sampled(mac: string, samples: ReadonlyArray<Sample>): void {
+    const one = this.#byMac.get(mac);
+    if (one !== undefined) this.#options.samples(one.state, samples);
+  }
+
+  #tell(mac: string, report: Parameters<Recorder["report"]>[2]): void {
+    const one = this.#byMac.get(mac);
+    if (one !== undefined) this.#report(one, report);
+  }
+
+  #report(one: Watched, report: Parameters<Recorder["report"]>[2]): void {
+    this.#options.recorder.report(one.id, one.mac, report);
+  }
+}
+
+/** Where it is, by the one certificate that is trusted. */
+function addressIn({ address, fingerprint }: DeviceState): Address {
+  if (address === null) return NOWHERE;
+  const { host, port, scheme } = address;
+  return { host, port, scheme, ...(fingerprint === null ? {} : { pin: fingerprint }) };
+}
