@@ -5,7 +5,7 @@ import { failure, printable } from "./failures.ts";
 import type { DeviceHttp, HttpAnswer } from "./http.ts";
 import { isObject, type Json, type JsonObject, objectOf, parseJson } from "./json.ts";
 import type { Taken } from "./login.ts";
-import { isOpen, outcomeOf, type RpcOutcome, tooMany } from "./rpc.ts";
+import { isRead, outcomeOf, type RpcOutcome, tooMany } from "./rpc.ts";
 
 const PATH = "/rpc";
 let calls = 0;
@@ -27,7 +27,7 @@ export async function callOverHttp(
   const answer = await http.request({
     method: "POST",
     path: PATH,
-    again: isOpen(method),
+    again: proof === undefined && isRead(method),
     headers: {
       "content-type": "application/json",
       ...(proof === undefined ? {} : { authorization: authorizationOf(proof, "POST", PATH) }),

@@ -16,6 +16,9 @@ export type RpcOutcome = { readonly result: Json } | { readonly error: RpcError 
 /** Never wanted with a login, whatever is set. */
 export const isOpen = (method: string): boolean => /^shelly\.getdeviceinfo$/i.test(method);
 
+/** Changes nothing. */
+export const isRead = (method: string): boolean => /\.(get|list)/i.test(method);
+
 /** @throws DeviceFailure garbled, when it is neither */
 export function outcomeOf(frame: JsonObject): RpcOutcome {
   const { error } = frame;
