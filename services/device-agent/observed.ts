@@ -1,5 +1,6 @@
 /** What a device says of itself, as the log knows it: the protocol's report through the model. */
 import type { DeviceReport } from "@millrace/domain/devices/device.ts";
+import { configurationOf } from "@millrace/domain/devices/model/configuration.ts";
 import {
   identityOf,
   isNoDevice,
@@ -10,13 +11,15 @@ import type { Json, Report } from "@millrace/domain/devices/model/report.ts";
 import type { Address } from "./adapters/shelly/address.ts";
 import { portOf } from "./adapters/shelly/address.ts";
 import { failure } from "./adapters/shelly/failures.ts";
-import { isObject } from "./adapters/shelly/json.ts";
+
+const COMPONENT = /^[a-z][a-z0-9_]{0,31}(:\d{1,5})?$/;
 
 /** @throws DeviceFailure garbled, when it says nothing that could be understood */
 export function observedOf(report: Report): { readonly known: Known; readonly report: DeviceReport } {
   const known = identityOf(report);
   if (isNoDevice(known)) throw failure("garbled", `It is no device that is known: ${known.reason}.`);
   const { id, model, app, generation, profile, firmware, authentication } = known;
+  const configuration = configurationOf(report);
   return {
     known,
     report: {
@@ -28,23 +31,14 @@ export function observedOf(report: Report): { readonly known: Known; readonly re
         gen: generation,
         ...(profile === null ? {} : { profile }),
         sleeps: known.sleeper === true,
-        capabilities: capabilitiesOf(report),
+        capabilities: Object.keys(configuration).filter((name) => COMPONENT.test(name)),
       },
       firmware,
+      configuration,
       revisions: revisionsOf(report.status),
       authentication: { state: authentication ? "accepted" : "open" },
     },
   };
-}
-
-/** `switch:0`, `wifi` …, as it names them. */
-function capabilitiesOf(report: Report): ReadonlyArray<string> {
-  const of: Json = report.generation === 1 ? report.settings : report.config;
-  return isObject(of)
-    ? Object.keys(of)
-        .filter((name) => /^[a-z][a-z0-9_]{0,31}(:\d{1,5})?$/.test(name))
-        .sort()
-    : [];
 }
 
 export const addressOf = (address: Address): NonNullable<DeviceReport["address"]> => ({
@@ -52,3 +46,12 @@ export const addressOf = (address: Address): NonNullable<DeviceReport["address"]
   port: portOf(address),
   scheme: address.scheme,
 });
+
+/** Of a device that tells no more than `/shelly` to who has no login: who it is, so that its login can be given. */
+export function strangerOf(shelly: Json): DeviceReport | undefined {
+  const known = identityOf({ shelly });
+  if (isNoDevice(known)) return undefined;
+  const { id: hostname, model, app, generation: gen, profile, firmware } = known;
+  const named = { ...(app === "" ? {} : { app }), ...(profile === null ? {} : { profile }) };
+  return { identity: { hostname, model, gen, ...named, sleeps: false, capabilities: [] }, firmware };
+}

@@ -19,7 +19,7 @@ import type { JsonObject } from "./adapters/shelly/json.ts";
 import type { Kept } from "./adapters/shelly/keeper.ts";
 import { lookAt } from "./adapters/shelly/scan.ts";
 import { laneOf } from "./lanes.ts";
-import { addressOf, observedOf } from "./observed.ts";
+import { addressOf, observedOf, strangerOf } from "./observed.ts";
 import type { Recorder } from "./recorder.ts";
 
 export interface WatchOptions {
@@ -327,6 +327,7 @@ export class Watch {
     if (one === undefined) return;
     switch (why.kind) {
       case "wrong-credentials":
+        if (one.state.identity === null) this.#report(one, strangerOf(one.device.identity.shelly) ?? {});
         if (why.again.when !== "after") this.#report(one, { authentication: { state: "rejected" } });
         return;
       case "locked-out": {

@@ -14,6 +14,8 @@ const nothing = () => {};
 const fleet = await Fleet.open({
   listener: {
     seen: nothing,
+    away: nothing,
+    sighted: nothing,
     lost: (mac, why) => console.error(`${mac} was lost: ${why?.message}`),
     status: (_, __, change) => {
       if (change !== undefined) notices++;
