@@ -4,7 +4,7 @@ import { hostFault, refFault } from "@millrace/contracts/applications/git.ts";
 import { LIMITS } from "@millrace/contracts/applications/values.ts";
 import { type Circumstances, type Decision, type Refusal, rule } from "../decider.ts";
 import { Faults } from "../faults.ts";
-import { hostClaim, nameClaim, removal } from "./application-claims.ts";
+import { applicationNames, hostClaim, removal } from "./application-claims.ts";
 import type {
   ApplicationCommand,
   ChangeApplication,
@@ -82,7 +82,10 @@ function create({ spec: input, host }: CreateApplication, state: ApplicationStat
         data: { spec: { ...spec, domains: spec.domains.filter((domain) => domain !== host) }, host },
       },
     ],
-    claims: [nameClaim(around.organisation, spec.name, true), ...[...hosts].map((one) => hostClaim(one, true))],
+    claims: [
+      applicationNames.claim(around.organisation, spec.name, true),
+      ...[...hosts].map((one) => hostClaim(one, true)),
+    ],
   };
 }
 

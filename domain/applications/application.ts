@@ -1,7 +1,7 @@
 /** The application: where it comes from, how it runs, and what of it is live. */
 import { applicationEvents } from "@millrace/contracts/applications/events.ts";
 import type { Kind } from "../kind.ts";
-import { applicationNameClaim } from "./application-claims.ts";
+import { applicationNames } from "./application-claims.ts";
 import type { ApplicationCommand } from "./application-command.ts";
 import { decide } from "./application-decide.ts";
 import { applicationEventDeclarations } from "./application-events.ts";
@@ -18,7 +18,7 @@ export const application: Kind<ApplicationState, ApplicationCommand, Application
   generation: (state) => state.generation,
   exists: (state) => state.exists,
   represent,
-  nameClaim: applicationNameClaim,
+  nameClaim: applicationNames.of,
   stateVersion: 1,
 };
 

@@ -1,9 +1,10 @@
 /** Members: people, each in one organisation, with the roles that say what they may do. */
 import { memberEvents, type ProfileSettings } from "@millrace/contracts/identity/access-events.ts";
 import { ACCESS_LIMITS, type Binding, isOwnership } from "@millrace/contracts/identity/roles.ts";
-import type { Circumstances, Claim, Decider, Decision, EventMeta, Refusal } from "../decider.ts";
+import type { Circumstances, Decider, Decision, EventMeta, Refusal } from "../decider.ts";
 import { rule } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { beyond, bindingText, type Giver, type Giving, hasBinding, TOO_MANY, without } from "./bindings.ts";
 
 export interface Member {
@@ -55,17 +56,7 @@ export type MemberEvent = {
   [T in keyof typeof memberEvents]: { readonly type: T; readonly data: (typeof memberEvents)[T]["data"]["Type"] };
 }[keyof typeof memberEvents];
 
-const byName = (organisation: string, name: string) => ({ what: "member-name", value: `${organisation}/${name}` });
-
-const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...byName(organisation, name),
-  hold,
-  taken: {
-    refused: "conflict",
-    reason: `Another member of the organisation is called "${name}".`,
-    fix: "Choose another name.",
-  },
-});
+const names = nameClaims("member", "Choose another name.");
 
 const notThere: Refusal = { refused: "not-found", reason: "There is no such member." };
 
@@ -81,7 +72,7 @@ function decide(command: MemberCommand, state: Member, { organisation }: Circums
       return { refused: "conflict", reason: "This member is there already.", fix: "Ask for another invitation." };
     }
     const { do: _, ...data } = command;
-    return { events: [{ type: "MemberJoined", data }], claims: [nameClaim(organisation, data.name, true)] };
+    return { events: [{ type: "MemberJoined", data }], claims: [names.claim(organisation, data.name, true)] };
   }
   if (state.generation === 0 || state.removedAt !== null) return notThere;
   if (command.seen !== undefined && command.seen !== state.generation) {
@@ -92,7 +83,7 @@ function decide(command: MemberCommand, state: Member, { organisation }: Circums
   if (refusal !== undefined) return refusal;
   if (command.do === "remove") {
     if (command.owner !== isOwner(state)) return overtaken;
-    return { events: [{ type: "MemberRemoved", data: {} }], claims: [nameClaim(organisation, state.name, false)] };
+    return { events: [{ type: "MemberRemoved", data: {} }], claims: [names.claim(organisation, state.name, false)] };
   }
   const has = hasBinding(state.bindings, command.binding);
   if (command.do === "unbind") return { events: has ? [{ type: "MemberRoleTaken", data: command.binding }] : [] };
@@ -212,6 +203,6 @@ export const member: Kind<Member, MemberCommand, MemberEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
-  nameClaim: byName,
+  nameClaim: names.of,
   stateVersion: 1,
 };

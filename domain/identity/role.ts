@@ -1,8 +1,9 @@
 /** Roles of an organisation's own making. Those that come with the product stand in the contracts. */
 import { roleEvents } from "@millrace/contracts/identity/access-events.ts";
 import { type BuiltInRole, builtInRole } from "@millrace/contracts/identity/roles.ts";
-import type { Circumstances, Claim, Decider, Decision, Refusal } from "../decider.ts";
+import type { Circumstances, Decider, Decision, Refusal } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { beyond, type Giver } from "./bindings.ts";
 
 export interface Role {
@@ -41,19 +42,7 @@ export type RoleEvent = {
   [T in keyof typeof roleEvents]: { readonly type: T; readonly data: (typeof roleEvents)[T]["data"]["Type"] };
 }[keyof typeof roleEvents];
 
-const byName = (organisation: string, name: string) => ({ what: "role-name", value: `${organisation}/${name}` });
-
-const taken = (name: string): Refusal => ({
-  refused: "conflict",
-  reason: `Another role is called "${name}".`,
-  fix: "Choose another name.",
-});
-
-const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...byName(organisation, name),
-  hold,
-  taken: taken(name),
-});
+const names = nameClaims("role", "Choose another name.");
 
 const notThere: Refusal = { refused: "not-found", reason: "There is no such role." };
 
@@ -62,11 +51,11 @@ function decide(command: RoleCommand, state: Role, { organisation }: Circumstanc
     if (state.generation > 0) {
       return { refused: "conflict", reason: "This role exists already.", fix: "Use another Idempotency-Key." };
     }
-    if (builtInRole(command.name) !== undefined) return taken(command.name);
+    if (builtInRole(command.name) !== undefined) return names.taken(command.name);
     const { do: _, giver, ...data } = command;
     const refusal = beyond(giver, data.grants);
     if (refusal !== undefined) return refusal;
-    return { events: [{ type: "RoleDefined", data }], claims: [nameClaim(organisation, data.name, true)] };
+    return { events: [{ type: "RoleDefined", data }], claims: [names.claim(organisation, data.name, true)] };
   }
   if (state.generation === 0 || state.deletedAt !== null) return notThere;
   if (command.seen !== undefined && command.seen !== state.generation) {
@@ -77,7 +66,7 @@ function decide(command: RoleCommand, state: Role, { organisation }: Circumstanc
   const refusal = beyond(command.giver, touched);
   if (refusal !== undefined) return refusal;
   if (command.do === "delete") {
-    return { events: [{ type: "RoleDeleted", data: {} }], claims: [nameClaim(organisation, state.name, false)] };
+    return { events: [{ type: "RoleDeleted", data: {} }], claims: [names.claim(organisation, state.name, false)] };
   }
   const { title, description, grants } = command;
   const changed = {
@@ -162,7 +151,7 @@ export const role: Kind<Role, RoleCommand, RoleEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
-  nameClaim: byName,
+  nameClaim: names.of,
   stateVersion: 1,
 };
 

@@ -3,8 +3,9 @@
 import { secretEvents } from "@millrace/contracts/identity/events.ts";
 import { Name } from "@millrace/contracts/ids.ts";
 import * as Schema from "effect/Schema";
-import type { Claim, Decider, Decision, Refusal } from "../decider.ts";
+import type { Decider, Decision } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { Sealed } from "../sealed.ts";
 
 export interface Secret {
@@ -31,19 +32,7 @@ export type SecretEvent =
   | { readonly type: "SecretReplaced"; readonly data: typeof Replaced.Type }
   | { readonly type: "SecretErased"; readonly data: Readonly<Record<string, never>> };
 
-const byName = (organisation: string, name: string) => ({ what: "secret-name", value: `${organisation}/${name}` });
-
-export const nameTaken = (name: string): Refusal => ({
-  refused: "conflict",
-  reason: `Another secret of the organisation is called "${name}".`,
-  fix: "Choose another name, or replace the value of that one.",
-});
-
-const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...byName(organisation, name),
-  hold,
-  taken: nameTaken(name),
-});
+export const secretNames = nameClaims("secret", "Choose another name, or replace the value of that one.");
 
 const decider: Decider<Secret, SecretCommand, SecretEvent> = {
   initial: (id) => ({
@@ -75,7 +64,7 @@ const decider: Decider<Secret, SecretCommand, SecretEvent> = {
       const { name, sealed } = command;
       return {
         events: [{ type: "SecretStored", data: { name, sealed } }],
-        claims: [nameClaim(organisation, name, true)],
+        claims: [secretNames.claim(organisation, name, true)],
       };
     }
     if (state.generation === 0 || state.erasedAt !== null) {
@@ -86,7 +75,10 @@ const decider: Decider<Secret, SecretCommand, SecretEvent> = {
     }
     if (command.type === "ReplaceSecret")
       return { events: [{ type: "SecretReplaced", data: { sealed: command.sealed } }] };
-    return { events: [{ type: "SecretErased", data: {} }], claims: [nameClaim(organisation, state.name, false)] };
+    return {
+      events: [{ type: "SecretErased", data: {} }],
+      claims: [secretNames.claim(organisation, state.name, false)],
+    };
   },
 };
 
@@ -127,6 +119,6 @@ export const secret: Kind<Secret, SecretCommand, SecretEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
-  nameClaim: byName,
+  nameClaim: secretNames.of,
   stateVersion: 1,
 };

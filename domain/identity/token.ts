@@ -5,8 +5,9 @@ import { ACCESS_LIMITS, Binding } from "@millrace/contracts/identity/roles.ts";
 import { Name } from "@millrace/contracts/ids.ts";
 import { Grant } from "@millrace/contracts/permissions.ts";
 import * as Schema from "effect/Schema";
-import { type Circumstances, type Claim, type Decider, type Decision, invalid, rule } from "../decider.ts";
+import { type Circumstances, type Decider, type Decision, invalid, rule } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { beyond, bindingText, type Giver, type Giving, hasBinding, TOO_MANY, without } from "./bindings.ts";
 
 export interface Token {
@@ -67,17 +68,7 @@ export type TokenEvent =
   | { readonly type: "TokenRoleGiven" | "TokenRoleTaken"; readonly data: Binding }
   | { readonly type: "TokenRevoked"; readonly data: Readonly<Record<string, never>> };
 
-const byName = (organisation: string, name: string) => ({ what: "token-name", value: `${organisation}/${name}` });
-
-const nameClaim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...byName(organisation, name),
-  hold,
-  taken: {
-    refused: "conflict",
-    reason: `Another token of the organisation is called "${name}".`,
-    fix: "Choose another name, or revoke that token first.",
-  },
-});
+const names = nameClaims("token", "Choose another name, or revoke that token first.");
 
 function create(
   { type: _, granter, ...token }: Extract<TokenCommand, { type: "CreateToken" }>,
@@ -92,7 +83,7 @@ function create(
   }
   const refusal = beyond(granter, token.grants);
   if (refusal !== undefined) return refusal;
-  return { events: [{ type: "TokenCreated", data: token }], claims: [nameClaim(organisation, token.name, true)] };
+  return { events: [{ type: "TokenCreated", data: token }], claims: [names.claim(organisation, token.name, true)] };
 }
 
 function changeRoles(
@@ -168,7 +159,7 @@ const decider: Decider<Token, TokenCommand, TokenEvent> = {
     if (command.type !== "RevokeToken") return changeRoles(command, state);
     return {
       events: [{ type: "TokenRevoked", data: {} }],
-      claims: [nameClaim(circumstances.organisation, state.name, false)],
+      claims: [names.claim(circumstances.organisation, state.name, false)],
     };
   },
 };
@@ -233,6 +224,6 @@ export const token: Kind<Token, TokenCommand, TokenEvent> = {
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
-  nameClaim: byName,
+  nameClaim: names.of,
   stateVersion: 2,
 };

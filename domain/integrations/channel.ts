@@ -4,8 +4,9 @@ import * as shape from "@millrace/contracts/integrations/channels.ts";
 import * as Schema from "effect/Schema";
 import { Faults } from "../faults.ts";
 import type { EventDeclaration, Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { Sealed } from "../sealed.ts";
-import { type DestinationCommand, type DestinationState, destinationDecider, nameClaimOf } from "./destination.ts";
+import { type DestinationCommand, type DestinationState, destinationDecider } from "./destination.ts";
 import { filterText, SEALED, sharedDeclarations } from "./destination-events.ts";
 import { TEMPLATE, templateFault } from "./notification.ts";
 import { quietFault } from "./pace.ts";
@@ -87,6 +88,6 @@ export const channel: Kind<ChannelState, ChannelCommand> = {
     const { id, organisation, generation, spec, createdAt, updatedAt } = state;
     return { id, organisation, generation, spec, status: statusOf(state), createdAt, updatedAt };
   },
-  nameClaim: nameClaimOf("channel"),
+  nameClaim: nameClaims("channel").of,
   stateVersion: 1,
 };

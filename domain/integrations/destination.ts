@@ -3,8 +3,9 @@
  * deleted by people; the outbox parks and disables it, and says what it has missed. Single deliveries are no events.
  */
 import { type From, LIMITS, type STATES } from "@millrace/contracts/integrations/values.ts";
-import type { Claim, Decider, Decision, DomainEvent, EventMeta, Refusal } from "../decider.ts";
+import type { Decider, Decision, DomainEvent, EventMeta, Refusal } from "../decider.ts";
 import { rule } from "../decider.ts";
+import { nameClaims } from "../names.ts";
 import type { Sealed } from "../sealed.ts";
 
 export interface ParkedEntity {
@@ -76,11 +77,6 @@ export interface Rules<Spec> {
   /** What is wrong with a spec, or undefined. */
   readonly check: (spec: Spec) => Refusal | undefined;
 }
-
-export const nameClaimOf = (word: string) => (organisation: string, name: string) => ({
-  what: `${word}-name`,
-  value: `${organisation}/${name}`,
-});
 
 export const initialDestination = <Spec>(id: string): DestinationState<Spec> => ({
   id,
@@ -170,15 +166,7 @@ export function destinationDecider<Spec extends { readonly name: string }>({
     events: [{ type: `${noun}${what}`, data }],
   });
   const nothing: Decision<DomainEvent> = { events: [] };
-  const claim = (organisation: string, name: string, hold: boolean): Claim => ({
-    ...nameClaimOf(word)(organisation, name),
-    hold,
-    taken: {
-      refused: "conflict",
-      reason: `The organisation has a ${word} called "${name}".`,
-      fix: "Change that one, or choose another name.",
-    },
-  });
+  const { claim } = nameClaims(word);
 
   function byOutbox(
     command: Extract<DestinationCommand<Spec>, { readonly resumes: number }>,

@@ -8,7 +8,6 @@ import type { EventsFilter } from "@millrace/contracts/integrations/values.ts";
 import * as Schema from "effect/Schema";
 import {
   type Circumstances,
-  type Claim,
   type Decider,
   type Decision,
   type DomainEvent,
@@ -16,8 +15,8 @@ import {
   type Refusal,
 } from "../decider.ts";
 import type { EventDeclaration, Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { excerpt } from "../sentences.ts";
-import { nameClaimOf } from "./destination.ts";
 import { filterText } from "./destination-events.ts";
 
 export interface SubscriberFields {
@@ -57,17 +56,7 @@ export type SubscriberCommand =
   | ({ readonly do: "rotate"; readonly until: string; readonly maker: string } & Secret & Seen)
   | ({ readonly do: "revoke" } & Seen);
 
-const claimed = nameClaimOf("subscriber");
-
-const claim = (organisation: string, name: string, hold: boolean): Claim => ({
-  ...claimed(organisation, name),
-  hold,
-  taken: {
-    refused: "conflict",
-    reason: `The organisation has a subscriber called "${name}".`,
-    fix: "Change that one, or choose another name.",
-  },
-});
+const names = nameClaims("subscriber");
 
 /** How many subjects a filter comes to; a list that is left out is one wildcard. */
 export const subjectsOf = ({ context, kind, id, type }: EventsFilter): number =>
@@ -105,7 +94,7 @@ function decide(
     return (
       faultOf(spec, now) ?? {
         events: [{ type: "SubscriberCreated", data }],
-        claims: [claim(organisation, spec.name, true)],
+        claims: [names.claim(organisation, spec.name, true)],
       }
     );
   }
@@ -130,7 +119,7 @@ function decide(
       return happens("SecretRotated", { last8, oldUntil: until, hash, maker });
     }
     case "revoke":
-      return { ...happens("Revoked", { name: spec.name }), claims: [claim(organisation, spec.name, false)] };
+      return { ...happens("Revoked", { name: spec.name }), claims: [names.claim(organisation, spec.name, false)] };
   }
 }
 
@@ -257,6 +246,6 @@ export const subscriber: Kind<SubscriberState, SubscriberCommand> = {
       updatedAt,
     };
   },
-  nameClaim: claimed,
+  nameClaim: names.of,
   stateVersion: 1,
 };

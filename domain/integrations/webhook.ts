@@ -6,8 +6,9 @@ import * as Schema from "effect/Schema";
 import type { Refusal } from "../decider.ts";
 import { Faults } from "../faults.ts";
 import type { EventDeclaration, Kind } from "../kind.ts";
+import { nameClaims } from "../names.ts";
 import { Sealed } from "../sealed.ts";
-import { type DestinationCommand, type DestinationState, destinationDecider, nameClaimOf } from "./destination.ts";
+import { type DestinationCommand, type DestinationState, destinationDecider } from "./destination.ts";
 import { filterText, SEALED, sharedDeclarations } from "./destination-events.ts";
 
 export type WebhookState = DestinationState<WebhookSpec>;
@@ -90,6 +91,6 @@ export const webhook: Kind<WebhookState, WebhookCommand> = {
       updatedAt,
     };
   },
-  nameClaim: nameClaimOf("webhook"),
+  nameClaim: nameClaims("webhook").of,
   stateVersion: 1,
 };

@@ -1,7 +1,7 @@
 /** Secrets: sealed here, before anything of them reaches the log. */
 import { Api } from "@millrace/contracts/api.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
-import { nameTaken, secret } from "@millrace/domain/identity/secret.ts";
+import { secret, secretNames } from "@millrace/domain/identity/secret.ts";
 import { secrets as view } from "@millrace/domain/identity/views.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import { Erased } from "@millrace/eventlog/sealing.ts";
@@ -33,7 +33,7 @@ export const secretsRoutes = (gateway: Gateway) =>
     // Sealing makes a key where there is none: only for what is there, or may come to be.
     const free = async (organisation: string, name: string, id: string) => {
       const { holder } = await readClaim(gateway.log, "identity", secret.nameClaim!(organisation, name));
-      if (holder !== null && holder !== id) fail(problemOfRefusal(nameTaken(name)));
+      if (holder !== null && holder !== id) fail(problemOfRefusal(secretNames.taken(name)));
     };
     const there = async (organisation: string, id: string) => {
       const loaded = await gateway.log.aggregates.load(secret, id);
