@@ -10,6 +10,8 @@ import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
 import { rulesApi } from "./automation/rules.ts";
 import { devicesApi } from "./devices/api.ts";
+import { deviceOperationsApi } from "./devices/operations.ts";
+import { deviceScansApi } from "./devices/scans.ts";
 import { deviceSetsApi } from "./devices/sets.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
@@ -40,6 +42,8 @@ export class Api extends HttpApi.make("millrace")
   .add(metricsApi)
   .add(devicesApi)
   .add(deviceSetsApi)
+  .add(deviceOperationsApi)
+  .add(deviceScansApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -11,6 +11,8 @@ import { scheduleEvents } from "./automation/events.ts";
 import { processEvents } from "./automation/processes.ts";
 import { ruleEvents } from "./automation/rule-events.ts";
 import { deviceEvents } from "./devices/events.ts";
+import { bulkEvents, rolloutEvents } from "./devices/operation-events.ts";
+import { scanEvents } from "./devices/scans.ts";
 import { groupEvents, profileEvents } from "./devices/sets.ts";
 import { taskEvents } from "./devices/task-events.ts";
 import type { PublicEvent, PublicEvents } from "./events.ts";
@@ -45,7 +47,15 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
   applications: { application: applicationEvents, deployment: deploymentEvents, upload: uploadEvents },
   automation: { schedule: scheduleEvents, rule: ruleEvents, process: processEvents, alert: alertEvents },
   integrations: { webhook: webhookEvents, channel: channelEvents, subscriber: subscriberEvents },
-  devices: { device: deviceEvents, task: taskEvents, profile: profileEvents, group: groupEvents },
+  devices: {
+    device: deviceEvents,
+    task: taskEvents,
+    profile: profileEvents,
+    group: groupEvents,
+    bulk: bulkEvents,
+    rollout: rolloutEvents,
+    scan: scanEvents,
+  },
 };
 
 type Json = Record<string, unknown>;

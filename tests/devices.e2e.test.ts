@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type DeviceReport, device } from "@millrace/domain/devices/device.ts";
 import { exampleIdentity } from "@millrace/domain/devices/device-events.ts";
+import { beginTask, finishTask } from "@millrace/domain/devices/request.ts";
 import { task } from "@millrace/domain/devices/task.ts";
-import { finishing, nextOfTask } from "@millrace/domain/devices/task-next.ts";
+import { nextOfTask } from "@millrace/domain/devices/task-next.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { type Change, executeAll, ownContext } from "@millrace/eventlog/execute.ts";
@@ -35,7 +36,7 @@ const report = (id: string, mac: string, told: DeviceReport) =>
   agent(part(device, id, { do: "report", mac, report: told }));
 const MATCH = { headers: { "if-match": "*" } };
 let macs = 0xc4d8d5517c00;
-const newMac = (): string => (macs++).toString(16);
+const newMac = (): string => (macs++).toString(16).toUpperCase();
 
 async function newDevice(more: object = {}): Promise<{ id: string; mac: string }> {
   const mac = newMac();
@@ -51,8 +52,7 @@ async function carryOut(id: string, worker = "attic:1:a"): Promise<string[]> {
     const next = nextOfTask(state, Date.now());
     if (next === undefined || !("do" in next)) return steps;
     if (next.do.kind === "finish") {
-      const { task: ended, device: freed } = finishing(state, next.do);
-      await agent(part(task, ended.id, ended.command), part(device, freed.id, freed.command));
+      await agent(...finishTask(state, next.do));
       continue;
     }
     assert.equal(next.do.kind, "step");
@@ -101,10 +101,7 @@ test("a device, from its label to a drift that is applied away", async () => {
   const again = await expect(202, "POST", "/devices/hall/apply", { body: {}, ...key });
   assert.deepEqual([again.body.id, again.headers.get("idempotent-replayed")], [asked.body.id, "true"]);
   await expect(422, "DELETE", "/devices/hall", MATCH);
-  await agent(
-    part(device, id, { do: "begin", task: asked.body.id }),
-    part(task, asked.body.id, { do: "start", worker: "attic:1:a" }),
-  );
+  await agent(...beginTask((await log.aggregates.load(device, id)).state, "attic:1:a"));
   assert.deepEqual(await carryOut(asked.body.id), ["read", "plan", "write:0", "verify"]);
   await report(id, mac, { configuration: { ...configuration, sys: { device: { name: "x" } } }, revisions: { cfg: 4 } });
   const done = await expect(200, "GET", `/device-tasks/${asked.body.id}?wait=terminal`);

@@ -111,6 +111,26 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "channels.changeChannel": { description: "Taken over" },
   "channels.resumeChannel": {},
   "channels.replayChannel": {},
+  "devices.addDevice": { mac: "A8032AB636EC" },
+  "devices.changeDevice": { title: "Taken over" },
+  "devices.configureDevice": { configuration: { sys: {} } },
+  "devices.adoptDevice": {},
+  "devices.storeCredentials": { password: null },
+  "devices.applyDevice": {},
+  "devices.rebootDevice": {},
+  "devices.actOnDevice": { component: "switch:0", action: "on" },
+  "devices.updateFirmware": {},
+  "devices.readDevice": {},
+  "devices.setAuthentication": { password: null },
+  "devices.cancelDeviceTask": {},
+  "deviceSets.createDeviceProfile": { name: "intruder", configuration: { sys: {} } },
+  "deviceSets.changeDeviceProfile": { title: "Taken over" },
+  "deviceSets.createDeviceGroup": { name: "intruder" },
+  "deviceSets.changeDeviceGroup": { title: "Taken over" },
+  "deviceOperations.startBulk": { select: { where: { tag: "canary" } }, action: { kind: "reboot" } },
+  "deviceOperations.startRollout": { name: "intruder", select: { where: { tag: "canary" } } },
+  "deviceScans.startScan": { ranges: ["10.0.0.1"] },
+  "deviceScans.importFindings": {},
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
@@ -192,6 +212,24 @@ test.before(async () => {
   const named = (what: string, name: string) => ({ ...(BODIES[what] as object), name });
   await make("schedules", named("automation.createSchedule", "canary-schedule"), "canary-schedule");
   await make("rules", named("rules.createRule", "canary-rule"), "canary-rule");
+  const canary = await make(
+    "devices",
+    { mac: "C4D8D5517C68", name: "canary-device", tags: ["canary"] },
+    "canary-device",
+  );
+  await make("device-profiles", { name: "canary-profile", configuration: { sys: {} } }, "canary-profile");
+  await make("device-groups", { name: "canary-group" }, "canary-group");
+  const chosen = { select: { ids: [canary.id] } };
+  for (const [collection, path, body] of [
+    ["device-tasks", "devices/canary-device/read", {}],
+    ["device-bulks", "devices/bulk", { ...chosen, action: { kind: "reboot" } }],
+    ["firmware-rollouts", "firmware-rollouts", { ...chosen, name: "canary-rollout" }],
+    ["device-scans", "device-scans", { ranges: ["10.0.0.1"] }],
+  ] as const) {
+    const asked = await call("POST", `${at}/${path}`, { body });
+    assert.is(asked.status, 202, asked.text);
+    things.set(collection, [asked.body.id]);
+  }
   things.set("processes", ["prc_00000000000000000000000000"]);
   things.set("nodes", ["canary-node"]);
   things.set("dead-letters", ["dlt_00000000000000000000000000"]);
@@ -204,6 +242,15 @@ async function projected(position: string): Promise<void> {
   const lists = [
     ...["tokens", "secrets", "work-items", "work-types", "applications", "deployments", "uploads"],
     ...["schedules", "rules", "alerts", "webhooks", "channels", "subscribers"],
+    ...[
+      "devices",
+      "device-tasks",
+      "device-profiles",
+      "device-groups",
+      "device-bulks",
+      "device-scans",
+      "firmware-rollouts",
+    ],
     ...["history", "search?q=canary"],
   ];
   for (const deadline = Date.now() + 45_000; ; ) {

@@ -20,6 +20,8 @@ const NEVER = new Set([
   ...OPERATIONS.map(({ id }) => id).filter((id) => id.startsWith("uploads.")),
   // Its body is no JSON: what is asked of it here is refused as such.
   "work.attachFile",
+  // Only an agent can tell, or has read what there is to adopt.
+  ...["devices.planOfDevice", "devices.liveDevice", "devices.adoptDevice"],
   // No worker is there, so nothing is ever live.
   ...["applications.planRollback", "applications.rollBackApplication", "applications.restartApplication"],
 ]);

@@ -67,7 +67,7 @@ const print = (call: AnyCall, device: Device) =>
   printOne(call.io, styleOf(call), device, deviceText, ({ spec }) => spec.name);
 
 /** `C4:D8:D5:51:7C:68` as the API has it. */
-const macOf = (text: string): string => text.replaceAll(/[:.-]/g, "").toLowerCase();
+const macOf = (text: string): string => text.replaceAll(/[:.-]/g, "").toUpperCase();
 
 /** Lists are given only where they were: they replace what is there. */
 const aboutOf = ({ title, site, tag = [], group = [], poll }: About) => ({

@@ -73,7 +73,7 @@ export const AddDevice = Schema.Struct({
 }).annotate({
   identifier: "AddDevice",
   description: "Left out: the site `home`, expected to answer",
-  examples: [{ mac: "c4d8d5517c68", name: "hall-lamp", tags: ["floor/1"], host: "192.168.1.40" }],
+  examples: [{ mac: "C4D8D5517C68", name: "hall-lamp", tags: ["floor/1"], host: "192.168.1.40" }],
 });
 export const ChangeDevice = Schema.Struct({
   name: optionalKey(Name),

@@ -45,10 +45,12 @@ export const LIMITS = {
   ranges: 16,
   addresses: 65_536,
   findings: 2_000,
+  /** Findings taken in by one request. */
+  import: 200,
 } as const;
 
 export const PATTERNS = {
-  mac: /^[0-9a-f]{12}$/u,
+  mac: /^[0-9A-F]{12}$/u,
   title: /^[^\p{Cc}\p{Cs}\s][^\p{Cc}\p{Cs}]{0,199}$/u,
   tag: /^[a-z0-9][a-z0-9._/-]{0,62}$/u,
   site: /^[a-z0-9][a-z0-9-]{0,62}$/u,
@@ -81,8 +83,8 @@ export const ranged = (least: number, most: number, description: string) =>
   Schema.Int.check(Schema.isBetween({ minimum: least, maximum: most })).annotate({ description });
 
 export const Mac = Schema.String.check(Schema.isPattern(PATTERNS.mac)).annotate({
-  description: "Twelve hexadecimal digits in lower case, without separators",
-  examples: ["a8032ab636ec"],
+  description: "Twelve hexadecimal digits in upper case, without separators, as the device says it",
+  examples: ["A8032AB636EC"],
 });
 export const Title = Schema.String.check(Schema.isPattern(PATTERNS.title)).annotate({
   description: `One line, at most ${LIMITS.title} characters`,

@@ -5,6 +5,7 @@
 import { LIMITS, PATTERNS, type Values } from "@millrace/contracts/devices/values.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { Faults } from "../faults.ts";
+import { isSecretField } from "./model/configuration.ts";
 import type { SecretReference } from "./model/report.ts";
 
 /** JSON by component: `{ "switch:0": { … }, sys: { … } }`. */
@@ -14,9 +15,6 @@ type Tree = Readonly<Record<string, unknown>>;
 
 export const isTree = (value: unknown): value is Tree =>
   typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** Fields that hold a password, in whichever component: no device ever tells them, and no event may hold them. */
-const SECRET_FIELDS = new Set(["pass", "password"]);
 
 /** `{ "$secret": "sec_…" }` in the place of a value. */
 export const isSecretReference = (value: unknown): value is SecretReference =>
@@ -38,7 +36,7 @@ export function configurationFaults(
   for (const [component, value] of components.slice(0, LIMITS.components)) {
     if (!PATTERNS.component.test(component)) {
       faults.add(pointer, `${JSON.stringify(component).slice(0, 80)} is no component: \`switch:0\`, \`sys\``);
-    } else treeFaults(value, `${pointer}/${component}`, 1, faults);
+    } else treeFaults(component, value, [], pointer, faults);
   }
   return faults;
 }
@@ -48,23 +46,29 @@ const isUnkept = (text: string): boolean => text.includes("\0") || !text.isWellF
 
 const escaped = (key: string): string => key.slice(0, 80).replaceAll("~", "~0").replaceAll("/", "~1");
 
-function treeFaults(value: unknown, pointer: string, depth: number, faults: Faults): void {
-  if (typeof value === "string") {
-    if (isUnkept(value)) faults.add(pointer, "holds a character that cannot be kept");
+function treeFaults(
+  component: string,
+  value: unknown,
+  path: ReadonlyArray<string>,
+  pointer: string,
+  faults: Faults,
+): void {
+  const place = [pointer, component, ...path.map((key) => (isUnkept(key) ? "?" : escaped(key)))].join("/");
+  if (isUnkept(path.at(-1) ?? "") || path.at(-1) === "__proto__") {
+    faults.add(place, "is no name of a field");
     return;
   }
+  if (isSecretField(component, path.join(".")) && value !== null && !isSecretReference(value)) {
+    faults.add(place, 'is a secret: store it as one, and give `{"$secret": "<its id>"}` here');
+    return;
+  }
+  if (typeof value === "string" && isUnkept(value)) faults.add(place, "holds a character that cannot be kept");
   if (typeof value !== "object" || value === null || isSecretReference(value)) return;
-  if (depth >= LIMITS.configurationDepth) {
-    faults.add(pointer, `is nested deeper than ${LIMITS.configurationDepth} levels`);
+  if (path.length + 1 >= LIMITS.configurationDepth) {
+    faults.add(place, `is nested deeper than ${LIMITS.configurationDepth} levels`);
     return;
   }
-  for (const [key, inner] of Object.entries(value)) {
-    const place = `${pointer}/${isUnkept(key) ? "?" : escaped(key)}`;
-    if (isUnkept(key) || key === "__proto__") faults.add(place, "is no name of a field");
-    else if (SECRET_FIELDS.has(key) && inner !== null && !isSecretReference(inner)) {
-      faults.add(place, 'is a password: store it as a secret, and give `{"$secret": "<its id>"}` here');
-    } else treeFaults(inner, place, depth + 1, faults);
-  }
+  for (const [key, inner] of Object.entries(value)) treeFaults(component, inner, [...path, key], pointer, faults);
 }
 
 /** Where secrets are named, each with the place: to name one that was not there takes a permission. */

@@ -115,7 +115,7 @@ function add(spec: DeviceInput, state: DeviceState, { organisation }: Circumstan
   }
   const faults = fieldFaults(spec).check(
     "/mac",
-    fits(PATTERNS.mac, "twelve hexadecimal digits in lower case, without separators"),
+    fits(PATTERNS.mac, "twelve hexadecimal digits in upper case, without separators"),
     spec.mac,
   );
   const refusal = faults.refusal();

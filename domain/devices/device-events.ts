@@ -72,7 +72,7 @@ export const deviceEventDeclarations: Readonly<Record<DeviceEventType, EventDecl
   DeviceAdded: first(
     shape.DeviceAdded,
     {
-      mac: "c4d8d5517c68",
+      mac: "C4D8D5517C68",
       name: "hall-lamp",
       title: "Lamp in the hall",
       site: "home",
@@ -194,7 +194,7 @@ export const deviceEventDeclarations: Readonly<Record<DeviceEventType, EventDecl
   TaskEnded: first(shape.TaskEnded, { task, outcome: "succeeded" }, ({ outcome }) => `saw a task end: ${outcome}`),
   DeviceRemoved: first(
     shape.DeviceRemoved,
-    { mac: "c4d8d5517c68", name: "hall-lamp" },
+    { mac: "C4D8D5517C68", name: "hall-lamp" },
     ({ name, mac }) => `removed the device "${name}" (${mac})`,
   ),
 };

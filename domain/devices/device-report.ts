@@ -11,7 +11,8 @@ import type { DeviceCommand, DeviceReport } from "./device-command.ts";
 import type { DeviceEvent, DeviceState } from "./device-state.ts";
 import { driftOf, sameJson } from "./drift.ts";
 
-const line = says((text) => PATTERNS.line.test(text), `one line of at most ${LIMITS.reason} characters`);
+/** Empty where a device says none. */
+const line = says((text) => text === "" || PATTERNS.line.test(text), `one line of at most ${LIMITS.reason} characters`);
 const host = says((text) => PATTERNS.host.test(text), "an IP address or host name");
 const print = says((text) => PATTERNS.fingerprint.test(text), "SHA-256 in lower-case hexadecimal");
 

@@ -1,12 +1,14 @@
 /** Asking for tasks, from loaded states: which commands it comes to, all or nothing. Pure. */
 import type { Asked } from "@millrace/contracts/devices/task-parts.ts";
-import { LIMITS } from "@millrace/contracts/devices/values.ts";
+import { LIMITS, type Outcome } from "@millrace/contracts/devices/values.ts";
 import { type Refusal, rule } from "../decider.ts";
 import type { PlannedPart } from "../reads.ts";
+import { type BulkCommand, bulk } from "./bulk.ts";
 import { device } from "./device.ts";
 import type { Credentials, DeviceState } from "./device-state.ts";
 import { task } from "./task.ts";
-import type { TaskState } from "./task-state.ts";
+import type { TaskCommand } from "./task-command.ts";
+import { planOf, type TaskState } from "./task-state.ts";
 
 export interface TaskAsked {
   /** Id of the new task, made at the edge. */
@@ -53,10 +55,56 @@ export function requestTask(
   ];
 }
 
-/** Of one that waits for its turn the device gives its place away, too. The task's part last: it remembers the command. */
-export function cancelTask(state: TaskState, reason?: string): ReadonlyArray<PlannedPart> {
-  const part = { kind: task, id: state.id, command: { do: "cancel", ...(reason === undefined ? {} : { reason }) } };
-  return state.state === "queued"
-    ? [{ kind: device, id: state.device, command: { do: "dequeue", task: state.id } }, part]
-    : [part];
+/** Of one that ends with it: its place on the device, and the bulk operation that it belongs to. */
+function withEnd(state: TaskState, command: TaskCommand, outcome: Outcome): ReadonlyArray<PlannedPart> {
+  return [
+    { kind: task, id: state.id, command },
+    { kind: device, id: state.device, command: { do: "dequeue", task: state.id } },
+    ...settling(state, outcome),
+  ];
 }
+
+/** What the bulk operation of a task is told when it ends. */
+export const settling = (state: TaskState, outcome: Outcome): ReadonlyArray<PlannedPart> =>
+  state.bulk === null
+    ? []
+    : [
+        {
+          kind: bulk,
+          id: state.bulk,
+          command: { do: "settle", device: state.device, task: state.id, outcome } satisfies BulkCommand,
+        },
+      ];
+
+/** The task's part first: it remembers the command. */
+export function cancelTask(state: TaskState, reason?: string): ReadonlyArray<PlannedPart> {
+  const command: TaskCommand = { do: "cancel", ...(reason === undefined ? {} : { reason }) };
+  return state.state === "queued" ? withEnd(state, command, "cancelled") : [{ kind: task, id: state.id, command }];
+}
+
+/** The commands of the step `expire`, to be carried out together. */
+export const expireTask = (state: TaskState): ReadonlyArray<PlannedPart> =>
+  state.state === "queued"
+    ? withEnd(state, { do: "expire" }, "expired")
+    : [{ kind: task, id: state.id, command: { do: "expire" } }];
+
+/** The commands of the step `finish`, to be carried out together. */
+export function finishTask(state: TaskState, { outcome }: { readonly outcome: Outcome }): ReadonlyArray<PlannedPart> {
+  const plan = planOf(state, false);
+  const isApplied = outcome === "succeeded" && state.asked?.kind === "apply" && !state.asked.dryRun;
+  const applied = isApplied && plan !== undefined ? { applied: plan.target } : {};
+  return [
+    { kind: task, id: state.id, command: { do: "finish", outcome } },
+    { kind: device, id: state.device, command: { do: "end", task: state.id, outcome, ...applied } },
+    ...settling(state, outcome),
+  ];
+}
+
+/** The commands that give a device's next task its turn: of the device's step `begin`. */
+export const beginTask = (state: DeviceState, worker: string): ReadonlyArray<PlannedPart> => {
+  const next = state.queue[0]!;
+  return [
+    { kind: device, id: state.id, command: { do: "begin", task: next } },
+    { kind: task, id: next, command: { do: "start", worker } },
+  ];
+};

@@ -15,8 +15,7 @@
  */
 import type { Plan } from "@millrace/contracts/devices/task-parts.ts";
 import { LIMITS, type Outcome } from "@millrace/contracts/devices/values.ts";
-import type { DeviceCommand } from "./device-command.ts";
-import type { GiveUpReason, TaskCommand } from "./task-command.ts";
+import type { GiveUpReason } from "./task-command.ts";
 import { hasWritten, isOver, planOf, type StepState, type TaskState, UNDO } from "./task-state.ts";
 
 /** Nothing; or a step; or nothing before a moment, in milliseconds since 1970. */
@@ -33,9 +32,9 @@ export type TaskStep =
       readonly deadlineAt: number | null;
     }
   | { readonly kind: "giveUp"; readonly step: string; readonly reason: GiveUpReason }
-  /** Of one that waits for its turn, or of one that wrote and is to be undone: `expire`. */
+  /** Its time is up: `expireTask` of request.ts. */
   | { readonly kind: "expire" }
-  /** `finish` with the device's `end`: `finishing()`. */
+  /** `finishTask` of request.ts. */
   | { readonly kind: "finish"; readonly outcome: Outcome };
 
 /** How long a step may take since its first attempt, in milliseconds, where the device goes away by itself meanwhile. */
@@ -149,29 +148,4 @@ export function interruptsTask(state: TaskState, step: TaskStep): boolean {
   if (step.kind !== "step") return false;
   if ((state.steps[step.step]?.attempt ?? 0) > step.attempt) return true;
   return state.stopped !== null && /^(read|plan|check|prepare|await)$/.test(step.step);
-}
-
-interface Part<C> {
-  readonly id: string;
-  readonly command: C;
-}
-
-/**
- * The commands of the step `finish`, to be carried out together: the task's first, the device's next, and that of the bulk operation that it
- * belongs to, if there is one.
- */
-export function finishing(
-  state: TaskState,
-  { outcome }: Extract<TaskStep, { kind: "finish" }>,
-): {
-  readonly task: Part<TaskCommand>;
-  readonly device: Part<DeviceCommand>;
-} {
-  const plan = planOf(state, false);
-  const isApplied = outcome === "succeeded" && state.asked?.kind === "apply" && !state.asked.dryRun;
-  const applied = isApplied && plan !== undefined ? { applied: plan.target } : {};
-  return {
-    task: { id: state.id, command: { do: "finish", outcome } },
-    device: { id: state.device, command: { do: "end", task: state.id, outcome, ...applied } },
-  };
 }

@@ -8,10 +8,10 @@ import { isRefusal } from "../decider.ts";
 import type { PlannedPart } from "../reads.ts";
 import { ada, given, ORGANISATION, type Told, timeOf } from "../testing.ts";
 import { device } from "./device.ts";
-import { cancelTask, requestTask } from "./request.ts";
+import { cancelTask, finishTask, requestTask } from "./request.ts";
 import { task } from "./task.ts";
 import type { TaskCommand } from "./task-command.ts";
-import { finishing, interruptsTask, nextOfTask, type TaskStep } from "./task-next.ts";
+import { interruptsTask, nextOfTask, type TaskStep } from "./task-next.ts";
 import { isOver, type TaskState } from "./task-state.ts";
 
 const test = suite("tasks on devices");
@@ -78,8 +78,8 @@ class Run {
       const { next } = this;
       if (typeof next !== "object") break;
       if (next.kind !== "step") {
-        const { command } = next.kind === "finish" ? finishing(this.state, next).task : { command: next as never };
-        assert.equal(this.do(command), undefined);
+        const { command } = next.kind === "finish" ? finishTask(this.state, next)[0]! : { command: next };
+        assert.equal(this.do(command as TaskCommand), undefined);
         continue;
       }
       const output = next.step === "plan" ? { plan } : next.step === "undo/plan" ? { plan: back } : {};
@@ -99,8 +99,11 @@ test("an apply: read, plan, write, what may cut off last and guarded, verify", (
   const run = started();
   assert.deepEqual(run.rest(), ["read", "plan", "write:0", "write:1", "guard:2", "write:2", "confirm:2", "verify"]);
   assert.equal(run.state.state, "succeeded");
-  const { device } = finishing({ ...run.state, state: "running" }, { kind: "finish", outcome: "succeeded" });
-  assert.deepEqual(device, { id: dev, command: { do: "end", task: id, outcome: "succeeded", applied: THREE.target } });
+  const freed = finishTask({ ...run.state, state: "running" }, { outcome: "succeeded" })[1]!;
+  assert.deepEqual(
+    [freed.id, freed.command],
+    [dev, { do: "end", task: id, outcome: "succeeded", applied: THREE.target }],
+  );
   assert.equal(run.do({ do: "cancel" }), "task-over");
 });
 
@@ -117,7 +120,7 @@ test("a dry run ends with its plan, and nothing that differs needs no write", ()
   const dry = started({ kind: "apply", dryRun: true });
   assert.deepEqual(dry.rest(), ["read", "plan"]);
   assert.deepEqual(
-    [dry.state.state, finishing(dry.state, { kind: "finish", outcome: "succeeded" }).device.command],
+    [dry.state.state, finishTask(dry.state, { outcome: "succeeded" })[1]!.command],
     ["succeeded", { do: "end", task: id, outcome: "succeeded" }],
   );
   assert.deepEqual(started().rest(planOf([])), ["read", "plan", "verify"]);
@@ -251,7 +254,7 @@ test("another agent goes on with the next attempt, and the first one is overtake
 
 test("asking takes a place on the device in the same commit; what makes no sense is refused with a next step", () => {
   const story: Told[] = [
-    ["DeviceAdded", { mac: "c4d8d5517c68", name: "hall", site: "home", tags: [], groups: [], expected: true }],
+    ["DeviceAdded", { mac: "C4D8D5517C68", name: "hall", site: "home", tags: [], groups: [], expected: true }],
   ];
   const { state } = given(device, story);
   const asked = { kind: "read" } as const;
@@ -284,7 +287,7 @@ test("whatever happens, every task ends, and what it wrote is told of truly", ()
           continue;
         }
         assert.ok(next !== undefined, "a task that is not over has something to do or to wait for");
-        if (next.kind === "finish") run.do(finishing(run.state, next).task.command);
+        if (next.kind === "finish") run.do(finishTask(run.state, next)[0]!.command as TaskCommand);
         else if (next.kind === "giveUp") run.do({ do: "giveUp", step: next.step, reason: next.reason, worker });
         else if (next.kind === "expire") run.do({ do: "expire" });
         else {

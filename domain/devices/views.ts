@@ -1,9 +1,12 @@
 /** What can be asked about devices and their tasks. */
 import type { View } from "../view.ts";
+import { type BulkState, bulk } from "./bulk.ts";
 import { type DeviceState, device } from "./device.ts";
 import { stateName } from "./device-state.ts";
 import { type GroupState, group } from "./group.ts";
 import { type ProfileState, profile } from "./profile.ts";
+import { type RolloutState, rollout } from "./rollout.ts";
+import { type ScanState, scan } from "./scan.ts";
 import { type TaskState, task } from "./task.ts";
 import { isOver } from "./task-state.ts";
 
@@ -73,4 +76,43 @@ export const deviceGroupsView: View<GroupState> = {
   search: ({ spec: { name, title } }) => ({ title: title ?? name, text: name }),
 };
 
-export const devicesViews: ReadonlyArray<View> = [devicesView, deviceTasksView, deviceProfilesView, deviceGroupsView];
+export const bulksView: View<BulkState> = {
+  name: "device_bulks",
+  version: 1,
+  kind: bulk,
+  columns: {
+    stateName: { type: "text", value: ({ state }) => state, filter: true },
+    rollout: { type: "text", value: ({ spec }) => spec?.rollout ?? null, filter: true },
+  },
+};
+
+export const rolloutsView: View<RolloutState> = {
+  name: "firmware_rollouts",
+  version: 1,
+  kind: rollout,
+  columns: {
+    name: { type: "text", value: ({ spec }) => spec?.name ?? "", filter: true, sort: true },
+    stateName: { type: "text", value: ({ state }) => state, filter: true },
+  },
+  search: ({ spec }) => ({ title: spec?.title ?? spec?.name ?? "", text: spec?.name ?? "" }),
+};
+
+export const scansView: View<ScanState> = {
+  name: "device_scans",
+  version: 1,
+  kind: scan,
+  columns: {
+    site: { type: "text", value: ({ spec }) => spec?.site ?? "", filter: true },
+    stateName: { type: "text", value: ({ state }) => state, filter: true },
+  },
+};
+
+export const devicesViews: ReadonlyArray<View> = [
+  devicesView,
+  deviceTasksView,
+  deviceProfilesView,
+  deviceGroupsView,
+  bulksView,
+  rolloutsView,
+  scansView,
+];

@@ -308,7 +308,7 @@ function answerEntity<S>(
     headers.location = pathOf(kind, loaded.organisation!, loaded.id);
   const entity = kind.represent(loaded.state) as Readonly<Record<string, unknown>>;
   const body = answering.show === undefined ? entity : answering.show(entity, about);
-  return json(body, { status: answering.create === true ? 201 : (answering.status ?? 200), headers });
+  return json(body, { status: answering.status ?? (answering.create === true ? 201 : 200), headers });
 }
 
 export const pathOf = (kind: Kind, organisation: string, id: string): string =>

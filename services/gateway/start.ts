@@ -50,6 +50,7 @@ import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
 import { channelRoutes } from "./routes/channels.ts";
+import { deviceOperationRoutes, deviceScanRoutes } from "./routes/device-operations.ts";
 import { deviceSetRoutes } from "./routes/device-sets.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { openSubscriptions } from "./routes/events.ts";
@@ -93,6 +94,8 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     uploadRoutes(gateway),
     deviceRoutes(gateway),
     deviceSetRoutes(gateway),
+    deviceOperationRoutes(gateway),
+    deviceScanRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */

@@ -64,8 +64,8 @@ function judgeProblem(request: Request, { status, headers }: Answer, text: strin
     return bad("two request ids", value);
   if (/node_modules|\.ts:\d|\n\s+at |SQLSTATE|NatsError|postgres(ql)?:\/\//i.test(text))
     return bad("it shows its insides", value);
-  // Nothing is away here but nodes, which are not looked for, so nothing else is unavailable.
-  if (status >= 500 && !String(value.what ?? "").startsWith("node ")) return bad(`${status}`, value);
+  // Nothing is away here but nodes, and agents of sites, which are not looked for, so nothing else is unavailable.
+  if (status >= 500 && !/^(node|site) /.test(String(value.what ?? ""))) return bad(`${status}`, value);
   return { violation: undefined, body: value };
 }
 

@@ -41,6 +41,13 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   channels: "chn",
   subscribers: "sub",
   alerts: "alr",
+  devices: "dev",
+  "device-tasks": "tsk",
+  "device-profiles": "prf",
+  "device-groups": "grp",
+  "device-bulks": "blk",
+  "firmware-rollouts": "rlo",
+  "device-scans": "scn",
   nodes: "node",
   "dead-letters": "dlq",
 };
@@ -81,7 +88,10 @@ export class FuzzedWorld implements World {
   learn(body: unknown, position: string | undefined): void {
     if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
     const id = (body as { id?: unknown } | undefined)?.id;
-    if (typeof id === "string" && /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr)_/.test(id))
+    if (
+      typeof id === "string" &&
+      /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr|dev|tsk|prf|grp|blk|rlo|scn)_/.test(id)
+    )
       this.#pool(id.slice(0, 3)).learn(id);
   }
 
@@ -108,14 +118,19 @@ export class FuzzedWorld implements World {
     // Made by workers, of whom there is none here.
     for (const prefix of ["upl", "prc"]) world.#pool(prefix).keep(`${prefix}_00000000000000000000000000`);
     world.#pool("node").keep("local");
-    for (const org of [home, other]) await world.#fill(post, org);
+    const change = (path: string, body: unknown) => call("PATCH", path, body);
+    for (const org of [home, other]) await world.#fill(post, change, org);
     await world.#makeTokens(call, home, other, owner);
     await world.#settled(url, owner, home);
     return world;
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
-  async #fill(post: (path: string, body: unknown) => Promise<any>, org: string): Promise<void> {
+  async #fill(
+    // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
+    post: (path: string, body: unknown) => Promise<any>,
+    change: (path: string, body: unknown) => Promise<unknown>,
+    org: string,
+  ): Promise<void> {
     const under = `/v1/organisations/${org}`;
     for (let i = 0; i < 6; i++) {
       const item = await post(`${under}/work-items`, {
@@ -156,6 +171,18 @@ export class FuzzedWorld implements World {
       if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
     }
     for (let i = 0; i < 4; i++) {
+      const mac = `A8032AB6360${i}`;
+      const { id: dev } = await post(`${under}/devices`, { mac, name: `d-${i}`, tags: ["a"] });
+      this.#pool("dev").keep(dev);
+      const configuration = { "switch:0": { auto_off: true } };
+      if (i > 1) await change(`${under}/devices/${dev}/configuration`, { configuration });
+      this.#pool("prf").keep((await post(`${under}/device-profiles`, { name: `p-${i}`, configuration })).id);
+      this.#pool("grp").keep((await post(`${under}/device-groups`, { name: `g-${i}` })).id);
+      this.#pool("tsk").keep((await post(`${under}/devices/${dev}/read`, {})).id);
+      const select = { ids: [dev] };
+      this.#pool("blk").keep((await post(`${under}/devices/bulk`, { select, action: { kind: "reboot" } })).id);
+      this.#pool("rlo").keep((await post(`${under}/firmware-rollouts`, { select, name: `ro-${i}` })).id);
+      this.#pool("scn").keep((await post(`${under}/device-scans`, { ranges: ["10.0.0.1"] })).id);
       const when = { kind: "interval", everyMs: 3_600_000 };
       const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
       this.#pool("sch").keep((await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
@@ -218,6 +245,15 @@ export class FuzzedWorld implements World {
       "channels",
       "subscribers",
       "alerts",
+      ...[
+        "devices",
+        "device-tasks",
+        "device-profiles",
+        "device-groups",
+        "device-bulks",
+        "firmware-rollouts",
+        "device-scans",
+      ],
     ];
     for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {
       for (;;) {

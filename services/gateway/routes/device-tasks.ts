@@ -95,8 +95,7 @@ export const cancelHandler = <R extends Request & { readonly payload: { readonly
       const loaded = await loadOwn(gateway, task, caller, id);
       const parts = cancelTask(loaded.state, request.payload.reason);
       // The task remembers the command, whether it waited then or ran.
-      const ordered = [...parts].reverse();
-      return isRepeat(loaded) ? ordered.slice(0, 1) : ordered;
+      return isRepeat(loaded) ? parts.slice(0, 1) : parts;
     };
     const target = `${caller.route} ${id}`;
     const { loaded, headers } = await carryOutAll(gateway, request, caller, { target, plan, isOvertaken });

@@ -43,7 +43,7 @@ export const deviceRoutes = (gateway: Gateway) =>
         devices.create(async ({ payload: { host, port = 80, groups = [], ...payload } }, asked) => ({
           do: "add",
           spec: {
-            name: `shelly-${payload.mac}`,
+            name: `shelly-${payload.mac.toLowerCase()}`,
             site: SITE_USUAL,
             tags: [],
             expected: true,

@@ -1,0 +1,208 @@
+/** Operations on many devices: in bulk, in stages; and scans. */
+
+import { randomBytes } from "node:crypto";
+import { Api } from "@millrace/contracts/api.ts";
+import type { Select, Selection } from "@millrace/contracts/devices/selection.ts";
+import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
+import { LIMITS, SITE_USUAL } from "@millrace/contracts/devices/values.ts";
+import { isId, makeId } from "@millrace/contracts/ids.ts";
+import { bulk } from "@millrace/domain/devices/bulk.ts";
+import { device } from "@millrace/domain/devices/device.ts";
+import { macClaim } from "@millrace/domain/devices/device-decide.ts";
+import { group } from "@millrace/domain/devices/group.ts";
+import { rollout, stageSizes } from "@millrace/domain/devices/rollout.ts";
+import { inputOf, scan } from "@millrace/domain/devices/scan.ts";
+import { bulksView, devicesView, rolloutsView, scansView } from "@millrace/domain/devices/views.ts";
+import { execute, readClaim } from "@millrace/eventlog/execute.ts";
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
+import { forbidden } from "../access.ts";
+import { inWords } from "../answers.ts";
+import { type Asked, mayAlso } from "../asked.ts";
+import { commands, contextOf, type Handle, handle, invalidInput, json, type Request } from "../command.ts";
+import { fail } from "../failures.ts";
+import { type Gateway, loadOwn } from "../gateway.ts";
+import { history } from "../history.ts";
+import { past } from "../past.ts";
+import { type ListQuery, list, readPage } from "../queries.ts";
+import { idsOf } from "./device-desired.ts";
+
+const USUAL = { haltAtPercent: 20, soakMs: 600_000, stages: [{ devices: 1 }, { percent: 5 }, { percent: 25 }] };
+
+/** Ids of all that a list finds by these fields, as it is now. @throws Failed (invalid-input, unavailable) */
+async function found(gateway: Gateway, request: Request, asked: Asked, where: ListQuery): Promise<string[]> {
+  const ids: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await readPage(gateway, devicesView, request, asked.organisation!.id, {
+      query: () => inWords({ ...where, limit: LIMITS_PAGE, fields: "id", ...(cursor === undefined ? {} : { cursor }) }),
+    });
+    ids.push(...page.items.map((item) => (item as { id: string }).id));
+    cursor = page.nextCursor;
+  } while (cursor !== undefined && ids.length <= LIMITS.selected);
+  return ids;
+}
+
+const LIMITS_PAGE = 200;
+
+/** A selection as the list's query. */
+async function queryOf(gateway: Gateway, asked: Asked, { profile, ...where }: Selection): Promise<ListQuery> {
+  const texts = Object.fromEntries(Object.entries(where).map(([name, value]) => [name, `${value}`]));
+  if (profile === undefined) return texts;
+  const [id] = await idsOf(gateway, asked, "profile", [profile], "/body/select/where/profile");
+  return { ...texts, profile: id };
+}
+
+/** Ids of what is selected, as it is now. @throws Failed */
+async function selected(gateway: Gateway, request: Request, asked: Asked, select: Select): Promise<string[]> {
+  const { ids, group: named, where } = select;
+  if ([ids, named, where].filter((one) => one !== undefined).length !== 1) {
+    return fail(invalidInput("/body/select", "takes exactly one of `ids`, `group` and `where`"));
+  }
+  if (ids !== undefined) {
+    const chosen = await Promise.all(
+      ids.map((id) => (isId(device.prefix, id) ? id : loadOwn(gateway, device, asked, id).then((loaded) => loaded.id))),
+    );
+    return [...new Set(chosen)];
+  }
+  if (where !== undefined) return found(gateway, request, asked, await queryOf(gateway, asked, where));
+  const { id, state } = await loadOwn(gateway, group, asked, named!);
+  const { selection } = state.spec;
+  return found(gateway, request, asked, selection === null ? { group: id } : await queryOf(gateway, asked, selection));
+}
+
+const NEEDS = { apply: "devices:configure", firmware: "devices:firmware" } as const;
+
+/** @throws Failed (forbidden) where doing it to one device takes another permission than this operation's */
+function mayDo(asked: Asked, kind: string): void {
+  const needed = NEEDS[kind as keyof typeof NEEDS];
+  if (needed !== undefined && !mayAlso(asked, needed)) fail(forbidden(needed));
+}
+
+const listedScan = ({ status: { findings, ...status }, ...entity }: any): unknown => ({
+  ...entity,
+  status: { ...status, found: findings.length },
+});
+
+export const deviceOperationRoutes = (gateway: Gateway) =>
+  HttpApiBuilder.group(Api, "deviceOperations", (handlers) => {
+    const bulks = commands(gateway, bulk);
+    const rollouts = commands(gateway, rollout);
+    const before = { bulk: past(gateway, bulk), rollout: past(gateway, rollout) };
+    const steer = <D extends "pause" | "resume" | "cancel">(verb: D) => ({
+      bulk: bulks.act(() => ({ do: verb }), { status: 202 }),
+      rollout: rollouts.act(() => ({ do: verb }), { status: 202 }),
+    });
+    const [pause, resume, cancel] = [steer("pause"), steer("resume"), steer("cancel")];
+    return handlers
+      .handle(
+        "startBulk",
+        bulks.create(
+          async (request, asked) => {
+            const { select, action, ...options } = request.payload;
+            mayDo(asked, action.kind);
+            const chosen = (action.kind === "apply" ? { dryRun: false, ...action } : action) as TaskAsked;
+            const devices = await selected(gateway, request, asked, select);
+            const { atOnce = LIMITS.atOnce.usual, haltAtPercent = USUAL.haltAtPercent } = options;
+            const { expiresInMs = LIMITS.expires.usual } = options;
+            return { do: "request", asked: chosen, devices, atOnce, haltAtPercent, expiresInMs };
+          },
+          { status: 202 },
+        ),
+      )
+      .handle("listBulks", list(gateway, bulksView, { query: inWords }))
+      .handle("getBulk", before.bulk.get())
+      .handle("historyOfBulk", history(gateway, bulk))
+      .handle("pauseBulk", pause.bulk)
+      .handle("resumeBulk", resume.bulk)
+      .handle("cancelBulk", cancel.bulk)
+      .handle(
+        "startRollout",
+        rollouts.create(
+          async (request, asked) => {
+            const { select, name, title, firmware = {}, stages = USUAL.stages, ...options } = request.payload;
+            const devices = await selected(gateway, request, asked, select);
+            return {
+              do: "start",
+              name,
+              ...(title === undefined ? {} : { title }),
+              firmware,
+              devices,
+              stages: stageSizes(devices.length, stages),
+              soakMs: options.soakMs ?? USUAL.soakMs,
+              haltAtPercent: options.haltAtPercent ?? USUAL.haltAtPercent,
+              atOnce: options.atOnce ?? LIMITS.atOnce.usual,
+              expiresInMs: options.expiresInMs ?? LIMITS.expires.usual,
+            };
+          },
+          { status: 202 },
+        ),
+      )
+      .handle("listRollouts", list(gateway, rolloutsView, { query: inWords }))
+      .handle("getRollout", before.rollout.get())
+      .handle("historyOfRollout", history(gateway, rollout))
+      .handle("pauseRollout", pause.rollout)
+      .handle("resumeRollout", resume.rollout)
+      .handle("cancelRollout", cancel.rollout);
+  });
+
+export const deviceScanRoutes = (gateway: Gateway) =>
+  HttpApiBuilder.group(Api, "deviceScans", (handlers) => {
+    const scans = commands(gateway, scan);
+    const before = past(gateway, scan);
+    return handlers
+      .handle(
+        "startScan",
+        scans.create(
+          ({ payload: { mdns, ranges = [], ...payload } }) => ({
+            do: "request",
+            spec: { site: SITE_USUAL, adopt: false, tags: [], mdns: mdns ?? ranges.length === 0, ranges, ...payload },
+          }),
+          { status: 202 },
+        ),
+      )
+      .handle("listScans", list(gateway, scansView, { query: inWords, show: listedScan }))
+      .handle("getScan", before.get())
+      .handle(
+        "cancelScan",
+        scans.act(() => ({ do: "cancel" }), { status: 202 }),
+      )
+      .handle("importFindings", importHandler(gateway))
+      .handle("historyOfScan", history(gateway, scan));
+  });
+
+/** Takes findings in one by one: a MAC is claimed once, so doing it again adds what is missing. */
+const importHandler = <
+  R extends Request & {
+    readonly payload: { readonly macs?: ReadonlyArray<string>; readonly tags?: ReadonlyArray<string> };
+  },
+>(
+  gateway: Gateway,
+): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { state } = await loadOwn(gateway, scan, asked, (request.params as { id: string }).id);
+    const organisation = asked.organisation!.id;
+    const { macs = Object.keys(state.findings).slice(0, LIMITS.import), tags } = request.payload;
+    const items: object[] = [];
+    for (const mac of macs) {
+      const finding = state.findings[mac];
+      if (finding === undefined) {
+        items.push({ mac, outcome: "refused", reason: "It was not found by this scan." });
+        continue;
+      }
+      const { holder } = await readClaim(gateway.log, device.context, macClaim(organisation, mac));
+      if (holder !== null) {
+        items.push({ mac, device: holder, outcome: "known" });
+        continue;
+      }
+      const id = makeId(device.prefix, Date.now(), randomBytes(10));
+      const entropy = randomBytes(18).toString("base64url");
+      const context = contextOf({ commandId: `imp_${entropy}`, digest: "" }, organisation, asked);
+      const change = { kind: device, id, command: { do: "add" as const, spec: inputOf(state, finding, tags) } };
+      const outcome = await execute(gateway.log, change, context);
+      const refusal = "refusal" in outcome ? outcome.refusal : undefined;
+      const reason =
+        refusal !== undefined && "reason" in refusal ? refusal.reason : "It tells of itself what cannot be kept.";
+      items.push(refusal === undefined ? { mac, device: id, outcome: "added" } : { mac, outcome: "refused", reason });
+    }
+    return json({ items });
+  });
