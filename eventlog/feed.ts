@@ -122,6 +122,9 @@ export async function placeAtTime(nats: Nats, context: string, timeMs: number): 
   return found === undefined ? (newest?.place ?? BEGINNING) : justBefore(found.place);
 }
 
+/** Heartbeats are missed that often, one after the other, before the consumer is given up. */
+const MISSED_MOST = 2;
+
 export interface TailOptions {
   readonly context: string;
   readonly fromSeq: number;
@@ -151,10 +154,18 @@ export async function tailFeed(nats: Nats, options: TailOptions): Promise<void> 
   }
   const end = () => messages.stop();
   options.signal.addEventListener("abort", end);
+  let missed = 0;
   void (async () => {
     for await (const { type } of messages.status()) {
-      if (type === "heartbeats_missed") options.onHearing(false);
-      if (type === "heartbeat") options.onHearing(true);
+      if (type === "heartbeat") {
+        missed = 0;
+        options.onHearing(true);
+      }
+      if (type === "heartbeats_missed") {
+        options.onHearing(false);
+        // The server that had the consumer is gone while ours is not: the library waits for it for ever (seen on three servers).
+        if (++missed >= MISSED_MOST) messages.stop();
+      }
       if (type === "stream_not_found" || type === "consumer_deleted") messages.stop();
     }
   })().catch(() => {});

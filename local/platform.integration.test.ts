@@ -136,6 +136,8 @@ test("secrets are made once, readable by their owner only", async (context) => {
   assert.equal(readdirSync(folder).sort(), [
     "backup.key",
     "master.key",
+    "nats-door.password",
+    "nats-issuer.seed",
     "nats.json",
     "owner.token",
     "postgres.password",

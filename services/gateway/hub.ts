@@ -159,6 +159,11 @@ export class Hub {
     return legs.every(({ feed }) => feed.hearing);
   }
 
+  /** The same of contexts by name: what was not sent did not happen. */
+  isHearing(contexts: Iterable<string>): boolean {
+    return [...contexts].every((context) => this.#feeds.get(context)?.hearing === true);
+  }
+
   /** The position of all who are live in exactly these contexts: encoded once for all of them. */
   headToken(contexts: string): string {
     const known = this.#tokens.get(contexts);

@@ -41,7 +41,7 @@ export interface OpenSubscriptions extends Subscriptions {
   readonly size: number;
 }
 
-export function openSubscriptions({ gateway, hub, perToken = 200, inAll = 8_000 }: EventsOptions): OpenSubscriptions {
+export function openSubscriptions({ gateway, hub, perToken = 200, inAll = 12_000 }: EventsOptions): OpenSubscriptions {
   const server = new WebSocketServer({
     noServer: true,
     maxPayload: PAYLOAD_BYTES,

@@ -172,10 +172,14 @@ async function answer(options: ReadsOptions, id: string, message: Msg): Promise<
     return isSame ? undefined : { code: CLOSE.forbidden, reason: "what may be read has changed" };
   };
   return new Promise((resolve) => {
-    const sink = new PageSink(ask, (answered) => {
-      subscription?.gone();
-      resolve(answered);
-    });
+    const sink = new PageSink(
+      ask,
+      () => hub.isHearing(contexts.keys()),
+      (answered) => {
+        subscription?.gone();
+        resolve(answered);
+      },
+    );
     let subscription: Subscription | undefined;
     subscription = hub.subscribe({ organisation: state.organisation, contexts, query, sink, ended });
   });
@@ -186,6 +190,7 @@ class PageSink implements Sink {
   readonly transport = "nats";
   readonly #most: number;
   readonly #waitMs: number;
+  readonly #isHearing: () => boolean;
   readonly #done: (answer: string | Problem) => void;
   readonly #events: string[] = [];
   #bytes = 0;
@@ -195,7 +200,12 @@ class PageSink implements Sink {
   #isOver = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ most = SUBSCRIBER_LIMITS.events.usual, waitMs = 0 }: Ask, done: (answer: string | Problem) => void) {
+  constructor(
+    { most = SUBSCRIBER_LIMITS.events.usual, waitMs = 0 }: Ask,
+    isHearing: () => boolean,
+    done: (answer: string | Problem) => void,
+  ) {
+    this.#isHearing = isHearing;
     this.#most = most;
     this.#waitMs = waitMs;
     this.#done = done;
@@ -241,8 +251,10 @@ class PageSink implements Sink {
     else this.#end(code === CLOSE.forbidden ? NO_MORE_OR_OTHER : unavailable("events", `${reason}; ask again.`));
   }
 
-  #finish(live: boolean): void {
+  /** @param atEnd nothing more was there: true only as far as the feed is heard */
+  #finish(atEnd: boolean): void {
     if (this.#isOver) return;
+    const live = atEnd && this.#isHearing();
     const gap =
       this.#gap === undefined
         ? ""
