@@ -56,6 +56,7 @@ test("what is there is named with its version, what is not with one command", as
   assert.is(of("NATS server").found, null);
   assert.is(of("NATS server").missing!.install, "npm run mill -- setup");
   assert.match(of("PostgreSQL").found ?? "", /^18\./);
+  assert.match(of("open files")?.found ?? "1", /^\d+$/);
   for (const { need, missing } of findings) if (missing) assert.ok(missing.why && missing.install, need);
 });
 

@@ -3,7 +3,17 @@
  * others do. Each missing thing comes with the one command that installs it; `setUp` runs it where that is possible.
  */
 import { execFile } from "node:child_process";
-import { closeSync, existsSync, fsyncSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { atLeast, type Found, findCaddy, findNatsServer, type Missing, parseVersion } from "./binaries.ts";
 import { findDocker } from "./docker.ts";
@@ -146,6 +156,7 @@ export async function examine(settings: Settings): Promise<Finding[]> {
       { context, ...natsFound },
       { context, ...postgresFound },
     ]),
+    ...openFiles(),
     docker,
     { context: "applications", ...brought("Caddy", "it stands before applications and repositories", caddy) },
     ...others,
@@ -194,6 +205,18 @@ async function program(one: Program, env: Readonly<Record<string, string>> | und
   if (found !== null && (found === "unknown version" || atLeast(found, one.minimum))) return { context, need, found };
   const why = found === null ? one.why : `${one.minimum} or later is needed: ${one.why}`;
   return { context, need, found, missing: { why, install: `apt-get install -y ${packages.join(" ")}`, packages } };
+}
+
+const FILES_LEAST = 4_096;
+
+/** Each device that is talked to is an open file. */
+function openFiles(): Finding[] {
+  const limits = existsSync("/proc/self/limits") ? readFileSync("/proc/self/limits", "utf8") : "";
+  const found = /^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1];
+  if (found === undefined) return [];
+  const finding: Finding = { context: "devices", need: "open files", found };
+  const why = `an agent holds one for each device; ${FILES_LEAST} or more leave room for a fleet`;
+  return [Number(found) >= FILES_LEAST ? finding : { ...finding, missing: { why, install: "ulimit -Hn 65536" } }];
 }
 
 async function dockerEngine(): Promise<Finding> {

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { backupDeclarations } from "./backup-settings.ts";
+import { deviceDeclarations } from "./device-settings.ts";
 import {
   address,
   amount,
@@ -233,6 +234,7 @@ const declarations = {
     meaning: "folders whose Git repositories may be deployed by path, beside local-sources in the data folder",
   },
   ...backupDeclarations,
+  ...deviceDeclarations,
   bring: {
     env: "MILLRACE_BRING",
     key: "bring",

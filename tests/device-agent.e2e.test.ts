@@ -173,17 +173,27 @@ test("a login: missing, it is said; given, it opens; the password is nowhere", a
 test("two agents share a site; what the one held that is killed, the other takes, and nothing is driven by two", async (context) => {
   const { defer } = context;
   const fleet = await simulate(context, ...Array.from({ length: 12 }, () => ({ model: "SNSW-001X16EU" })));
-  const started = await startBound({
-    name: "agent-1",
-    command: process.execPath,
-    args: [fileURLToPath(new URL("../services/device-agent/main.ts", import.meta.url))],
-    inputPipe: true,
-    env: { ...process.env, ...environmentOf("barn"), MILLRACE_PARENT_PIPE: "1" },
-    logFile: `${testFolder("agent")}/agent-1.log`,
-  });
-  defer(() => started.kill());
+  const start = async (more: Readonly<Record<string, string>>) => {
+    const started = await startBound({
+      name: "agent",
+      command: process.execPath,
+      args: [fileURLToPath(new URL("../services/device-agent/main.ts", import.meta.url))],
+      inputPipe: true,
+      env: { ...process.env, ...environmentOf("barn"), MILLRACE_PARENT_PIPE: "1", ...more },
+      logFile: `${testFolder("agent")}/agent.log`,
+    });
+    defer(() => started.kill());
+    return started;
+  };
+  const dying = await start({ MILLRACE_DIE_AT: "device.report.after:5" });
   const ids = await Promise.all(fleet.devices.map((handle) => add(handle, "barn")));
+  await eventually(async () => dying.exit(), "it dies at the fifth that it found", 60_000);
+  const started = await start({});
   await Promise.all(ids.map((id) => until(id, "it is known", ({ observed }) => observed !== null)));
+  for (const id of ids) {
+    const types = await typesOf(id);
+    assert.is(new Set(types).size, types.length, `${id} was told twice: ${types}`);
+  }
   const second = await agent(context, "barn");
   await eventually(async () => (second.lanes.held().length === 8 ? true : undefined), "a fair share", 60_000);
   await eventually(

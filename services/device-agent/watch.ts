@@ -272,7 +272,12 @@ export class Watch {
   /** The counters in it say whether the configuration is as it was read. */
   #status(mac: string, status: JsonObject): void {
     const one = this.#byMac.get(mac);
-    if (one === undefined || one.reading) return;
+    if (one === undefined) return;
+    // It answers again who was shut out, or asks nobody any more.
+    if (one.state.authentication.state === "locked-out" || one.state.authentication.state === "rejected") {
+      this.#report(one, { authentication: { state: one.device.identity.login ? "accepted" : "open" } });
+    }
+    if (one.reading) return;
     const isOld = performance.now() - one.readAt > this.#options.readAfterMs && one.readAt > 0;
     if (isOld || one.state.observedAt === null || !sameJson(revisionsOf(status), one.state.revisions)) {
       this.#read(one, SETTLE_MS);
