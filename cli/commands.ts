@@ -13,6 +13,7 @@ import { peopleCommands } from "./commands/members.ts";
 import { metricsCommands } from "./commands/metrics.ts";
 import { platformCommands } from "./commands/platform.ts";
 import { processCommands } from "./commands/processes.ts";
+import { repositoryCommands } from "./commands/repositories.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { subscriberCommands } from "./commands/subscribers.ts";
 import { webhookCommands } from "./commands/webhooks.ts";
@@ -23,6 +24,7 @@ export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   { title: "Devices", commands: [...deviceCommands, ...deviceTaskCommands, ...deviceSetCommands] },
+  { title: "Publishing", commands: repositoryCommands },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },

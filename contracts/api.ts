@@ -20,6 +20,7 @@ import { secretsApi } from "./identity/secrets.ts";
 import { webhooksApi } from "./integrations/api.ts";
 import { channelsApi } from "./integrations/channels.ts";
 import { subscribersApi } from "./integrations/subscribers.ts";
+import { repositoriesApi } from "./publishing/repositories.ts";
 import { systemApi } from "./system/api.ts";
 import { workApi } from "./work/api.ts";
 
@@ -44,6 +45,7 @@ export class Api extends HttpApi.make("millrace")
   .add(deviceSetsApi)
   .add(deviceOperationsApi)
   .add(deviceScansApi)
+  .add(repositoriesApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -41,6 +41,8 @@ export const PERMISSIONS = {
   "devices:configure": "Say what is wanted of devices, write it to them, set their passwords",
   "devices:firmware": "Update the firmware of devices",
   "devices:delete": "Take devices out of the fleet",
+  "publishing:read": "See repositories",
+  "publishing:edit": "Create repositories and change them",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;

@@ -5,6 +5,7 @@ import { devices } from "./devices/context.ts";
 import { identity } from "./identity/context.ts";
 import { integrations } from "./integrations/context.ts";
 import type { ContextDeclaration, Kind } from "./kind.ts";
+import { publishing } from "./publishing/context.ts";
 import { work } from "./work/context.ts";
 
 export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = {
@@ -14,6 +15,7 @@ export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = {
   integrations,
   automation,
   devices,
+  publishing,
 };
 
 /** @returns the kind, or undefined when this version of the product does not know it */

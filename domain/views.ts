@@ -4,6 +4,7 @@ import { automationViews } from "./automation/views.ts";
 import { devicesViews } from "./devices/views.ts";
 import { identityViews } from "./identity/views.ts";
 import { integrationsViews } from "./integrations/views.ts";
+import { publishingViews } from "./publishing/views.ts";
 import type { View } from "./view.ts";
 import { workViews } from "./work/views.ts";
 
@@ -14,4 +15,5 @@ export const VIEWS: ReadonlyArray<View> = [
   ...integrationsViews,
   ...automationViews,
   ...devicesViews,
+  ...publishingViews,
 ];

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
+import { publishingPrograms } from "./flatpak.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
@@ -113,6 +114,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_PUBLIC_LISTEN_TLS: proxy?.tlsAddress ?? "",
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
+      ...(await publishingEnvironment()),
     };
     const timeoutMs = options.readyTimeoutMs ?? 60_000;
     const specs = await serviceSpecs(all, { environment, gatewayPort: port, settings, timeoutMs });
@@ -137,6 +139,12 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   } finally {
     options.signal?.removeEventListener("abort", interrupt);
   }
+}
+
+/** Where the tools of publishing are, when they were brought; without them repositories say so. */
+async function publishingEnvironment(): Promise<Record<string, string>> {
+  const programs = await publishingPrograms({ bring: false });
+  return "env" in programs ? { MILLRACE_PUBLISHING_TOOLS: JSON.stringify(programs.env) } : {};
 }
 
 /** The mark of a restore that has not come to its end. */

@@ -59,6 +59,7 @@ import { logRoutes } from "./routes/logs.ts";
 import { memberRoutes } from "./routes/members.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { processRoutes } from "./routes/processes.ts";
+import { repositoryRoutes } from "./routes/repositories.ts";
 import { ruleRoutes } from "./routes/rules.ts";
 import { secretsRoutes } from "./routes/secrets.ts";
 import { subscriberRoutes } from "./routes/subscribers.ts";
@@ -94,6 +95,7 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     uploadRoutes(gateway),
     deviceRoutes(gateway),
     deviceSetRoutes(gateway),
+    repositoryRoutes(gateway),
     deviceOperationRoutes(gateway),
     deviceScanRoutes(gateway),
   ] as const;
