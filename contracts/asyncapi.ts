@@ -31,6 +31,7 @@ import { organisationEvents, secretEvents, tokenEvents } from "./identity/events
 import { channelEvents } from "./integrations/channels.ts";
 import { webhookEvents } from "./integrations/events.ts";
 import { subscriberEvents } from "./integrations/subscribers.ts";
+import { repositoryEvents } from "./publishing/repositories.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
 /** Every public event there is, by context and kind. */
@@ -56,6 +57,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
     rollout: rolloutEvents,
     scan: scanEvents,
   },
+  publishing: { repository: repositoryEvents },
 };
 
 type Json = Record<string, unknown>;
