@@ -256,6 +256,13 @@ export const OPERATIONS = {
   cancelScan: {"method":"POST","path":"/v1/organisations/:org/device-scans/:id/cancel","summary":"Cancel a scan; what was found stays","needs":"devices:edit","query":{},"ifMatch":false},
   importFindings: {"method":"POST","path":"/v1/organisations/:org/device-scans/:id/import","summary":"Take what a scan found into the fleet","needs":"devices:edit","query":{},"ifMatch":false},
   historyOfScan: {"method":"GET","path":"/v1/organisations/:org/device-scans/:id/history","summary":"What happened in a scan","needs":"devices:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
+  createRepository: {"method":"POST","path":"/v1/organisations/:org/repositories","summary":"Create a repository","needs":"publishing:edit","query":{},"ifMatch":false},
+  listRepositories: {"method":"GET","path":"/v1/organisations/:org/repositories","summary":"List repositories","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"},"sort":{"says":"Field to sort by, with `-` for descending; `createdAt`, `updatedAt`, or a sortable field of the kind"},"q":{"says":"Text to search for"},"fields":{"says":"Only these fields of each item, separated by commas, nested ones with a dot; `id` always"},"name":{"says":"Its name"},"state":{"says":"Its state"}},"ifMatch":false},
+  getRepository: {"method":"GET","path":"/v1/organisations/:org/repositories/:id","summary":"A repository by id or name, as it is or as it was","needs":"publishing:read","query":{"at":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"wait":{"says":"Answer when this holds, or time is up: `terminal` (its work has ended), `state=a|b` (of `status.state`), `generation>=n`, `version>=n` (number of events, which every answer has as `Millrace-Version`), `gone`. `Millrace-Wait` says which: `met` or `timeout`"},"timeout":{"says":""}},"ifMatch":false},
+  changeRepository: {"method":"PATCH","path":"/v1/organisations/:org/repositories/:id","summary":"Change a repository's title","needs":"publishing:edit","query":{},"ifMatch":true},
+  retryRepository: {"method":"POST","path":"/v1/organisations/:org/repositories/:id/retry","summary":"Try again to make a repository that could not be made","needs":"publishing:edit","query":{},"ifMatch":false},
+  historyOfRepository: {"method":"GET","path":"/v1/organisations/:org/repositories/:id/history","summary":"What happened to it","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
+  diffRepository: {"method":"GET","path":"/v1/organisations/:org/repositories/:id/diff","summary":"What differs between two moments of a repository","needs":"publishing:read","query":{"from":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"to":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"}},"ifMatch":false},
 } as const;
 
 /** Collections whose entities can be shown one by one, and the kind that lies in each. */
@@ -285,4 +292,5 @@ export const COLLECTIONS = [
   {"collection":"device-bulks","kind":"devices.bulk"},
   {"collection":"firmware-rollouts","kind":"devices.rollout"},
   {"collection":"device-scans","kind":"devices.scan"},
+  {"collection":"repositories","kind":"publishing.repository"},
 ] as const;

@@ -131,6 +131,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "deviceOperations.startRollout": { name: "intruder", select: { where: { tag: "canary" } } },
   "deviceScans.startScan": { ranges: ["10.0.0.1"] },
   "deviceScans.importFindings": {},
+  "repositories.createRepository": { name: "intruder" },
+  "repositories.changeRepository": { title: "Taken over" },
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
@@ -219,6 +221,7 @@ test.before(async () => {
   );
   await make("device-profiles", { name: "canary-profile", configuration: { sys: {} } }, "canary-profile");
   await make("device-groups", { name: "canary-group" }, "canary-group");
+  await make("repositories", { name: "canary-repository" }, "canary-repository");
   const chosen = { select: { ids: [canary.id] } };
   for (const [collection, path, body] of [
     ["device-tasks", "devices/canary-device/read", {}],
@@ -250,6 +253,7 @@ async function projected(position: string): Promise<void> {
       "device-bulks",
       "device-scans",
       "firmware-rollouts",
+      "repositories",
     ],
     ...["history", "search?q=canary"],
   ];

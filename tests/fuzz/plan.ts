@@ -178,6 +178,10 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "deviceOperations.startRollout": newName.map((name) => ({ name, select: { where: { tag: "a" } } })),
   "deviceScans.startScan": fc.constantFrom({}, { ranges: ["10.0.0.0/30", "10.1.0.1-10.1.0.9:8080"] }),
   "deviceScans.importFindings": fc.constant({}),
+  "repositories.createRepository": fc
+    .tuple(newName, fc.option(fc.constant("org.example.Stable"), { nil: undefined }))
+    .map(([name, collectionId]) => ({ name, ...(collectionId === undefined ? {} : { collectionId }) })),
+  "repositories.changeRepository": fc.constantFrom({ title: "Other" }, { title: null }),
   "webhooks.changeWebhook": fc.constantFrom({ description: "Other" }, { events: NEVER }),
   "webhooks.resumeWebhook": fc.constantFrom({}, { skip: true }),
   "webhooks.rotateWebhookSecret": fc.constantFrom({}, { overlapHours: 1 }),

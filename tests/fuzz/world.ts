@@ -48,6 +48,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "device-bulks": "blk",
   "firmware-rollouts": "rlo",
   "device-scans": "scn",
+  repositories: "rep",
   nodes: "node",
   "dead-letters": "dlq",
 };
@@ -90,7 +91,7 @@ export class FuzzedWorld implements World {
     const id = (body as { id?: unknown } | undefined)?.id;
     if (
       typeof id === "string" &&
-      /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr|dev|tsk|prf|grp|blk|rlo|scn)_/.test(id)
+      /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr|dev|tsk|prf|grp|blk|rlo|scn|rep)_/.test(id)
     )
       this.#pool(id.slice(0, 3)).learn(id);
   }
@@ -183,6 +184,7 @@ export class FuzzedWorld implements World {
       this.#pool("blk").keep((await post(`${under}/devices/bulk`, { select, action: { kind: "reboot" } })).id);
       this.#pool("rlo").keep((await post(`${under}/firmware-rollouts`, { select, name: `ro-${i}` })).id);
       this.#pool("scn").keep((await post(`${under}/device-scans`, { ranges: ["10.0.0.1"] })).id);
+      this.#pool("rep").keep((await post(`${under}/repositories`, { name: `re-${i}` })).id);
       const when = { kind: "interval", everyMs: 3_600_000 };
       const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
       this.#pool("sch").keep((await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
@@ -253,6 +255,7 @@ export class FuzzedWorld implements World {
         "device-bulks",
         "firmware-rollouts",
         "device-scans",
+        "repositories",
       ],
     ];
     for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {
