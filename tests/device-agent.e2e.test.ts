@@ -46,8 +46,8 @@ const environmentOf = (site: string): Record<string, string> => ({
   MILLRACE_LOG_LEVEL: "warn",
 });
 
-async function agent({ defer }: TestContext, site: string) {
-  const config = readSettings(AGENT_SETTINGS, environmentOf(site));
+async function agent({ defer }: TestContext, site: string, more: Readonly<Record<string, string>> = {}) {
+  const config = readSettings(AGENT_SETTINGS, { ...environmentOf(site), ...more });
   const running = await startDeviceAgent(config, makeLogger({ service: "device-agent", level: "warn" }), "test");
   defer(() => running.stop());
   return running;
@@ -74,7 +74,7 @@ async function add({ mac, address: host, port }: DeviceHandle, site: string, pol
   const id = makeId("dev", Date.now(), randomBytes(10));
   const address = { host, port, scheme: "http" as const };
   const own = { name: `d-${mac.toLowerCase()}`, tags: [], groups: [], expected: true };
-  const spec = { mac: mac.toLowerCase(), site, address, ...own, ...(pollMs === undefined ? {} : { pollMs }) };
+  const spec = { mac: mac.toUpperCase(), site, address, ...own, ...(pollMs === undefined ? {} : { pollMs }) };
   await command(id, { do: "add", spec });
   return id;
 }
@@ -168,6 +168,31 @@ test("a login: missing, it is said; given, it opens; the password is nowhere", a
   const told = JSON.stringify(await eventsOf(log, device, id));
   assert.not.match(told, hash);
   assert.not.match(told, "sesame-open");
+});
+
+test("one that sleeps: it comes, is known, sleeps, wakes; what dials in is told apart by what it answers", async (context) => {
+  const running = await agent(context, "shed", { MILLRACE_DEVICES_LISTEN: "127.0.0.1:0" });
+  const outbound = `ws://127.0.0.1:${running.fleet.dialInPort}`;
+  const fleet = await simulate(context, { model: "SNSN-0013A", outbound });
+  const [sleeper] = fleet.devices;
+  const id = await add(sleeper!, "shed");
+  const waking = async (holds: (state: DeviceState) => boolean, what: string) =>
+    eventually(
+      async () => {
+        if (!sleeper!.online) sleeper!.wake();
+        const state = await stateOf(id);
+        return holds(state) ? state : undefined;
+      },
+      what,
+      60_000,
+    );
+  const known = await waking(({ observed }) => observed !== null, "it is known");
+  assert.ok(known.identity?.sleeps && "temperature:0" in known.observed!);
+  sleeper!.sleep();
+  await until(id, "it sleeps", ({ reach }) => reach === "asleep");
+  await waking(({ reach }) => reach === "reachable", "it is awake");
+  assert.ok((await typesOf(id)).includes("DeviceWoke"));
+  assert.not.ok((await typesOf(id)).includes("DeviceLost"));
 });
 
 test("two agents share a site; what the one held that is killed, the other takes, and nothing is driven by two", async (context) => {

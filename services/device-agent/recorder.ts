@@ -41,11 +41,11 @@ export class Recorder {
     this.#options = options;
   }
 
-  /** @param mac of who answered, twelve hex digits */
+  /** @param mac of who answered, twelve hexadecimal digits in upper case */
   report(id: string, mac: string, report: DeviceReport): void {
     if (this.#closed) return;
     const before = this.#waiting.get(id);
-    this.#waiting.set(id, { mac: mac.toLowerCase(), report: { ...before?.report, ...report } });
+    this.#waiting.set(id, { mac, report: { ...before?.report, ...report } });
     this.#pump();
   }
 

@@ -172,7 +172,7 @@ export class Watch {
   }
 
   #add({ id, state }: IndexEntry<DeviceState>): void {
-    const mac = state.mac.toUpperCase();
+    const mac = state.mac;
     const other = this.#byMac.get(mac);
     if (other !== undefined) {
       this.#options.logger.warn(
@@ -246,7 +246,7 @@ export class Watch {
     const pollMs = state.pollMs ?? usual;
     return {
       identity: {
-        mac: state.mac.toUpperCase(),
+        mac: state.mac,
         generation,
         model: identity?.model ?? "",
         firmware: state.firmware?.build ?? "",

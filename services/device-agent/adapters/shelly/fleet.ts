@@ -12,6 +12,7 @@ import { Gate } from "./gate.ts";
 import type { JsonObject } from "./json.ts";
 import { Keeper, type KeeperListener, type Kept } from "./keeper.ts";
 import type { CredentialsOf } from "./login.ts";
+import { RpcDevice } from "./rpc-device.ts";
 import { Wheel } from "./wheel.ts";
 
 type Of<F> = F extends (...args: infer A) => void ? (mac: string, ...args: A) => void : never;
@@ -99,11 +100,16 @@ export class Fleet {
     return this.#gate;
   }
 
-  /** Keeps a device from now on; one that is kept gets another interval, or, at another address, begins anew. */
+  /** Keeps a device from now on; one that is kept gets another interval, or another address. */
   keep(kept: Kept): Device {
     const { mac } = kept.identity;
     const before = this.#keepers.get(mac);
     if (before !== undefined && sameAddress(before.device.address, kept.address)) {
+      before.retune(kept);
+      return before.device;
+    }
+    if (before?.device instanceof RpcDevice && kept.identity.generation !== 1) {
+      before.device.move(kept.address);
       before.retune(kept);
       return before.device;
     }

@@ -69,6 +69,21 @@ export class RpcDevice implements Device {
     return this.#peer?.peer.open === true;
   }
 
+  /** It dialled us. */
+  get dialledIn(): boolean {
+    return this.linked && this.#peer!.exempt;
+  }
+
+  /** It is reached elsewhere from now on; the connection by which it dialled in stays. */
+  move(address: Address): void {
+    if (!this.dialledIn) this.unlink();
+    const old = this.#http;
+    this.#address = address;
+    this.#http = this.#newHttp();
+    this.#knownAt = Number.NEGATIVE_INFINITY;
+    void old.close();
+  }
+
   /** Milliseconds since anything came over it; undefined without one. */
   get silentMs(): number | undefined {
     return this.linked ? this.#peer!.peer.silentMs : undefined;
