@@ -4,6 +4,7 @@ import { applicationCommands } from "./commands/applications.ts";
 import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
 import { channelCommands } from "./commands/channels.ts";
+import { deviceOperationCommands } from "./commands/device-operations.ts";
 import { deviceSetCommands } from "./commands/device-sets.ts";
 import { deviceTaskCommands } from "./commands/device-tasks.ts";
 import { deviceCommands } from "./commands/devices.ts";
@@ -23,7 +24,10 @@ import type { Command, Group } from "./table.ts";
 export const GROUPS: readonly Group[] = [
   { title: "One machine", commands: platformCommands },
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
-  { title: "Devices", commands: [...deviceCommands, ...deviceTaskCommands, ...deviceSetCommands] },
+  {
+    title: "Devices",
+    commands: [...deviceCommands, ...deviceTaskCommands, ...deviceSetCommands, ...deviceOperationCommands],
+  },
   { title: "Publishing", commands: repositoryCommands },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },

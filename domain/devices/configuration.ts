@@ -129,21 +129,3 @@ export function desiredOf(
   const desired = layers.reduce((below, above) => merged(below, above) as Configuration);
   return { desired, missing: [...missing].sort() };
 }
-
-/**
- * With `switch:*` said of each switch that the device has; what is said of one component itself wins.
- * @param components as the device has them; what it does not have is left out of what `*` means
- */
-export function expanded(desired: Configuration, components: ReadonlyArray<string>): Configuration {
-  const all: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(desired)) {
-    if (!key.endsWith(":*")) continue;
-    for (const component of components) {
-      if (component.startsWith(key.slice(0, -1))) all[component] = merged(all[component] ?? {}, value);
-    }
-  }
-  for (const [key, value] of Object.entries(desired)) {
-    if (!key.endsWith(":*")) all[key] = Object.hasOwn(all, key) ? merged(all[key], value) : value;
-  }
-  return all;
-}
