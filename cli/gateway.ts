@@ -37,6 +37,8 @@ export interface RawRequest {
 export interface RawAnswer {
   readonly status: number;
   readonly headers: Headers;
+  /** What came, where it was asked for by `raw`. */
+  readonly bytes?: Uint8Array;
   readonly text: string;
 }
 
@@ -235,7 +237,18 @@ async function once(url: string, request: RawRequest, interruption: AbortSignal,
       signal: AbortSignal.any([interruption, timeout]),
       ...(request.body === undefined ? {} : { body: request.body }),
     });
-    return { answer: { status: response.status, headers: response.headers, text: await textOf(response) } };
+    const bytes = await bytesOf(response);
+    const { status, headers } = response;
+    return {
+      answer: {
+        status,
+        headers,
+        bytes,
+        get text() {
+          return bytes.toString("utf8");
+        },
+      },
+    };
   } catch (error) {
     if (error instanceof Failure) throw error;
     const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
@@ -243,7 +256,7 @@ async function once(url: string, request: RawRequest, interruption: AbortSignal,
   }
 }
 
-async function textOf(response: Response): Promise<string> {
+async function bytesOf(response: Response): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
@@ -255,7 +268,7 @@ async function textOf(response: Response): Promise<string> {
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks);
 }
 
 /** @throws Failure when it is interrupted meanwhile */

@@ -1,5 +1,6 @@
 /** Files that belong to work items. */
-import { readFile, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { LIMITS } from "@millrace/contracts/work/values.ts";
 import { Failure, usage } from "../failure.ts";
@@ -71,18 +72,57 @@ export async function list(call: Call<None, Args<"item">>): Promise<void> {
   await print(call, attachments);
 }
 
-export async function detach(call: Call<None, Args<"item" | "attachment">>): Promise<void> {
-  const { io, args } = call;
+/** One of an item's, by id or by a name that only one has. @throws Failure (not-found) */
+async function named(call: AnyCall, item: string, wanted: string): Promise<Attachment> {
+  const { attachments } = await gatewayOf(call).call("getItem", { params: { id: item } });
+  const found = attachments.filter(({ id, name }) => id === wanted || name === wanted);
+  if (found.length === 1) return found[0]!;
+  const what = found.length === 0 ? "no attachment" : "more than one attachment";
+  throw new Failure("not-found", EXIT.notFound, `There is ${what} "${wanted}"`, {
+    fix: `Their ids: \`mill work attachments ${item}\``,
+  });
+}
+
+/** What others have called a file must not say where it lies here. */
+const plainName = (name: string, id: string): string => {
+  const plain = basename(name.replaceAll("\\", "/")).replaceAll(/\p{Cc}/gu, "_");
+  return /^\.*$/.test(plain) ? id : plain;
+};
+
+export async function download(
+  call: Call<{ readonly to: { readonly type: "string"; readonly summary: string } }, Args<"item" | "attachment">>,
+): Promise<void> {
+  const { io, args, flags } = call;
+  const { id, name, sha256, bytes } = await named(call, args.item, args.attachment);
   const gateway = gatewayOf(call);
-  const { attachments } = await gateway.call("getItem", { params: { id: args.item } });
-  const named = attachments.filter(({ id, name }) => id === args.attachment || name === args.attachment);
-  if (named.length !== 1) {
-    const what = named.length === 0 ? "no attachment" : "more than one attachment";
-    throw new Failure("not-found", EXIT.notFound, `There is ${what} "${args.attachment}"`, {
-      fix: `Their ids: \`mill work attachments ${args.item}\``,
+  const { method, path } = OPERATIONS.contentOfAttachment;
+  const answer = await gateway.raw({
+    method,
+    path: pathOf(path, { org: await gateway.org(), id: args.item, attachment: id }, {}),
+    headers: { accept: "*/*" },
+  });
+  if (answer.status !== 200) bodyOf(answer);
+  if (answer.bytes === undefined || createHash("sha256").update(answer.bytes).digest("hex") !== sha256) {
+    throw new Failure("damaged", EXIT.failure, `What came is not ${oneLine(name)}: its hash is another`, {
+      fix: "Try again",
     });
   }
-  const { id, name } = named[0]!;
-  await gateway.call("removeAttachment", { params: { id: args.item, attachment: id } });
+  const file = flags.to ?? plainName(name, id);
+  try {
+    await writeFile(resolve(io.cwd, file), answer.bytes, { flag: "wx" });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw usage(
+      code === "EEXIST" ? `There is a file ${oneLine(file)} already` : `${oneLine(file)} cannot be written (${code})`,
+      "Say where with --to",
+    );
+  }
+  io.err(`Wrote ${bytes} bytes to ${oneLine(file)}\n`);
+}
+
+export async function detach(call: Call<None, Args<"item" | "attachment">>): Promise<void> {
+  const { io, args } = call;
+  const { id, name } = await named(call, args.item, args.attachment);
+  await gatewayOf(call).call("removeAttachment", { params: { id: args.item, attachment: id } });
   io.err(`Took ${oneLine(name)} off ${args.item}\n`);
 }

@@ -270,6 +270,16 @@ const attachmentCommands: readonly Command[] = [
     run: async (call) => (await files()).list(call),
   }),
   command({
+    path: "work attachment download",
+    summary: "Write an attachment of a work item into a file",
+    description: "Its hash is checked first; a file that is there already is left alone.",
+    arguments: { ...ITEM, attachment: { summary: "Its id, or its name where only one has it" } },
+    flags: { to: { type: "string", value: "FILE", summary: "Where it is written; its own name if left out" } },
+    examples: [{ line: `mill work attachment download ${ID} front.jpg --to /tmp/front.jpg`, says: "Elsewhere" }],
+    impact: "read",
+    run: async (call) => (await files()).download(call),
+  }),
+  command({
     path: "work detach",
     summary: "Take an attachment off a work item",
     arguments: { ...ITEM, attachment: { summary: "Its id, or its name where only one has it" } },
