@@ -113,6 +113,11 @@ export const Plan = Schema.Struct({
   differences: Schema.Array(PlannedField),
   more: Schema.Int.annotate({ description: "So many further fields differ" }),
   writes: Schema.Array(Write),
+  again: optionalKey(
+    Schema.Array(Schema.String).annotate({
+      description: "What can be written only when all that is done, and then is",
+    }),
+  ),
 }).annotate({ identifier: "DevicePlan", description: "What differs, and the calls that change it, in their order" });
 export type Plan = typeof Plan.Type;
 

@@ -1,13 +1,17 @@
 /** What is asked of the agents of a site: whoever is asked passes it on to the one that holds the device's lane. */
 import type { AskDeclaration } from "@millrace/contracts/asks.ts";
-import { type AskedOfDevice, deviceStatus, holderOfSite } from "@millrace/contracts/devices/asks.ts";
+import { type AskedOfDevice, devicePlan, deviceStatus, holderOfSite } from "@millrace/contracts/devices/asks.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
-import { device } from "@millrace/domain/devices/device.ts";
+import { type DeviceState, device } from "@millrace/domain/devices/device.ts";
+import type { Configuration } from "@millrace/domain/devices/model/configuration.ts";
 import { AskRefused, AskUnavailable, answerAsk, ask } from "@millrace/eventlog/asks.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { Device } from "./adapters/shelly/device.ts";
 import { DeviceFailure } from "./adapters/shelly/failures.ts";
 import { isObject } from "./adapters/shelly/json.ts";
 import { laneHolder, laneOf } from "./lanes.ts";
+import { shownPlan } from "./reactors/task-apply.ts";
+import { permanent, StepFault } from "./reactors/task-work.ts";
 import type { Watch } from "./watch.ts";
 
 export interface AnswersOptions {
@@ -34,7 +38,10 @@ export class Answers {
 
   constructor(options: AnswersOptions) {
     this.#options = options;
-    this.#declared = [{ declaration: deviceStatus, answer: (asked) => this.#status(asked) }];
+    this.#declared = [
+      { declaration: deviceStatus, answer: (asked) => this.#status(asked) },
+      { declaration: devicePlan, answer: (asked) => this.#plan(asked) },
+    ];
   }
 
   /** As an agent of the site: passes on what another holds. */
@@ -72,17 +79,32 @@ export class Answers {
     for (const lane of [...this.#stops.keys()]) this.lose(lane);
   }
 
-  async #status({ organisation, device: id }: AskedOfDevice) {
+  #status(asked: AskedOfDevice) {
+    return this.#of(asked, async (driven) => {
+      const status = await driven.status();
+      return { at: new Date().toISOString(), status: isObject(status) ? status : {} };
+    });
+  }
+
+  #plan(asked: AskedOfDevice) {
+    return this.#of(asked, async (driven, state) => {
+      if (state.desired === null) throw permanent("NOTHING_WANTED", "Nothing is wanted of it.", "Configure it first.");
+      return shownPlan(state, state.desired as Configuration, await driven.report());
+    });
+  }
+
+  /** @throws AskRefused, AskUnavailable, LogUnavailable */
+  async #of<A>({ organisation, device: id }: AskedOfDevice, look: (driven: Device, state: DeviceState) => Promise<A>) {
     const { log, watch } = this.#options;
     const { state } = await log.aggregates.load(device, id);
     if (!state.exists || state.organisation !== organisation) throw notHere();
     const driven = watch.device(id);
     if (driven === undefined) throw new AskUnavailable({ what: `The agent of the device ${id}`, reason: "no-holder" });
     try {
-      const status = await driven.status();
-      return { at: new Date().toISOString(), status: isObject(status) ? status : {} };
+      return await look(driven, state);
     } catch (error) {
       if (error instanceof DeviceFailure) return failedAs(error);
+      if (error instanceof StepFault) return { failed: { code: error.code, message: error.reason, fix: error.fix } };
       throw error;
     }
   }

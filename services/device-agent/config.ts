@@ -5,6 +5,7 @@ import { defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/e
 import * as Schema from "effect/Schema";
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/u;
+const URL_OF = /^https?:\/\/[\x21-\x7e]{1,500}$/u;
 const LISTEN = /^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u;
 
 export const AGENT_SETTINGS = defineSettings({
@@ -81,6 +82,57 @@ export const AGENT_SETTINGS = defineSettings({
     describe: "Hours after which a configuration is read again although the device told of no change.",
     example: "24",
     fallback: 24,
+  },
+  tasksAtOnce: {
+    variable: "MILLRACE_DEVICES_AT_ONCE",
+    schema: IntegerBetween(1, 1_000),
+    describe: "Devices on which this agent carries out tasks at the same moment.",
+    example: "32",
+    fallback: 32,
+  },
+  lookMs: {
+    variable: "MILLRACE_DEVICES_LOOK_MS",
+    schema: IntegerBetween(20, 60_000),
+    describe: "Milliseconds between two looks at a device that restarts, updates itself, or changes its network.",
+    example: "2000",
+    fallback: 2_000,
+  },
+  firmwareListen: {
+    variable: "MILLRACE_FIRMWARE_LISTEN",
+    schema: Text.check(Schema.isPattern(LISTEN)),
+    describe:
+      "Where devices fetch firmware from this agent, which fetches it from the maker; unless set they fetch it there.",
+    example: "0.0.0.0:7482",
+    optional: true,
+  },
+  firmwareHost: {
+    variable: "MILLRACE_FIRMWARE_HOST",
+    schema: Text,
+    describe: "This agent as devices reach it for firmware; the address from which it talks to them unless set.",
+    example: "192.168.1.2",
+    optional: true,
+  },
+  firmwareIndex: {
+    variable: "MILLRACE_FIRMWARE_INDEX",
+    schema: Text.check(Schema.isPattern(URL_OF)),
+    describe: "The maker's index of firmware for Gen2 and later; the name of the app is put behind it.",
+    example: "https://updates.shelly.cloud/update",
+    fallback: "https://updates.shelly.cloud/update",
+  },
+  firmwareIndexGen1: {
+    variable: "MILLRACE_FIRMWARE_INDEX_GEN1",
+    schema: Text.check(Schema.isPattern(URL_OF)),
+    describe: "The maker's index of firmware for Gen1.",
+    example: "https://api.shelly.cloud/files/firmware",
+    fallback: "https://api.shelly.cloud/files/firmware",
+  },
+  firmwareCa: {
+    variable: "MILLRACE_FIRMWARE_CA",
+    schema: Text,
+    describe:
+      "File with the certificates (PEM) by which the maker's servers are known, where the system does not know them.",
+    example: "/etc/millrace/firmware-ca.pem",
+    optional: true,
   },
   leaseSeconds: {
     variable: "MILLRACE_LEASE_SECONDS",

@@ -1,6 +1,7 @@
 /** Logins of devices, opened for the moment of their use. Each opening is told in the process's log and counted. */
 import { device } from "@millrace/domain/devices/device.ts";
 import type { Credentials as Stored } from "@millrace/domain/devices/device-state.ts";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
@@ -42,9 +43,7 @@ export class Logins {
   /** @throws LogUnavailable; DeviceFailure not-sent */
   async opened({ scheme, sealed }: Stored, organisation: string, id: string): Promise<Credentials | undefined> {
     if (this.#sealing === undefined) {
-      throw failure("not-sent", "Its login cannot be opened without the master key.", {
-        again: { when: "credentials" },
-      });
+      throw withoutKey("Its login");
     }
     try {
       const bytes = await this.#sealing.unseal(sealed, { organisation, purpose: `login of ${id}` });
@@ -58,7 +57,36 @@ export class Logins {
     }
   }
 
+  /** As the log keeps it. @throws LogUnavailable, Erased; DeviceFailure not-sent */
+  async sealed(login: Credentials, organisation: string, id: string): Promise<Stored> {
+    if (this.#sealing === undefined) throw withoutKey("Its login");
+    const place = { organisation, subject: id };
+    return "ha1" in login
+      ? { scheme: "digest", sealed: await this.#sealing.seal(place, login.ha1) }
+      : { scheme: "basic", sealed: await this.#sealing.seal(place, login.password) };
+  }
+
+  /** The value of one of the organisation's secrets. @throws LogUnavailable; DeviceFailure not-sent */
+  async secret(id: string, organisation: string): Promise<string> {
+    if (this.#sealing === undefined) throw withoutKey(`The secret ${id}`);
+    const { state } = await this.#log.aggregates.load(secret, id);
+    const again = { when: "credentials" } as const;
+    if (state.organisation !== organisation || state.sealed === null) {
+      throw failure("not-sent", `The secret ${id} is not there, or was erased.`, { again });
+    }
+    try {
+      const bytes = await this.#sealing.unseal(state.sealed, { organisation, purpose: "configuration of a device" });
+      return Buffer.from(bytes).toString("utf8");
+    } catch (error) {
+      if (error instanceof LogUnavailable) throw error;
+      throw failure("not-sent", `The secret ${id} cannot be opened: ${(error as Error).message}`, { again });
+    }
+  }
+
   close(): void {
     this.#sealing?.close();
   }
 }
+
+const withoutKey = (what: string) =>
+  failure("not-sent", `${what} cannot be opened without the master key.`, { again: { when: "credentials" } });

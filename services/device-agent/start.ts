@@ -4,6 +4,9 @@
  */
 import { resolve } from "node:path";
 import { device } from "@millrace/domain/devices/device.ts";
+import { task } from "@millrace/domain/devices/task.ts";
+import { isOver } from "@millrace/domain/devices/task-state.ts";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
 import { Leases } from "@millrace/eventlog/leases.ts";
@@ -18,6 +21,7 @@ import { Lanes } from "./lanes.ts";
 import { Logins } from "./logins.ts";
 import { Recorder } from "./recorder.ts";
 import { Samples } from "./samples.ts";
+import { startTasks, type Tasks } from "./tasks.ts";
 import { Watch } from "./watch.ts";
 
 const SERVICE = "device-agent";
@@ -30,6 +34,7 @@ export interface DeviceAgent extends Running {
   readonly fleet: Fleet;
   readonly lanes: Lanes;
   readonly index: LiveIndex;
+  readonly tasks: Tasks;
 }
 
 const siteCapability = (site: string): string => `site:${site}`;
@@ -43,9 +48,9 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
   const index = await startLiveIndex({
     log,
     context: device.context,
-    kinds: [device],
+    kinds: [device, task],
     snapshot: SERVICE,
-    keep: (_, state) => state.exists,
+    keep: (kind, state) => state.exists && (kind !== task.kind || !isOver(state)),
     onError: (err) => logger.warn({ err }, "the live index starts again"),
   });
   const stopping = new AbortController();
@@ -65,6 +70,7 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
   });
   const fleet = await openFleet(config, watch, logins, logger);
   watch.begin(fleet);
+  const tasks = await startTasks({ service: SERVICE, config, log, index, watch, logins, leases, logger });
   const answers = new Answers({ log, site, watch });
   answers.begin();
   const presence = await announce({
@@ -97,7 +103,9 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
     fleet,
     lanes: held,
     index,
+    tasks,
     ready: (): Check[] => [
+      ...tasks.checks(),
       {
         name: "devices",
         ok: index.status().caughtUp,
@@ -108,6 +116,7 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
         : []),
     ],
     stop: async () => {
+      await tasks.stop();
       await recorder.close();
       stopping.abort();
       answers.close();
@@ -131,7 +140,7 @@ const openLog = (config: AgentConfig): Promise<EventLog> => {
       ...(user === undefined ? {} : { user }),
       ...(password === undefined ? {} : { password }),
     },
-    [device.context],
+    [device.context, secret.context],
   );
 };
 

@@ -105,6 +105,8 @@ export interface Device {
    * @throws DeviceFailure; with `maybeDone` nobody knows which of the two it has
    */
   setAuthentication(login: Credentials | null): Promise<void>;
+  /** These are taken for its login from now on, whatever the log says; until `forgetCredentials`. */
+  assume(login: Credentials | null): void;
   /** Other credentials are known now, or somebody wants it tried again. */
   forgetCredentials(): void;
   /** It was heard of otherwise: whatever did not answer before is asked again at once. */

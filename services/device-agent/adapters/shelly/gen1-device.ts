@@ -106,6 +106,10 @@ export class Gen1Device implements Device {
     this.#knownAt = Number.NEGATIVE_INFINITY;
   }
 
+  assume(login: Credentials | null): void {
+    this.#login.adopt(login ?? undefined);
+  }
+
   forgetCredentials(): void {
     this.#login.forget();
     this.#knownAt = Number.NEGATIVE_INFINITY;

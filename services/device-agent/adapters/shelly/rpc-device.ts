@@ -201,6 +201,10 @@ export class RpcDevice implements Device {
     this.#login.adopt(login ?? undefined);
   }
 
+  assume(login: Credentials | null): void {
+    this.#login.adopt(login ?? undefined);
+  }
+
   forgetCredentials(): void {
     this.#login.forget();
   }

@@ -1,0 +1,121 @@
+/**
+ * Tasks of the devices that this process holds: the worker, and who wakes it. Events reach any process of the node; a task is the one's
+ * that holds its device's lane, so what stands in the index wakes it here, when something has come of it or its device, and by a look at
+ * all of them now and then.
+ */
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { device } from "@millrace/domain/devices/device.ts";
+import { nextOfDevice } from "@millrace/domain/devices/device-decide.ts";
+import { task } from "@millrace/domain/devices/task.ts";
+import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { Leases } from "@millrace/eventlog/leases.ts";
+import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
+import type { Logger } from "@millrace/eventlog/logging.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
+import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
+import type { AgentConfig } from "./config.ts";
+import { Images } from "./images.ts";
+import type { Logins } from "./logins.ts";
+import type { Keeping } from "./reactors/task-work.ts";
+import { nextHere, taskReactor, turnReactor } from "./reactors/tasks.ts";
+import type { Watch } from "./watch.ts";
+
+export interface TasksOptions {
+  readonly service: string;
+  readonly config: AgentConfig;
+  readonly log: EventLog;
+  /** Of devices, and of tasks that are not over. */
+  readonly index: LiveIndex;
+  readonly watch: Pick<Watch, "device">;
+  readonly logins: Logins;
+  readonly leases: Leases;
+  readonly logger: Logger;
+}
+
+export interface Tasks extends Pick<Worker, "checks" | "status"> {
+  readonly keeping: Keeping;
+  stop(): Promise<void>;
+}
+
+const ROUND_MS = 1_000;
+
+const openImages = (config: AgentConfig): Promise<Images> | undefined =>
+  config.firmwareListen === undefined
+    ? undefined
+    : Images.open({
+        folder: join(resolve(config.data), "device-agent", config.node, "firmware"),
+        listen: config.firmwareListen,
+        host: config.firmwareHost,
+        rpcIndex: config.firmwareIndex,
+        gen1Index: config.firmwareIndexGen1,
+        ca: config.firmwareCa === undefined ? undefined : readFileSync(config.firmwareCa, "utf8"),
+      });
+
+/** @throws what listening throws, and reading the certificates */
+export async function startTasks(options: TasksOptions): Promise<Tasks> {
+  const { service, config, log, index, watch, logins, leases, logger } = options;
+  const images = await openImages(config);
+  const keeping: Keeping = {
+    site: config.site,
+    log,
+    index,
+    device: (id) => watch.device(id),
+    logins,
+    secret: (id, organisation) => logins.secret(id, organisation),
+    images,
+    lookMs: config.lookMs,
+  };
+  const worker = await startWorker({
+    log,
+    service,
+    node: config.node,
+    context: task.context,
+    reactors: [turnReactor(keeping), taskReactor(keeping)],
+    concurrency: config.tasksAtOnce,
+    logger,
+    deadLetters: new DeadLetters(log.nats, config.replicas),
+    leases,
+  });
+  const here = (id: string) => keeping.device(id) !== undefined;
+  const stopping = new AbortController();
+  const stopChanges = index.onChange((kind, id, entry) => {
+    if (kind === task.kind && entry !== undefined && here(entry.state.device)) worker.wake(kind, id);
+    if (kind !== device.kind || entry === undefined || !here(id)) return;
+    const { active, queue } = entry.state;
+    if (active !== null) worker.wake(task.kind, active);
+    else if (queue.length > 0) worker.wake(kind, id);
+  });
+  const round = () => {
+    const now = Date.now();
+    const busy = new Set(worker.status().underWay.map(({ id }) => id));
+    for (const { id, state } of index.all(task)) {
+      if (busy.has(id) || !here(state.device)) continue;
+      const next = nextHere(keeping, state, now);
+      if (next !== undefined && "do" in next) worker.wake(task.kind, id);
+    }
+    for (const { id, state } of index.all(device)) {
+      if (!busy.has(id) && here(id) && nextOfDevice(state) !== undefined) worker.wake(device.kind, id);
+    }
+  };
+  const rounds = async () => {
+    await index.caughtUp();
+    while (!stopping.signal.aborted) {
+      round();
+      await pause(ROUND_MS, stopping.signal);
+    }
+  };
+  const running = rounds();
+  return {
+    keeping,
+    checks: () => worker.checks(),
+    status: () => worker.status(),
+    stop: async () => {
+      stopping.abort();
+      stopChanges();
+      await worker.stop();
+      await Promise.all([running, images?.close()]);
+    },
+  };
+}
