@@ -18,6 +18,7 @@ import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import type { AgentConfig } from "./config.ts";
 import { Images } from "./images.ts";
 import type { Logins } from "./logins.ts";
+import { bulkReactor, rolloutReactor } from "./reactors/operations.ts";
 import type { Keeping } from "./reactors/task-work.ts";
 import { nextHere, taskReactor, turnReactor } from "./reactors/tasks.ts";
 import type { Watch } from "./watch.ts";
@@ -72,7 +73,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
     service,
     node: config.node,
     context: task.context,
-    reactors: [turnReactor(keeping), taskReactor(keeping)],
+    reactors: [turnReactor(keeping), taskReactor(keeping), bulkReactor(log), rolloutReactor()],
     concurrency: config.tasksAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, config.replicas),

@@ -109,8 +109,8 @@ export class Site {
     const id = makeId("dev", Date.now(), randomBytes(10));
     this.#ids.set(handle.mac, id);
     const address = { host: handle.address, port: handle.port, scheme: "http" as const };
-    const mac = handle.mac.toLowerCase();
-    const spec = { mac, name: `d-${mac}`, site: "home", tags: [], groups: [], expected: true, address };
+    const { mac } = handle;
+    const spec = { mac, name: `d-${mac.toLowerCase()}`, site: "home", tags: [], groups: [], expected: true, address };
     await this.execute([{ kind: device, id, command: { do: "add", spec } }]);
     if (password !== undefined) await this.login(id, handle, password);
     return id;

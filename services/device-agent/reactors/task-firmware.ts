@@ -8,6 +8,7 @@ import type { Json } from "@millrace/domain/devices/model/report.ts";
 import type { Device, Identity } from "../adapters/shelly/device.ts";
 import { DeviceFailure } from "../adapters/shelly/failures.ts";
 import { isObject, textAt } from "../adapters/shelly/json.ts";
+import { RpcDevice } from "../adapters/shelly/rpc-device.ts";
 import type { Notice } from "../adapters/shelly/rpc-peer.ts";
 import { bootedAt, notInTime } from "./task-device.ts";
 import { type Doing, deviceOf, type Perform, permanent, reported, untilFound } from "./task-work.ts";
@@ -93,6 +94,8 @@ export const triggerFirmware: Perform = async (doing) => {
   // Begun by somebody who died before it was recorded: a device that is at it refuses another, Gen1 takes no notice of it.
   if (doing.attempt > 1 && (await changed(doing, device)) !== undefined) return {};
   told.delete(owner.id);
+  // How it fails is told to those who are connected, and to nobody afterwards.
+  if (device instanceof RpcDevice && !device.linked) await device.link(doing.signal);
   // Until it is waited for: a failure may be told at once.
   const stop = listen(device, owner.id);
   setTimeout(stop, LISTEN_MS).unref();

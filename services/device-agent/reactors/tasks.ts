@@ -6,10 +6,12 @@ import type { Output } from "@millrace/contracts/devices/task-parts.ts";
 
 import { type DeviceCommand, type DeviceState, device } from "@millrace/domain/devices/device.ts";
 import { type DeviceStep, nextOfDevice } from "@millrace/domain/devices/device-decide.ts";
+import { beginTask, expireTask, finishTask } from "@millrace/domain/devices/request.ts";
 import { task } from "@millrace/domain/devices/task.ts";
 import type { TaskCommand } from "@millrace/domain/devices/task-command.ts";
-import { finishing, interruptsTask, type Next, nextOfTask, type TaskStep } from "@millrace/domain/devices/task-next.ts";
+import { interruptsTask, type Next, nextOfTask, type TaskStep } from "@millrace/domain/devices/task-next.ts";
 import { isUndo, type TaskState, UNDO } from "@millrace/domain/devices/task-state.ts";
+import type { PlannedPart } from "@millrace/domain/reads.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { Reactor, Verdict } from "@millrace/eventlog/worker.ts";
 import { confirm, plan, read, rebootOnce, verify, write } from "./task-apply.ts";
@@ -78,7 +80,7 @@ export const taskReactor = (keeping: Keeping): Reactor<TaskState, TaskCommand, T
       case "giveUp":
         return record(work, { do: "giveUp", step: step.step, reason: step.reason, worker: work.worker });
       case "expire":
-        return expire(work);
+        return recordAll(work, expireTask(work.loaded.state));
       case "finish":
         return finish(step, work);
     }
@@ -90,10 +92,10 @@ export const turnReactor = (keeping: Keeping): Reactor<DeviceState, DeviceComman
   kind: device,
   mine: (state) => state.site === keeping.site && keeping.device(state.id) !== undefined,
   next: nextOfDevice,
-  perform: async (step, work) => {
+  perform: async (_, work) => {
     faultPoint("task.begin.before");
-    const start: TaskCommand = { do: "start", worker: work.worker };
-    await work.record({ do: "begin", task: step.task }, [{ kind: task, id: step.task, command: start }]);
+    const [own, ...also] = beginTask(work.loaded.state, work.worker);
+    await work.record(own!.command as DeviceCommand, also);
     faultPoint("task.begin.recorded");
     return AGAIN;
   },
@@ -104,19 +106,16 @@ async function record(work: TaskWork, command: TaskCommand): Promise<Verdict> {
   return AGAIN;
 }
 
-/** Of one that waits for its turn the device gives its place away, too. */
-async function expire(work: TaskWork): Promise<Verdict> {
-  const { state } = work.loaded;
-  const dequeue: DeviceCommand = { do: "dequeue", task: state.id };
-  const also = state.state === "queued" ? [{ kind: device, id: state.device, command: dequeue }] : [];
-  await work.record({ do: "expire" }, also);
+/** Together, all or nothing; the first is the aggregate's own. */
+async function recordAll(work: Pick<TaskWork, "record">, parts: ReadonlyArray<PlannedPart>): Promise<Verdict> {
+  const [own, ...also] = parts;
+  await work.record(own!.command as TaskCommand, also);
   return AGAIN;
 }
 
 async function finish(step: Extract<TaskStep, { kind: "finish" }>, work: TaskWork): Promise<Verdict> {
   faultPoint("task.finish.before");
-  const parts = finishing(work.loaded.state, step);
-  await work.record(parts.task.command, [{ kind: device, ...parts.device }]);
+  await recordAll(work, finishTask(work.loaded.state, step));
   faultPoint("task.finish.recorded");
   return AGAIN;
 }

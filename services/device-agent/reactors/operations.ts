@@ -1,0 +1,86 @@
+/**
+ * The reactors of bulk operations and roll-outs: they make tasks, so many at once, and bulk operations, stage by stage. Whatever is made is
+ * named by what it is made for: begun again after a death, it meets itself.
+ */
+import { createHash } from "node:crypto";
+import { makeId } from "@millrace/contracts/ids.ts";
+import type { Refusal } from "@millrace/domain/decider.ts";
+import { type BulkCommand, type BulkState, type BulkStep, bulk, nextOfBulk } from "@millrace/domain/devices/bulk.ts";
+import { device } from "@millrace/domain/devices/device.ts";
+import { requestTask } from "@millrace/domain/devices/request.ts";
+import {
+  nextOfRollout,
+  type RolloutCommand,
+  type RolloutState,
+  type RolloutStep,
+  rollout,
+  stageOf,
+} from "@millrace/domain/devices/rollout.ts";
+import { task } from "@millrace/domain/devices/task.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { type Reactor, RecordRefused, type Verdict, type Work } from "@millrace/eventlog/worker.ts";
+
+const AGAIN: Verdict = { again: true };
+
+/** Always the same for the same. @param at RFC 3339: when what it is made for began */
+const madeId = (prefix: string, at: string, ...of: ReadonlyArray<string>): string =>
+  makeId(prefix, Date.parse(at), createHash("sha256").update(of.join("\n")).digest());
+
+const reasonOf = (refusal: Refusal): string => ("reason" in refusal ? refusal.reason : "It cannot be asked of it now.");
+
+type BulkWork = Work<BulkState, BulkCommand>;
+
+export const bulkReactor = (log: EventLog): Reactor<BulkState, BulkCommand, BulkStep> => ({
+  kind: bulk,
+  next: nextOfBulk,
+  perform: async (step, work) => {
+    if (step.kind === "ask") await askDevice(log, step.device, work);
+    else await complete(work);
+    return AGAIN;
+  },
+});
+
+async function askDevice(log: EventLog, id: string, work: BulkWork): Promise<void> {
+  const { spec, createdAt } = work.loaded.state;
+  const { state } = await log.aggregates.load(device, id);
+  const made = madeId(task.prefix, createdAt, work.id, id);
+  const { asked, expiresInMs } = spec!;
+  const parts = requestTask(state, { task: made, asked, expiresInMs, bulk: work.id });
+  faultPoint("bulk.ask.before");
+  if ("refused" in parts) await work.record({ do: "refuse", device: id, reason: reasonOf(parts) });
+  else {
+    try {
+      await work.record({ do: "ask", device: id, task: made }, parts);
+    } catch (error) {
+      // Another task took its last place meanwhile, or it is not there any more.
+      if (!(error instanceof RecordRefused)) throw error;
+      await work.record({ do: "refuse", device: id, reason: reasonOf(error.refusal) });
+    }
+  }
+  faultPoint("bulk.ask.recorded");
+}
+
+async function complete(work: BulkWork): Promise<void> {
+  const { spec, counts } = work.loaded.state;
+  const end: RolloutCommand = { do: "endStage", bulk: work.id, counts };
+  faultPoint("bulk.complete.before");
+  await work.record(
+    { do: "complete" },
+    spec?.rollout === undefined ? [] : [{ kind: rollout, id: spec.rollout, command: end }],
+  );
+  faultPoint("bulk.complete.recorded");
+}
+
+export const rolloutReactor = (): Reactor<RolloutState, RolloutCommand, RolloutStep> => ({
+  kind: rollout,
+  next: nextOfRollout,
+  perform: async ({ stage }, work) => {
+    const { state } = work.loaded;
+    const made = madeId(bulk.prefix, state.createdAt, work.id, `${stage}`);
+    faultPoint("rollout.stage.before");
+    await work.record({ do: "beginStage", stage, bulk: made }, [{ kind: bulk, id: made, command: stageOf(state) }]);
+    faultPoint("rollout.stage.recorded");
+    return AGAIN;
+  },
+});
