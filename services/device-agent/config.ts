@@ -1,7 +1,7 @@
 /** Configuration of the device agent, from the environment. */
 
 import type { ConfigOf } from "@millrace/eventlog/settings.ts";
-import { defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
+import { defineSettings, Flag, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/u;
@@ -53,6 +53,13 @@ export const AGENT_SETTINGS = defineSettings({
     describe: "Where CoIoT of devices of the first generation is heard; nowhere unless set.",
     example: "0.0.0.0:5683",
     optional: true,
+  },
+  mdns: {
+    variable: "MILLRACE_DEVICES_MDNS",
+    schema: Flag,
+    describe: "1: devices that went away are looked for by mDNS while they are missing.",
+    example: "0",
+    fallback: true,
   },
   pollSeconds: {
     variable: "MILLRACE_DEVICES_POLL_SECONDS",

@@ -45,11 +45,7 @@ export class Recorder {
   report(id: string, mac: string, report: DeviceReport): void {
     if (this.#closed) return;
     const before = this.#waiting.get(id);
-<<<<<<< HEAD
     this.#waiting.set(id, { mac, report: { ...before?.report, ...report } });
-=======
-    this.#waiting.set(id, { mac: mac.toUpperCase(), report: { ...before?.report, ...report } });
->>>>>>> 6dc1353 (Device agent: bulk operations and roll-outs make their tasks; what the device tells of an update is heard)
     this.#pump();
   }
 

@@ -21,6 +21,7 @@ import { Lanes } from "./lanes.ts";
 import { Logins } from "./logins.ts";
 import { Recorder } from "./recorder.ts";
 import { Samples } from "./samples.ts";
+import { searchMissing } from "./search.ts";
 import { startTasks, type Tasks } from "./tasks.ts";
 import { Watch } from "./watch.ts";
 
@@ -94,8 +95,14 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
     logger,
   });
   lanes = held;
+  const search = {
+    missing: () => watch.missing(),
+    look: ({ host, port }: { readonly host: string; readonly port: number }) => watch.look(host, port),
+    logger,
+  };
   const work = [
     samples.run(stopping.signal),
+    ...(config.mdns ? [searchMissing(search, stopping.signal)] : []),
     index.caughtUp().then(() => (stopping.signal.aborted ? undefined : held.run(stopping.signal))),
   ];
   return {

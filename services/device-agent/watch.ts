@@ -21,6 +21,7 @@ import { lookAt } from "./adapters/shelly/scan.ts";
 import { laneOf } from "./lanes.ts";
 import { addressOf, observedOf, strangerOf } from "./observed.ts";
 import type { Recorder } from "./recorder.ts";
+import { isMissing } from "./search.ts";
 
 export interface WatchOptions {
   readonly site: string;
@@ -134,13 +135,18 @@ export class Watch {
     return this.#byId.size;
   }
 
+  /** How many of them should be there, and nobody knows where. */
+  missing(): number {
+    return [...this.#byId.values()].filter(({ state }) => isMissing(state)).length;
+  }
+
   /** Read it whole, now or as soon as it answers. */
   readAgain(id: string): void {
     const one = this.#byId.get(id);
     if (one !== undefined) this.#read(one, 0);
   }
 
-  /** Somebody answered at an address: when it is one of these devices, it is talked to there from now on. */
+  /** Somebody answered at an address: when it is one of these devices, it is talked to there from now on. Never rejects. */
   async look(host: string, port?: number): Promise<void> {
     try {
       const at = { host, scheme: "http" as const, ...(port === undefined ? {} : { port }) };
@@ -148,7 +154,7 @@ export class Watch {
       const one = this.#byMac.get(found.identity.mac);
       if (one !== undefined) this.#report(one, { address: addressOf(found.address) });
     } catch (error) {
-      if (!(error instanceof DeviceFailure)) throw error;
+      if (!(error instanceof DeviceFailure)) this.#options.logger.error({ err: error, host }, "not looked at");
     }
   }
 

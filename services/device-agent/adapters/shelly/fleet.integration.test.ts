@@ -13,6 +13,7 @@ import { Gate } from "./gate.ts";
 import { Gen1Device } from "./gen1-device.ts";
 import { isObject, type JsonObject } from "./json.ts";
 import type { Credentials } from "./login.ts";
+import { browse } from "./mdns.ts";
 import { RpcDevice } from "./rpc-device.ts";
 import { lookAt, scan } from "./scan.ts";
 
@@ -301,6 +302,27 @@ test("a scan of addresses finds each device once", async (context) => {
   });
   assert.is(found, 6);
   assert.equal(macs.toSorted(), simulated.devices.map(({ mac }) => mac.toUpperCase()).toSorted());
+});
+
+test("mDNS: where devices are, each place once though each has two names", async (context) => {
+  const port = 21_000 + (process.pid % 20_000);
+  const group = "239.255.53.54";
+  const devices = [{ model: "S4EM-001PXCEU16", name: "EM Mini Gen4" }, { model: "SHSW-1" }, { model: "SNSW-001X16EU" }];
+  const simulated = await startFleet({ devices, mdns: { port, group } });
+  context.defer(() => simulated.close());
+  const told: string[] = [];
+  const ended = new AbortController();
+  const found = await browse({
+    forMs: 15_000,
+    signal: ended.signal,
+    socket: { port, ip: group, bind: group, interface: "127.0.0.1", reuseAddr: true },
+    onSighting: ({ host, port }) => {
+      told.push(`${host}:${port}`);
+      if (told.length === 3) ended.abort();
+    },
+  });
+  assert.is(found, 3);
+  assert.equal(told.toSorted(), simulated.devices.map(({ address, port }) => `${address}:${port}`).toSorted());
 });
 
 test("lives of simulated devices: reached again within a step, and never ten failed logins", async (context) => {
