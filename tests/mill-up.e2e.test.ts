@@ -23,7 +23,7 @@ test("kill -9: no orphan, no port held, the next start is clean and knows everyt
   for (let round = 0; round < 2; round++) {
     opened.push((await mill.out(["work", "open", `Before kill ${round}`, "-o", "name"])).trim());
     const [ports, pids] = [portsOf(mill), pidsOf(mill)];
-    assert.is(pids.length, 7, "NATS, PostgreSQL, Caddy, projector, orchestrator, device agent, gateway");
+    assert.is(pids.length, 8, "NATS, PostgreSQL, Caddy, projector, orchestrator, publisher, device agent, gateway");
     assert.ok(ports.length >= 4, `${ports}`);
     // One is still being written when it dies.
     const late = mill.start(["work", "open", "While it dies", "-o", "name", "--timeout", "2"]);
