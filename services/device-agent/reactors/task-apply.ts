@@ -5,7 +5,7 @@
 import type { Output, Plan } from "@millrace/contracts/devices/task-parts.ts";
 import { jsonBytes, LIMITS } from "@millrace/contracts/devices/values.ts";
 import { isRefusal } from "@millrace/domain/decider.ts";
-import { configurationFaults, expanded, isTree, merged } from "@millrace/domain/devices/configuration.ts";
+import { configurationFaults, isTree, merged } from "@millrace/domain/devices/configuration.ts";
 import type { DeviceState } from "@millrace/domain/devices/device.ts";
 import { sameJson } from "@millrace/domain/devices/drift.ts";
 import { type Configuration, configurationOf } from "@millrace/domain/devices/model/configuration.ts";
@@ -18,6 +18,7 @@ import {
 } from "@millrace/domain/devices/model/plan.ts";
 import type { Json, Report, Write } from "@millrace/domain/devices/model/report.ts";
 import { secretsIn, withSecrets } from "@millrace/domain/devices/model/secrets.ts";
+import { fitted } from "@millrace/domain/devices/model/template.ts";
 import { indexOf, planOf, type TaskState } from "@millrace/domain/devices/task-state.ts";
 import { ha1Of } from "../adapters/shelly/digest.ts";
 import { DeviceFailure } from "../adapters/shelly/failures.ts";
@@ -56,7 +57,7 @@ function targetOf(doing: Doing): Configuration {
 }
 
 const allOf = (target: Configuration, report: Report): Configuration =>
-  expanded(target, Object.keys(configurationOf(report))) as Configuration;
+  fitted(target, configurationOf(report)).configuration;
 
 /** As the model plans it; what cannot be written is a fault of the step. */
 function planned(target: Configuration, report: Report, applied: Configuration | null): ModelPlan {
