@@ -51,6 +51,8 @@ interface Watched {
   /** Something has changed since it was begun to be read. */
   stale: boolean;
   timer: NodeJS.Timeout | undefined;
+  /** When it fires, by the clock of `performance`. */
+  timerAt: number;
 }
 
 /** Reports read at the same moment: each is a dozen calls. */
@@ -188,7 +190,7 @@ export class Watch {
       return;
     }
     const device = this.#fleet.keep(this.#keptOf(state, undefined));
-    const fresh = { found: undefined, tries: 0, readAt: 0, reading: false, stale: false, timer: undefined };
+    const fresh = { found: undefined, tries: 0, readAt: 0, reading: false, stale: false, timer: undefined, timerAt: 0 };
     const one: Watched = { id, mac, device, state, ...fresh };
     this.#byId.set(id, one);
     this.#byMac.set(mac, one);
@@ -217,6 +219,7 @@ export class Watch {
 
   #later(one: Watched, ms: number, work: () => void): void {
     clearTimeout(one.timer);
+    one.timerAt = performance.now() + ms;
     one.timer = setTimeout(() => {
       one.timer = undefined;
       if (this.#byId.get(one.id) === one && !this.#closed) work();
@@ -304,7 +307,8 @@ export class Watch {
       one.stale = true;
       return;
     }
-    if (one.timer !== undefined) return;
+    // What wakes for seconds is not left to a later try.
+    if (one.timer !== undefined && one.timerAt <= performance.now() + inMs) return;
     this.#later(one, inMs, () => void this.#readNow(one));
   }
 

@@ -56,6 +56,7 @@ function targetOf(doing: Doing): Configuration {
   return (there?.target ?? doing.owner.desired ?? {}) as Configuration;
 }
 
+/** With `switch:*` said of each switch that it has. */
 const allOf = (target: Configuration, report: Report): Configuration =>
   fitted(target, configurationOf(report)).configuration;
 
