@@ -1,22 +1,16 @@
 /** Devices: the fleet, what is wanted of it, and what can be asked of one. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import {
   accepted,
   booleanFilter,
   changeHeaders,
   commandHeaders,
-  created,
   entityParams,
-  listQuery,
   ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -166,27 +160,13 @@ const asking = { params: entityParams, headers: commandHeaders, success: accepte
 
 const entityEndpoints = HttpApiGroup.make("devices")
   .add(
-    HttpApiEndpoint.post("addDevice", all, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: AddDevice,
-      success: created(Device),
-    }).annotateMerge(says("devices:edit", "Take a device into the fleet")),
+    createOf("addDevice", all, AddDevice, Device).annotateMerge(says("devices:edit", "Take a device into the fleet")),
   )
+  .add(listOf("listDevices", all, ListedDevice, deviceFilters).annotateMerge(says("devices:read", "List devices")))
   .add(
-    HttpApiEndpoint.get("listDevices", all, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery(deviceFilters),
-      success: page(ListedDevice),
-    }).annotateMerge(says("devices:read", "List devices")),
-  )
-  .add(
-    HttpApiEndpoint.get("getDevice", one, {
-      params: entityParams,
-      query: readQuery,
-      success: Device,
-    }).annotateMerge(says("devices:read", "A device by id or name, as it is or as it was")),
+    getOf("getDevice", one, Device).annotateMerge(
+      says("devices:read", "A device by id or name, as it is or as it was"),
+    ),
   )
   .add(
     HttpApiEndpoint.patch("changeDevice", one, { ...act, payload: ChangeDevice }).annotateMerge(
@@ -194,11 +174,7 @@ const entityEndpoints = HttpApiGroup.make("devices")
     ),
   )
   .add(
-    HttpApiEndpoint.delete("removeDevice", one, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(
+    deleteOf("removeDevice", one).annotateMerge(
       says(
         "devices:delete",
         "Take a device out of the fleet",
@@ -289,27 +265,16 @@ const taskEndpoints = entityEndpoints
 
 export const devicesApi = taskEndpoints
   .add(
-    HttpApiEndpoint.get("listDeviceTasks", tasks, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        device: textFilter("Id of the device"),
-        kind: optionalKey(Schema.Literals(TASK_KINDS)),
-        state: optionalKey(Schema.Literals(TASK_STATES)),
-        over: booleanFilter("Whether it has ended"),
-        bulk: textFilter("Id of the bulk operation that it belongs to"),
-        site: textFilter("Where its device stands"),
-      }),
-      success: page(ListedTask),
+    listOf("listDeviceTasks", tasks, ListedTask, {
+      device: textFilter("Id of the device"),
+      kind: optionalKey(Schema.Literals(TASK_KINDS)),
+      state: optionalKey(Schema.Literals(TASK_STATES)),
+      over: booleanFilter("Whether it has ended"),
+      bulk: textFilter("Id of the bulk operation that it belongs to"),
+      site: textFilter("Where its device stands"),
     }).annotateMerge(says("devices:read", "List tasks of devices")),
   )
-  .add(
-    HttpApiEndpoint.get("getDeviceTask", task, {
-      params: entityParams,
-      query: readQuery,
-      success: Task,
-    }).annotateMerge(says("devices:read", "A task, as it is or as it was")),
-  )
+  .add(getOf("getDeviceTask", task, Task).annotateMerge(says("devices:read", "A task, as it is or as it was")))
   .add(
     HttpApiEndpoint.post("cancelDeviceTask", `${task}/cancel`, {
       params: entityParams,

@@ -3,18 +3,15 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { getOf, listOf } from "../endpoints.ts";
 import {
   ActorShown,
   accepted,
   commandHeaders,
   entity,
   entityParams,
-  listQuery,
   ORGANISATION,
   organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -174,21 +171,12 @@ const bulkEndpoints = HttpApiGroup.make("deviceOperations")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listBulks", bulks, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({
-        state: optionalKey(Schema.Literals(BULK_STATES)),
-        rollout: textFilter("Id of the roll-out that it belongs to"),
-      }),
-      success: page(Bulk),
+    listOf("listBulks", bulks, Bulk, {
+      state: optionalKey(Schema.Literals(BULK_STATES)),
+      rollout: textFilter("Id of the roll-out that it belongs to"),
     }).annotateMerge(says("devices:read", "List bulk operations")),
   )
-  .add(
-    HttpApiEndpoint.get("getBulk", bulk, { params: entityParams, query: readQuery, success: Bulk }).annotateMerge(
-      says("devices:read", "A bulk operation, as it is or as it was"),
-    ),
-  )
+  .add(getOf("getBulk", bulk, Bulk).annotateMerge(says("devices:read", "A bulk operation, as it is or as it was")))
   .add(historyOf("historyOfBulk", bulk).annotateMerge(says("devices:read", "What happened in a bulk operation")));
 
 const act = { params: entityParams, headers: commandHeaders };
@@ -220,19 +208,15 @@ export const deviceOperationsApi = bulkEndpoints
     }).annotateMerge(says("devices:firmware", "Roll firmware out in stages, which halts when too many devices fail")),
   )
   .add(
-    HttpApiEndpoint.get("listRollouts", rollouts, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name"), state: optionalKey(Schema.Literals(ROLLOUT_STATES)) }),
-      success: page(Rollout),
+    listOf("listRollouts", rollouts, Rollout, {
+      name: textFilter("Its name"),
+      state: optionalKey(Schema.Literals(ROLLOUT_STATES)),
     }).annotateMerge(says("devices:read", "List roll-outs of firmware")),
   )
   .add(
-    HttpApiEndpoint.get("getRollout", rollout, {
-      params: entityParams,
-      query: readQuery,
-      success: Rollout,
-    }).annotateMerge(says("devices:read", "A roll-out by id or name, as it is or as it was")),
+    getOf("getRollout", rollout, Rollout).annotateMerge(
+      says("devices:read", "A roll-out by id or name, as it is or as it was"),
+    ),
   )
   .add(historyOf("historyOfRollout", rollout).annotateMerge(says("devices:read", "What happened in a roll-out")))
   .add(

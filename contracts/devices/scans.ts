@@ -3,6 +3,7 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
 import {
   ActorShown,
@@ -10,12 +11,8 @@ import {
   commandHeaders,
   entity,
   entityParams,
-  listQuery,
   ORGANISATION,
   organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
   says,
   Time,
   textFilter,
@@ -149,17 +146,13 @@ export const deviceScansApi = HttpApiGroup.make("deviceScans")
     }).annotateMerge(says("devices:edit", "Have an agent of a site look for devices")),
   )
   .add(
-    HttpApiEndpoint.get("listScans", scans, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ site: textFilter("Where"), state: optionalKey(Schema.Literals(SCAN_STATES)) }),
-      success: page(ListedScan),
+    listOf("listScans", scans, ListedScan, {
+      site: textFilter("Where"),
+      state: optionalKey(Schema.Literals(SCAN_STATES)),
     }).annotateMerge(says("devices:read", "List scans")),
   )
   .add(
-    HttpApiEndpoint.get("getScan", scan, { params: entityParams, query: readQuery, success: Scan }).annotateMerge(
-      says("devices:read", "A scan and what it found, as it is or as it was"),
-    ),
+    getOf("getScan", scan, Scan).annotateMerge(says("devices:read", "A scan and what it found, as it is or as it was")),
   )
   .add(
     HttpApiEndpoint.post("cancelScan", `${scan}/cancel`, {

@@ -1,25 +1,11 @@
 /** Profiles and groups: what many devices have in common. Entities, events, endpoints. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { changeOf, createOf, deleteOf, getOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
-import {
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  textFilter,
-} from "../http.ts";
+import { entity, listQuery, ORGANISATION, organisationParams, page, queryHeaders, says, textFilter } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { ConfigurationShown } from "./device-parts.ts";
 import { Selection, SelectionShown } from "./selection.ts";
@@ -136,12 +122,9 @@ const named = listQuery({ name: textFilter("Its name") });
 
 const profileEndpoints = HttpApiGroup.make("deviceSets")
   .add(
-    HttpApiEndpoint.post("createDeviceProfile", profiles, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateProfile,
-      success: created(Profile),
-    }).annotateMerge(says("devices:configure", "Create a profile: a configuration for many devices")),
+    createOf("createDeviceProfile", profiles, CreateProfile, Profile).annotateMerge(
+      says("devices:configure", "Create a profile: a configuration for many devices"),
+    ),
   )
   .add(
     HttpApiEndpoint.get("listDeviceProfiles", profiles, {
@@ -152,28 +135,19 @@ const profileEndpoints = HttpApiGroup.make("deviceSets")
     }).annotateMerge(says("devices:read", "List profiles of devices")),
   )
   .add(
-    HttpApiEndpoint.get("getDeviceProfile", profile, {
-      params: entityParams,
-      query: readQuery,
-      success: Profile,
-    }).annotateMerge(says("devices:read", "A profile by id or name, as it is or as it was")),
+    getOf("getDeviceProfile", profile, Profile).annotateMerge(
+      says("devices:read", "A profile by id or name, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.patch("changeDeviceProfile", profile, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeProfile,
-      success: Profile,
-    }).annotateMerge(
+    changeOf("changeDeviceProfile", profile, ChangeProfile, Profile).annotateMerge(
       says("devices:configure", "Change a profile", "What its devices want changes with it, soon after."),
     ),
   )
   .add(
-    HttpApiEndpoint.delete("deleteDeviceProfile", profile, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("devices:configure", "Delete a profile; what devices have of it stays wanted")),
+    deleteOf("deleteDeviceProfile", profile).annotateMerge(
+      says("devices:configure", "Delete a profile; what devices have of it stays wanted"),
+    ),
   )
   .add(historyOf("historyOfDeviceProfile", profile).annotateMerge(says("devices:read", "What happened to a profile")))
   .add(
@@ -184,12 +158,9 @@ const profileEndpoints = HttpApiGroup.make("deviceSets")
 
 export const deviceSetsApi = profileEndpoints
   .add(
-    HttpApiEndpoint.post("createDeviceGroup", groups, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateGroup,
-      success: created(Group),
-    }).annotateMerge(says("devices:edit", "Create a group of devices")),
+    createOf("createDeviceGroup", groups, CreateGroup, Group).annotateMerge(
+      says("devices:edit", "Create a group of devices"),
+    ),
   )
   .add(
     HttpApiEndpoint.get("listDeviceGroups", groups, {
@@ -200,27 +171,16 @@ export const deviceSetsApi = profileEndpoints
     }).annotateMerge(says("devices:read", "List groups of devices")),
   )
   .add(
-    HttpApiEndpoint.get("getDeviceGroup", groupOne, {
-      params: entityParams,
-      query: readQuery,
-      success: Group,
-    }).annotateMerge(says("devices:read", "A group of devices by id or name, as it is or as it was")),
+    getOf("getDeviceGroup", groupOne, Group).annotateMerge(
+      says("devices:read", "A group of devices by id or name, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.patch("changeDeviceGroup", groupOne, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeGroup,
-      success: Group,
-    }).annotateMerge(says("devices:edit", "Change a group of devices")),
+    changeOf("changeDeviceGroup", groupOne, ChangeGroup, Group).annotateMerge(
+      says("devices:edit", "Change a group of devices"),
+    ),
   )
-  .add(
-    HttpApiEndpoint.delete("deleteDeviceGroup", groupOne, {
-      params: entityParams,
-      headers: changeHeaders,
-      success: HttpApiSchema.NoContent,
-    }).annotateMerge(says("devices:edit", "Delete a group; its devices stay")),
-  )
+  .add(deleteOf("deleteDeviceGroup", groupOne).annotateMerge(says("devices:edit", "Delete a group; its devices stay")))
   .add(historyOf("historyOfDeviceGroup", groupOne).annotateMerge(says("devices:read", "What happened to a group")))
   .annotateMerge(
     OpenApi.annotations({ title: "Profiles and groups of devices", description: "What many devices have in common" }),

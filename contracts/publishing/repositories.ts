@@ -3,24 +3,9 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { changeOf, createOf, getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
-import {
-  accepted,
-  changeHeaders,
-  commandHeaders,
-  created,
-  entity,
-  entityParams,
-  listQuery,
-  ORGANISATION,
-  organisationParams,
-  page,
-  queryHeaders,
-  readQuery,
-  says,
-  Time,
-  textFilter,
-} from "../http.ts";
+import { accepted, commandHeaders, entity, entityParams, ORGANISATION, says, Time, textFilter } from "../http.ts";
 import { Id, Name } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
 
@@ -124,37 +109,25 @@ const repository = `${repositories}/:id` as const;
 
 export const repositoriesApi = HttpApiGroup.make("repositories")
   .add(
-    HttpApiEndpoint.post("createRepository", repositories, {
-      params: organisationParams,
-      headers: commandHeaders,
-      payload: CreateRepository,
-      success: created(Repository),
-    }).annotateMerge(
+    createOf("createRepository", repositories, CreateRepository, Repository).annotateMerge(
       says("publishing:edit", "Create a repository", "A publisher makes it, with a key of its own; `?wait=` follows."),
     ),
   )
   .add(
-    HttpApiEndpoint.get("listRepositories", repositories, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: listQuery({ name: textFilter("Its name"), state: textFilter("Its state") }),
-      success: page(Repository),
+    listOf("listRepositories", repositories, Repository, {
+      name: textFilter("Its name"),
+      state: textFilter("Its state"),
     }).annotateMerge(says("publishing:read", "List repositories")),
   )
   .add(
-    HttpApiEndpoint.get("getRepository", repository, {
-      params: entityParams,
-      query: readQuery,
-      success: Repository,
-    }).annotateMerge(says("publishing:read", "A repository by id or name, as it is or as it was")),
+    getOf("getRepository", repository, Repository).annotateMerge(
+      says("publishing:read", "A repository by id or name, as it is or as it was"),
+    ),
   )
   .add(
-    HttpApiEndpoint.patch("changeRepository", repository, {
-      params: entityParams,
-      headers: changeHeaders,
-      payload: ChangeRepository,
-      success: Repository,
-    }).annotateMerge(says("publishing:edit", "Change a repository's title")),
+    changeOf("changeRepository", repository, ChangeRepository, Repository).annotateMerge(
+      says("publishing:edit", "Change a repository's title"),
+    ),
   )
   .add(
     HttpApiEndpoint.post("retryRepository", `${repository}/retry`, {
