@@ -88,8 +88,10 @@ export const LONGEST_STEP_MS = WINDOW_MS;
 /** Proofs shown for one call. */
 const PROOFS = 2;
 
-const recent = (session: Session, nowMs: number): ReadonlyArray<number> =>
-  session.failuresAtMs.filter((at) => nowMs - at < WINDOW_MS);
+function recent({ failuresAtMs }: Session, nowMs: number): ReadonlyArray<number> {
+  const isRecent = (at: number) => nowMs - at < WINDOW_MS;
+  return failuresAtMs.every(isRecent) ? failuresAtMs : failuresAtMs.filter(isRecent);
+}
 
 /** What to send now, if anything. */
 export function advise(session: Session, { nowMs, via }: Moment): Advice {
@@ -125,7 +127,7 @@ export function learn(
   chance: number,
 ): { readonly session: Session; readonly next: Next } {
   const failuresAtMs = recent(session, nowMs);
-  const now: Session = { ...session, failuresAtMs };
+  const now: Session = failuresAtMs === session.failuresAtMs ? session : { ...session, failuresAtMs };
   switch (heard.heard) {
     case "accepted":
       return { session: accepted(now, sent), next: "done" };
@@ -153,7 +155,9 @@ export function learn(
 }
 
 function accepted(session: Session, sent: Sending): Session {
-  const known: Session = { ...session, lockOuts: 0, doubts: 0, notBeforeMs: 0 };
+  const { lockOuts, doubts, notBeforeMs } = session;
+  const isPlain = lockOuts === 0 && doubts === 0 && notBeforeMs === 0;
+  const known: Session = isPlain ? session : { ...session, lockOuts: 0, doubts: 0, notBeforeMs: 0 };
   if (sent.send === "bare") return known;
   const { held } = session;
   if (held === undefined || held.challenge.nonce !== sent.challenge.nonce) return known;

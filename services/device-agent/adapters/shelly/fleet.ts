@@ -15,10 +15,8 @@ import type { CredentialsOf } from "./login.ts";
 import { RpcDevice } from "./rpc-device.ts";
 import { Wheel } from "./wheel.ts";
 
-type Of<F> = F extends (...args: infer A) => void ? (mac: string, ...args: A) => void : never;
-
-/** As `KeeperListener`, with the device's MAC first; and who came that nobody keeps. */
-export type FleetListener = { readonly [K in keyof KeeperListener]: Of<KeeperListener[K]> } & {
+/** As `KeeperListener`; and who came that nobody keeps. */
+export type FleetListener = KeeperListener & {
   /** A device dialled in, or told something by CoIoT, that is not kept here. */
   readonly stranger: (found: Stranger) => void;
   /** A device that is kept told something from another address than the one it is kept at: worth a look. */
@@ -48,6 +46,7 @@ const STRANGERS = 10_000;
 
 export class Fleet {
   readonly #options: FleetOptions;
+  readonly #listener: KeeperListener;
   readonly #wheel: Wheel;
   readonly #gate: Gate;
   readonly #keepers = new Map<string, Keeper>();
@@ -59,6 +58,7 @@ export class Fleet {
 
   private constructor(options: FleetOptions) {
     this.#options = options;
+    this.#listener = guarded(options);
     this.#wheel = new Wheel(options.onError);
     this.#gate = new Gate(options.connects ?? CONNECTS);
   }
@@ -119,7 +119,7 @@ export class Fleet {
       wheel: this.#wheel,
       gate: this.#gate,
       credentials: () => this.#options.credentials(mac),
-      listener: this.#listenerOf(mac),
+      listener: this.#listener,
     });
     this.#keepers.set(mac, keeper);
     this.#tails.set(mac.slice(-6), mac);
@@ -162,29 +162,6 @@ export class Fleet {
     this.#keepers.clear();
   }
 
-  #listenerOf(mac: string): KeeperListener {
-    const { listener, onError } = this.#options;
-    const told = (name: keyof KeeperListener) =>
-      ((...args: unknown[]) => {
-        try {
-          (listener[name] as (mac: string, ...args: unknown[]) => void)(mac, ...args);
-        } catch (error) {
-          onError(error);
-        }
-      }) as never;
-    return {
-      seen: told("seen"),
-      lost: told("lost"),
-      away: told("away"),
-      status: told("status"),
-      revision: told("revision"),
-      event: told("event"),
-      samples: told("samples"),
-      address: told("address"),
-      trouble: told("trouble"),
-    };
-  }
-
   #arrived({ peer, identity, notices, remote }: Arrived): void {
     const keeper = this.#keepers.get(identity.mac);
     if (keeper !== undefined) {
@@ -224,6 +201,30 @@ export class Fleet {
     if (this.#strangers.size > STRANGERS) this.#strangers.delete(this.#strangers.keys().next().value!);
     return true;
   }
+}
+
+/** One for all devices; what it throws stops nobody's keeping. */
+function guarded({ listener, onError }: FleetOptions): KeeperListener {
+  const told =
+    <A extends unknown[]>(tell: (...args: A) => void) =>
+    (...args: A): void => {
+      try {
+        tell(...args);
+      } catch (error) {
+        onError(error);
+      }
+    };
+  return {
+    seen: told(listener.seen),
+    lost: told(listener.lost),
+    away: told(listener.away),
+    status: told(listener.status),
+    revision: told(listener.revision),
+    event: told(listener.event),
+    samples: told(listener.samples),
+    address: told(listener.address),
+    trouble: told(listener.trouble),
+  };
 }
 
 const sameAddress = (a: Address, b: Address): boolean =>

@@ -32,6 +32,8 @@ export class Gate {
 /** Calls that may wait for one device: more is a mistake of whoever asks. */
 const QUEUE = 256;
 
+const nothing = (): void => {};
+
 /** One call at a time to a device, in order, with a pause between where the device needs one. */
 export class Turns {
   readonly #pauseMs: number;
@@ -59,7 +61,8 @@ export class Turns {
         this.#endedAt = performance.now();
       }
     });
-    this.#last = turn.catch(() => {});
+    // Whoever comes next waits for its end, and its outcome is not held in memory until then.
+    this.#last = turn.then(nothing, nothing);
     return turn;
   }
 }

@@ -23,7 +23,9 @@ export function parseJson(text: string): Json {
 function deeper(value: Json, left: number): boolean {
   if (typeof value !== "object" || value === null) return false;
   if (left === 0) return true;
-  for (const one of Array.isArray(value) ? value : Object.values(value)) if (deeper(one, left - 1)) return true;
+  if (Array.isArray(value)) return value.some((one) => deeper(one, left - 1));
+  const object = value as JsonObject;
+  for (const key in object) if (deeper(object[key]!, left - 1)) return true;
   return false;
 }
 
@@ -56,7 +58,8 @@ const KEYS = 512;
  */
 export function merge(base: JsonObject, change: JsonObject): JsonObject {
   let merged: Record<string, Json> | undefined;
-  for (const key of Object.keys(change)) {
+  let grows = false;
+  for (const key in change) {
     if (key === "__proto__") continue;
     const before = Object.hasOwn(base, key) ? base[key] : undefined;
     const to = change[key]!;
@@ -64,9 +67,11 @@ export function merge(base: JsonObject, change: JsonObject): JsonObject {
     if (isObject(to) ? value === before : same(before, value)) continue;
     merged ??= { ...base };
     merged[key] = value;
+    grows ||= before === undefined;
   }
   if (merged === undefined) return base;
-  if (Object.keys(merged).length > KEYS) throw failure("garbled", `It reports more than ${KEYS} fields of one thing.`);
+  if (grows && Object.keys(merged).length > KEYS)
+    throw failure("garbled", `It reports more than ${KEYS} fields of one thing.`);
   return merged;
 }
 

@@ -15,25 +15,26 @@ import { countersOf, phase, type Revisions } from "./revisions.ts";
 import { type DeviceOptions, RpcDevice } from "./rpc-device.ts";
 import type { Notice, RpcPeer } from "./rpc-peer.ts";
 import { samplesOf, samplesOfGen1 } from "./samples.ts";
-import type { Wheel } from "./wheel.ts";
+import type { Wait, Wheel } from "./wheel.ts";
 
+/** What a keeper tells, each with the device's MAC first. */
 export interface KeeperListener {
   /** It answers: for the first time here, or again after it was lost. */
-  readonly seen: (identity: Identity, address: Address) => void;
+  readonly seen: (mac: string, identity: Identity, address: Address) => void;
   /** It has not been heard of for as long as it may be silent. */
-  readonly lost: (why: DeviceFailure | undefined) => void;
+  readonly lost: (mac: string, why: DeviceFailure | undefined) => void;
   /** Of one that comes by itself: it is gone again, as it does. The next time it comes it is seen. */
-  readonly away: () => void;
+  readonly away: (mac: string) => void;
   /** The whole status, and what of it has changed (undefined: all of it is new). */
-  readonly status: (status: JsonObject, change: JsonObject | undefined) => void;
+  readonly status: (mac: string, status: JsonObject, change: JsonObject | undefined) => void;
   /** Its configuration, or what stands beside it, is another than when it was last looked at. */
-  readonly revision: (revisions: Revisions) => void;
-  readonly event: (event: JsonObject) => void;
-  readonly samples: (samples: ReadonlyArray<Sample>) => void;
+  readonly revision: (mac: string, revisions: Revisions) => void;
+  readonly event: (mac: string, event: JsonObject) => void;
+  readonly samples: (mac: string, samples: ReadonlyArray<Sample>) => void;
   /** By what it is reached from now on. */
-  readonly address: (address: Address) => void;
+  readonly address: (mac: string, address: Address) => void;
   /** Something that does not pass by itself: a wrong login, another device. Told once, until it works again. */
-  readonly trouble: (why: DeviceFailure) => void;
+  readonly trouble: (mac: string, why: DeviceFailure) => void;
 }
 
 export interface Kept {
@@ -71,6 +72,13 @@ const ANSWERS: ReadonlySet<DeviceFailureKind> = new Set([
 /** A status that grew beyond this by merging is asked for anew. */
 const MERGED_MOST = 1_000;
 
+/** When the device told it, by its own clock, is no part of its status. */
+function withoutTime(params: JsonObject): JsonObject {
+  const status: Record<string, Json> = {};
+  for (const key in params) if (key !== "ts" && key !== "__proto__") status[key] = params[key]!;
+  return status;
+}
+
 export class Keeper {
   readonly device: RpcDevice | Gen1Device;
   readonly #options: KeeperOptions;
@@ -94,10 +102,10 @@ export class Keeper {
   #wholeAt = Number.NEGATIVE_INFINITY;
   #lastFailure: DeviceFailure | undefined;
   #closed = false;
-  #cancelNext: () => void = () => {};
+  #nextLook: Wait | undefined;
   #nextAt = Number.POSITIVE_INFINITY;
-  #cancelLost: () => void = () => {};
-  #cancelSleep: () => void = () => {};
+  #untilLost: Wait | undefined;
+  #untilAsleep: Wait | undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -108,7 +116,7 @@ export class Keeper {
       identity,
       gate,
       credentials,
-      onAddress: (moved) => listener.address(moved),
+      onAddress: (moved) => listener.address(identity.mac, moved),
       onCut: (why) => this.#cut(why),
     };
     this.device = identity.generation === 1 ? new Gen1Device(all) : new RpcDevice(all);
@@ -116,6 +124,10 @@ export class Keeper {
     // Not all at once: where they stand in their interval goes by their MAC.
     if (options.reach !== "wait") this.#next(phase(identity.mac) * Math.min(options.pollMs, 10_000));
     this.#watchSilence();
+  }
+
+  get #mac(): string {
+    return this.#options.identity.mac;
   }
 
   get status(): JsonObject | undefined {
@@ -161,7 +173,7 @@ export class Keeper {
       return;
     }
     const samples = samplesOfCoiot(message, this.#description);
-    if (samples.length > 0) listener.samples(samples);
+    if (samples.length > 0) listener.samples(this.#mac, samples);
     const count = configCountOf(message);
     if (count !== undefined) this.#revise({ cfg_changed_cnt: count });
     if (stateChanged(before, message, this.#description)) this.#soon(LOOK_AGAIN_MS);
@@ -169,17 +181,17 @@ export class Keeper {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#cancelNext();
-    this.#cancelLost();
-    this.#cancelSleep();
+    this.#nextLook?.cancel();
+    this.#untilLost?.cancel();
+    this.#untilAsleep?.cancel();
     await this.device.close();
   }
 
   #next(ms: number): void {
-    this.#cancelNext();
+    this.#nextLook?.cancel();
     if (this.#closed) return;
     this.#nextAt = performance.now() + ms;
-    this.#cancelNext = this.#options.wheel.after(ms, () => void this.#look());
+    this.#nextLook = this.#options.wheel.after(ms, () => void this.#look());
   }
 
   /** Sooner than it would be, never later: what tells all the time puts nothing off. */
@@ -249,7 +261,7 @@ export class Keeper {
     if (why !== undefined && ANSWERS.has(why.kind)) this.#heardOf();
     if (why !== undefined && !/^(unreachable|timeout|not-sent)$/.test(why.kind) && this.#troubled !== why.kind) {
       this.#troubled = why.kind;
-      this.#options.listener.trouble(why);
+      this.#options.listener.trouble(this.#mac, why);
     }
     this.#lastFailure = why;
     if (this.#kept.reach === "wait") return undefined;
@@ -269,12 +281,12 @@ export class Keeper {
   #gone(): void {
     if (!this.#isSeen || this.#isLost) return;
     this.#isSeen = false;
-    this.#options.listener.away();
+    this.#options.listener.away(this.#mac);
   }
 
   #watchSleep(): void {
-    this.#cancelSleep();
-    this.#cancelSleep = this.#options.wheel.after(ASLEEP_MS, () => {
+    this.#untilAsleep?.cancel();
+    this.#untilAsleep = this.#options.wheel.after(ASLEEP_MS, () => {
       const linked = this.device instanceof RpcDevice && this.device.linked;
       if (linked || this.#busy || performance.now() - this.#seenAt < ASLEEP_MS) this.#watchSleep();
       else this.#gone();
@@ -288,18 +300,18 @@ export class Keeper {
     this.#isLost = false;
     this.#watchSilence();
     if (this.#kept.reach === "wait") this.#watchSleep();
-    this.#options.listener.seen(this.device.identity, this.device.address);
+    this.#options.listener.seen(this.#mac, this.device.identity, this.device.address);
   }
 
   /** One wait for as long as it may be silent, begun again by what is left of it. */
   #watchSilence(): void {
-    this.#cancelLost();
+    this.#untilLost?.cancel();
     const left = this.#seenAt + this.#kept.lostAfterMs - performance.now();
-    this.#cancelLost = this.#options.wheel.after(Math.max(left, 250), () => {
+    this.#untilLost = this.#options.wheel.after(Math.max(left, 250), () => {
       if (this.#closed || this.#isLost) return;
       if (performance.now() - this.#seenAt < this.#kept.lostAfterMs) return this.#watchSilence();
       this.#isLost = true;
-      this.#options.listener.lost(this.#lastFailure);
+      this.#options.listener.lost(this.#mac, this.#lastFailure);
     });
   }
 
@@ -310,17 +322,16 @@ export class Keeper {
     this.#merged = 0;
     const before = this.#status;
     this.#status = status;
-    this.#options.listener.status(status, undefined);
+    this.#options.listener.status(this.#mac, status, undefined);
     const samples = this.device instanceof Gen1Device ? samplesOfGen1(status) : samplesOf(status);
-    if (samples.length > 0) this.#options.listener.samples(samples);
+    if (samples.length > 0) this.#options.listener.samples(this.#mac, samples);
     this.#count(status, before === undefined);
   }
 
   #noticed(notice: Notice): void {
     this.#heardOf();
     if (notice.notice === "full-status") {
-      const { ts: _, ...status } = notice.params;
-      this.#whole(status);
+      this.#whole(withoutTime(notice.params));
       return;
     }
     if (this.#tooMany()) return;
@@ -331,31 +342,33 @@ export class Keeper {
     this.#merge(notice.params);
   }
 
-  #merge({ ts: _, ...change }: JsonObject): void {
+  #merge(params: JsonObject): void {
     if (this.#status === undefined) return;
+    const change = withoutTime(params);
     try {
       const merged = merge(this.#status, change);
       if (merged === this.#status) return;
       this.#status = merged;
       this.#merged += 1;
       if (this.#merged > MERGED_MOST) this.#wholeAt = Number.NEGATIVE_INFINITY;
-      this.#options.listener.status(merged, change);
+      this.#options.listener.status(this.#mac, merged, change);
       const samples = samplesOf(change);
-      if (samples.length > 0) this.#options.listener.samples(samples);
-      this.#count(merged, false);
+      if (samples.length > 0) this.#options.listener.samples(this.#mac, samples);
+      this.#count(change, false);
     } catch (error) {
       if (!(error instanceof DeviceFailure)) throw error;
       this.#status = undefined;
-      this.#options.listener.trouble(error);
+      this.#options.listener.trouble(this.#mac, error);
     }
   }
 
   #happened(event: JsonObject): void {
-    this.#options.listener.event(event);
+    this.#options.listener.event(this.#mac, event);
     const rev = numberAt(event, "cfg_rev");
     if (event.event === "config_changed") this.#revise(rev === undefined ? { changes: Date.now() } : { cfg_rev: rev });
   }
 
+  /** @param status whole, or what has changed of it */
   #count(status: JsonObject, first: boolean): void {
     const { found, uptime } = countersOf(status, this.device.identity.generation, this.#uptime);
     if (uptime !== undefined) this.#uptime = uptime;
@@ -366,7 +379,7 @@ export class Keeper {
     const before = this.#revisions;
     if (Object.entries(found).every(([name, value]) => before[name] === value)) return;
     this.#revisions = { ...before, ...found };
-    this.#options.listener.revision(this.#revisions);
+    this.#options.listener.revision(this.#mac, this.#revisions);
   }
 
   #tooMany(): boolean {

@@ -35,6 +35,8 @@ export interface LoginOptions {
   readonly chance?: () => number;
 }
 
+const sinceStart = (): number => performance.now();
+
 /** Of one device at a time only: callers go through its turns. */
 export class Login {
   #session: Session = NEW_SESSION;
@@ -46,7 +48,7 @@ export class Login {
 
   constructor(options: LoginOptions) {
     this.#options = options;
-    this.#now = options.now ?? (() => performance.now());
+    this.#now = options.now ?? sinceStart;
     this.#chance = options.chance ?? Math.random;
   }
 

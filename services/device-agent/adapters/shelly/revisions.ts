@@ -24,7 +24,8 @@ export function countersOf(
     if (count !== undefined) found.cfg_changed_cnt = count;
     if (uptime !== undefined && before !== undefined && uptime < before) found.began = Date.now();
   }
-  for (const [name, value] of Object.entries(sys)) {
+  for (const name in sys) {
+    const value = sys[name];
     if (typeof value === "number" && REVISION.test(name)) found[name] = value;
   }
   return { found, uptime };

@@ -4,6 +4,7 @@ import type { Call, Report, Write } from "@millrace/domain/devices/model/report.
 import { type Address, movedToHttps } from "./address.ts";
 import { Breaker } from "./backoff.ts";
 import { assertSame, type Device, type Identity, identityOf, type Update, type Written } from "./device.ts";
+import type { Proof } from "./digest.ts";
 import { DeviceFailure, failure } from "./failures.ts";
 import { type Gate, Turns } from "./gate.ts";
 import { DeviceHttp } from "./http.ts";
@@ -30,27 +31,42 @@ export interface DeviceOptions {
 
 /** Over HTTP, a device that was recognised this long ago may meanwhile be another one at the same address. */
 const KNOWN_MS = 30_000;
+/** A status says itself whose it is; what else has become of the device is asked now and then. */
+const IDENTIFIED_MS = 600_000;
 const CONNECT_MS = 5_000;
+const STATUS = "Shelly.GetStatus";
 
 export class RpcDevice implements Device {
   #identity: Identity;
   #address: Address;
-  #http: DeviceHttp;
+  /** Made when it is first needed: a device with a WebSocket is asked nothing by HTTP. */
+  #http: DeviceHttp | undefined;
   #peer: { readonly peer: RpcPeer; readonly exempt: boolean } | undefined;
   #knownAt = Number.NEGATIVE_INFINITY;
+  #identifiedAt = Number.NEGATIVE_INFINITY;
   #closed = false;
   readonly #options: DeviceOptions;
   readonly #login: Login;
   readonly #turns = new Turns();
   readonly #breaker = new Breaker();
   readonly #listeners = new Set<(notice: Notice) => void>();
+  /** Of whatever WebSocket stands. */
+  readonly #listener: PeerListener = {
+    onNotice: (notice) => {
+      for (const listener of this.#listeners) listener(notice);
+    },
+    onClose: (why, peer) => {
+      if (this.#peer?.peer !== peer) return;
+      this.#peer = undefined;
+      this.#options.onCut?.(why);
+    },
+  };
   readonly #src = `millrace-${randomBytes(6).toString("hex")}`;
 
   constructor(options: DeviceOptions) {
     this.#options = options;
     this.#identity = options.identity;
     this.#address = options.address;
-    this.#http = this.#newHttp();
     const { credentials, now } = options;
     const realm = () => this.#identity.id;
     this.#login = new Login({ realm, credentials, ...(now === undefined ? {} : { now }) });
@@ -79,9 +95,9 @@ export class RpcDevice implements Device {
     if (!this.dialledIn) this.unlink();
     const old = this.#http;
     this.#address = address;
-    this.#http = this.#newHttp();
-    this.#knownAt = Number.NEGATIVE_INFINITY;
-    void old.close();
+    this.#http = undefined;
+    this.#knownAt = this.#identifiedAt = Number.NEGATIVE_INFINITY;
+    void old?.close();
   }
 
   /** Milliseconds since anything came over it; undefined without one. */
@@ -98,8 +114,6 @@ export class RpcDevice implements Device {
     await this.#take(async () => {
       if (this.linked) return;
       if (this.#closed) throw failure("not-sent", "This side is ending.");
-      let opened: RpcPeer | undefined;
-      const mine = () => opened;
       const peer = await this.#redirected(() =>
         this.#options.gate.pass(() =>
           dial(
@@ -110,11 +124,10 @@ export class RpcDevice implements Device {
               ...(signal === undefined ? {} : { signal }),
             },
             this.#src,
-            this.#listen(mine),
+            this.#listener,
           ),
         ),
       );
-      opened = peer;
       this.#peer = { peer, exempt: false };
       try {
         await this.#recognise(peer);
@@ -131,7 +144,7 @@ export class RpcDevice implements Device {
     this.unlink();
     this.#peer = { peer, exempt: true };
     this.#breaker.reset();
-    peer.handTo(this.#listen(() => peer));
+    peer.handTo(this.#listener);
   }
 
   unlink(): void {
@@ -158,9 +171,13 @@ export class RpcDevice implements Device {
   }
 
   async status(): Promise<Json> {
-    const status = await this.#call({ method: "Shelly.GetStatus" });
+    const status = await this.#call({ method: STATUS });
     const mac = textAt(isObject(status) ? status.sys : undefined, "mac");
-    if (mac !== undefined) assertSame(this.#identity.mac, { ...this.#identity, mac });
+    if (mac === undefined) this.#identifiedAt = Number.NEGATIVE_INFINITY;
+    else {
+      assertSame(this.#identity.mac, { ...this.#identity, mac });
+      this.#knownAt = performance.now();
+    }
     return status;
   }
 
@@ -221,7 +238,7 @@ export class RpcDevice implements Device {
   async close(): Promise<void> {
     this.#closed = true;
     this.unlink();
-    await this.#http.close();
+    await this.#http?.close();
   }
 
   /** One at a time, and not at all while nobody answers there. */
@@ -241,11 +258,12 @@ export class RpcDevice implements Device {
       if (linked !== undefined) {
         return resultOf(await this.#login.exchange("frame", (proof) => linked.peer.call(call, proof)), call.method);
       }
-      if (performance.now() - this.#knownAt > KNOWN_MS) {
+      const isNamed = call.method === STATUS && performance.now() - this.#identifiedAt < IDENTIFIED_MS;
+      if (!isNamed && performance.now() - this.#knownAt > KNOWN_MS) {
         this.#know(resultOf(await this.#sendOpen({ method: "Shelly.GetDeviceInfo" }), "Shelly.GetDeviceInfo"));
       }
       const outcome = await this.#redirected(() =>
-        this.#login.exchange("http", (proof) => callOverHttp(this.#http, call, proof)),
+        this.#login.exchange("http", (proof) => this.#overHttp(call, proof)),
       );
       return resultOf(outcome, call.method);
     });
@@ -259,7 +277,7 @@ export class RpcDevice implements Device {
     const linked = this.#linkedPeer();
     const taken =
       linked === undefined
-        ? await this.#redirected(() => callOverHttp(this.#http, call, undefined))
+        ? await this.#redirected(() => this.#overHttp(call, undefined))
         : await linked.peer.call(call, undefined);
     return taken.value;
   }
@@ -281,16 +299,18 @@ export class RpcDevice implements Device {
     this.#address = address;
     if (before.scheme !== address.scheme || before.pin !== address.pin) {
       const old = this.#http;
-      this.#http = this.#newHttp();
+      this.#http = undefined;
       // The connection whose certificate was just pinned is under way; it goes with its last answer.
-      if (before.scheme !== address.scheme) void old.close();
+      if (before.scheme !== address.scheme) void old?.close();
     }
     this.#options.onAddress?.(address);
   }
 
-  #newHttp(): DeviceHttp {
+  #overHttp(call: RpcCall, proof: Proof | undefined) {
     const { gate } = this.#options;
-    return new DeviceHttp({ address: this.#address, gate, onPin: (pin) => this.#moved({ ...this.#address, pin }) });
+    const onPin = (pin: string) => this.#moved({ ...this.#address, pin });
+    this.#http ??= new DeviceHttp({ address: this.#address, gate, onPin });
+    return callOverHttp(this.#http, call, proof);
   }
 
   async #recognise(peer: RpcPeer): Promise<void> {
@@ -302,21 +322,8 @@ export class RpcDevice implements Device {
     const found = assertSame(this.#identity.mac, identityOf(answer));
     if (this.#identity.login !== found.login) this.#login.forget();
     this.#identity = found;
-    this.#knownAt = performance.now();
+    this.#identifiedAt = this.#knownAt = performance.now();
     return found;
-  }
-
-  #listen(mine: () => RpcPeer | undefined): PeerListener {
-    return {
-      onNotice: (notice) => {
-        for (const listener of this.#listeners) listener(notice);
-      },
-      onClose: (why) => {
-        if (this.#peer === undefined || this.#peer.peer !== mine()) return;
-        this.#peer = undefined;
-        this.#options.onCut?.(why);
-      },
-    };
   }
 }
 

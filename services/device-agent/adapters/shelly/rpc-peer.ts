@@ -25,7 +25,7 @@ export interface PeerListener {
   readonly onSource?: (src: string) => void;
   readonly onNotice: (notice: Notice) => void;
   /** Once; the reason when it was not we who closed. */
-  readonly onClose: (why: DeviceFailure) => void;
+  readonly onClose: (why: DeviceFailure, peer: RpcPeer) => void;
 }
 
 interface Waiting {
@@ -59,8 +59,9 @@ export class RpcPeer {
     this.#src = src;
     this.#listener = listener;
     socket.on("message", (data, binary) => this.#take(data, binary));
-    socket.on("pong", () => this.#live());
-    socket.on("ping", () => this.#live());
+    const live = () => this.#live();
+    socket.on("pong", live);
+    socket.on("ping", live);
     socket.on("error", (error) => this.#end(failureOf(codeOf(error), false)));
     socket.on("close", (code) => this.#end(failure("unreachable", `The connection was closed (${code}).`)));
   }
@@ -68,7 +69,7 @@ export class RpcPeer {
   /** Somebody else hears from it from now on. */
   handTo(listener: PeerListener): void {
     this.#listener = listener;
-    if (this.#closed !== undefined) listener.onClose(this.#closed);
+    if (this.#closed !== undefined) listener.onClose(this.#closed, this);
   }
 
   /** The id that the device gives itself. */
@@ -199,7 +200,7 @@ export class RpcPeer {
       reject(failure(why.kind, why.reason, { ...why, maybeDone: true }));
     }
     this.#waiting.clear();
-    this.#listener.onClose(why);
+    this.#listener.onClose(why, this);
   }
 }
 

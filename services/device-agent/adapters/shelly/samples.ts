@@ -5,47 +5,49 @@ import { isObject, type Json, type JsonObject } from "./json.ts";
 type Metric = readonly [name: string, factor?: number];
 
 /** Fields of a component of Gen2+ (documented; seen in captures). A point goes down one level. */
-const COMPONENT: Readonly<Record<string, Metric>> = {
-  apower: ["power_watts"],
-  act_power: ["power_watts"],
-  total_act_power: ["power_watts"],
-  aprt_power: ["apparent_power_volt_amperes"],
-  total_aprt_power: ["apparent_power_volt_amperes"],
-  voltage: ["voltage_volts"],
-  current: ["current_amperes"],
-  total_current: ["current_amperes"],
-  n_current: ["neutral_current_amperes"],
-  pf: ["power_factor_ratio"],
-  freq: ["frequency_hertz"],
-  "aenergy.total": ["energy_watt_hours"],
-  "ret_aenergy.total": ["returned_energy_watt_hours"],
-  total_act: ["energy_watt_hours"],
-  total_act_ret: ["returned_energy_watt_hours"],
-  total_act_energy: ["energy_watt_hours"],
-  total_act_ret_energy: ["returned_energy_watt_hours"],
-  "temperature.tC": ["temperature_celsius"],
-  tC: ["temperature_celsius"],
-  rh: ["humidity_percent"],
-  lux: ["illuminance_lux"],
-  "battery.percent": ["battery_percent"],
-  "battery.V": ["battery_volts"],
-  current_pos: ["position_percent"],
-  brightness: ["brightness_percent"],
-  rssi: ["rssi_dbm"],
-  current_C: ["temperature_celsius"],
-  target_C: ["target_temperature_celsius"],
-  uptime: ["uptime_seconds"],
-  ram_free: ["ram_free_bytes"],
-  fs_free: ["fs_free_bytes"],
-};
+const COMPONENT: ReadonlyMap<string, Metric> = new Map(
+  Object.entries<Metric>({
+    apower: ["power_watts"],
+    act_power: ["power_watts"],
+    total_act_power: ["power_watts"],
+    aprt_power: ["apparent_power_volt_amperes"],
+    total_aprt_power: ["apparent_power_volt_amperes"],
+    voltage: ["voltage_volts"],
+    current: ["current_amperes"],
+    total_current: ["current_amperes"],
+    n_current: ["neutral_current_amperes"],
+    pf: ["power_factor_ratio"],
+    freq: ["frequency_hertz"],
+    "aenergy.total": ["energy_watt_hours"],
+    "ret_aenergy.total": ["returned_energy_watt_hours"],
+    total_act: ["energy_watt_hours"],
+    total_act_ret: ["returned_energy_watt_hours"],
+    total_act_energy: ["energy_watt_hours"],
+    total_act_ret_energy: ["returned_energy_watt_hours"],
+    "temperature.tC": ["temperature_celsius"],
+    tC: ["temperature_celsius"],
+    rh: ["humidity_percent"],
+    lux: ["illuminance_lux"],
+    "battery.percent": ["battery_percent"],
+    "battery.V": ["battery_volts"],
+    current_pos: ["position_percent"],
+    brightness: ["brightness_percent"],
+    rssi: ["rssi_dbm"],
+    current_C: ["temperature_celsius"],
+    target_C: ["target_temperature_celsius"],
+    uptime: ["uptime_seconds"],
+    ram_free: ["ram_free_bytes"],
+    fs_free: ["fs_free_bytes"],
+  }),
+);
 
 /** Three-phase meters name the phase before the field. */
 const PHASE = /^([abc])_(?:total_)?(act_power|aprt_power|voltage|current|pf|freq|act_energy|act_ret_energy)$/;
-const OF_PHASE: Readonly<Record<string, Metric>> = {
+const OF_PHASE: ReadonlyMap<string, Metric> = new Map([
   ...COMPONENT,
-  act_energy: ["energy_watt_hours"],
-  act_ret_energy: ["returned_energy_watt_hours"],
-};
+  ["act_energy", ["energy_watt_hours"]],
+  ["act_ret_energy", ["returned_energy_watt_hours"]],
+]);
 
 const MOST = 150;
 
@@ -53,21 +55,27 @@ const MOST = 150;
 export function samplesOf(status: Json): Sample[] {
   const samples: Sample[] = [];
   if (!isObject(status)) return samples;
-  for (const [component, fields] of Object.entries(status)) {
+  for (const component in status) {
+    const fields = status[component];
     if (isObject(fields) && /^[a-z0-9_]{1,32}(:\d{1,4})?$/.test(component)) addComponent(samples, component, fields);
   }
-  return samples.slice(0, MOST);
+  return samples.length > MOST ? samples.slice(0, MOST) : samples;
 }
 
 function addComponent(samples: Sample[], component: string, fields: JsonObject): void {
-  for (const [field, value] of Object.entries(fields)) {
+  for (const field in fields) {
+    const value = fields[field];
     if (typeof value === "number") {
-      const [, phase, name] = PHASE.exec(field) ?? [];
-      const metric = phase === undefined ? COMPONENT[field] : OF_PHASE[name!];
-      add(samples, metric, value, phase === undefined ? { component } : { component, phase });
+      const metric = COMPONENT.get(field);
+      if (metric !== undefined) add(samples, metric, value, { component });
+      else {
+        const [, phase, name] = PHASE.exec(field) ?? [];
+        if (phase !== undefined) add(samples, OF_PHASE.get(name!), value, { component, phase });
+      }
     } else if (isObject(value)) {
-      for (const [inner, number] of Object.entries(value)) {
-        if (typeof number === "number") add(samples, COMPONENT[`${field}.${inner}`], number, { component });
+      for (const inner in value) {
+        if (typeof value[inner] === "number")
+          add(samples, COMPONENT.get(`${field}.${inner}`), value[inner], { component });
       }
     }
   }

@@ -4,8 +4,24 @@ const TICK_MS = 250;
 /** Worked off in one go, before others get their turn. */
 const CHUNK = 200;
 
+/** Something that is to be done later. */
+export class Wait {
+  readonly work: () => void;
+  readonly #bucket: Set<Wait>;
+
+  constructor(work: () => void, bucket: Set<Wait>) {
+    this.work = work;
+    this.#bucket = bucket;
+  }
+
+  /** It is not done any more; does nothing when it was. */
+  cancel(): void {
+    this.#bucket.delete(this);
+  }
+}
+
 export class Wheel {
-  readonly #buckets = new Map<number, Set<() => void>>();
+  readonly #buckets = new Map<number, Set<Wait>>();
   readonly #timer: NodeJS.Timeout;
   readonly #onError: (error: unknown) => void;
   #at = this.#tickOf(performance.now());
@@ -23,16 +39,14 @@ export class Wheel {
     return sum;
   }
 
-  /** @returns takes it back */
-  after(ms: number, work: () => void): () => void {
-    if (this.#closed) return () => {};
+  after(ms: number, work: () => void): Wait {
     const tick = Math.max(this.#tickOf(performance.now() + ms) + 1, this.#at + 1);
-    // Each wait is one of its own, though the work be the same.
-    const once = () => work();
-    const bucket = this.#buckets.get(tick);
-    if (bucket === undefined) this.#buckets.set(tick, new Set([once]));
-    else bucket.add(once);
-    return () => void this.#buckets.get(tick)?.delete(once);
+    const bucket = this.#buckets.get(tick) ?? new Set();
+    const wait = new Wait(work, bucket);
+    if (this.#closed) return wait;
+    if (bucket.size === 0) this.#buckets.set(tick, bucket);
+    bucket.add(wait);
+    return wait;
   }
 
   close(): void {
@@ -55,9 +69,9 @@ export class Wheel {
         if (due === undefined) continue;
         this.#buckets.delete(this.#at);
         let done = 0;
-        for (const work of due) {
+        for (const wait of due) {
           try {
-            work();
+            wait.work();
           } catch (error) {
             this.#onError(error);
           }
