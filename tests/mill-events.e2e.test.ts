@@ -1,11 +1,11 @@
 /** Following along with `mill`: a tail that survives the gateway's death, positions, watching, Ctrl-C. */
 import * as assert from "uvu/assert";
-import { testMill } from "./harness/mill.ts";
+import { ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
 const test = suite("mill events", { timeoutMs: 180_000 });
 
-const mill = testMill({ defer: deferToEndOfFile });
+const mill = testMill({ defer: deferToEndOfFile }, ONE_PROCESS);
 await mill.up();
 
 const open = async (title: string) => (await mill.out(["work", "open", title, "-o", "name", "--timeout", "90"])).trim();
@@ -31,7 +31,7 @@ test("the gateway dies again and again under it, and it shows every event once, 
       titles.push(`Round ${round}, ${each}`);
       await open(titles.at(-1)!);
     }
-    process.kill(mill.services().find(({ name }) => name === "gateway")!.pid!, "SIGKILL");
+    process.kill(mill.services().find(({ name }) => name === "services")!.pid!, "SIGKILL");
   }
   titles.push("The last one");
   await open("The last one");
