@@ -43,8 +43,9 @@ function appliedAt(difference: Difference, desired: Configuration, applied: Conf
 function secretsChanged(desired: Configuration, applied: Configuration): Drifted[] {
   return Object.entries(desired).flatMap(([component, wanted]) =>
     leaves(wanted, isWhole).flatMap(({ path, value }): Drifted[] => {
+      if (!isSecretReference(value)) return [];
       const before = at(fieldOf(applied, component), path);
-      if (!isSecretReference(value) || same(value, before)) return [];
+      if (same(value, before)) return [];
       return [{ component, path, desired: value, applied: before, observed: undefined, cause: "here" }];
     }),
   );
