@@ -13,6 +13,7 @@ import { devicesApi } from "./devices/api.ts";
 import { deviceOperationsApi } from "./devices/operations.ts";
 import { deviceScansApi } from "./devices/scans.ts";
 import { deviceSetsApi } from "./devices/sets.ts";
+import { deviceSyncsApi } from "./devices/syncs.ts";
 import { Authorization } from "./http.ts";
 import { identityApi } from "./identity/api.ts";
 import { membersApi } from "./identity/members.ts";
@@ -45,6 +46,7 @@ export class Api extends HttpApi.make("millrace")
   .add(deviceSetsApi)
   .add(deviceOperationsApi)
   .add(deviceScansApi)
+  .add(deviceSyncsApi)
   .add(repositoriesApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })

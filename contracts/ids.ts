@@ -34,6 +34,7 @@ export const PREFIXES = {
   "devices.group": "grp",
   "devices.rollout": "rlo",
   "devices.scan": "scn",
+  "devices.sync": "syn",
   "publishing.repository": "rep",
 } as const;
 

@@ -75,6 +75,7 @@ export const ProfileId = Id("prf", "Profile id");
 export const GroupId = Id("grp", "Group id");
 export const RolloutId = Id("rlo", "Roll-out id");
 export const ScanId = Id("scn", "Scan id");
+export const SyncId = Id("syn", "Sync id");
 
 export { Name };
 

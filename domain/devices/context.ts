@@ -6,9 +6,10 @@ import { group } from "./group.ts";
 import { profile } from "./profile.ts";
 import { rollout } from "./rollout.ts";
 import { scan } from "./scan.ts";
+import { sync } from "./sync.ts";
 import { task } from "./task.ts";
 
 export const devices: ContextDeclaration = {
   name: "devices",
-  kinds: { device, task, bulk, profile, group, rollout, scan },
+  kinds: { device, task, bulk, profile, group, rollout, scan, sync },
 };

@@ -7,6 +7,7 @@ import { type GroupState, group } from "./group.ts";
 import { type ProfileState, profile } from "./profile.ts";
 import { type RolloutState, rollout } from "./rollout.ts";
 import { type ScanState, scan } from "./scan.ts";
+import { type SyncState, sync } from "./sync.ts";
 import { type TaskState, task } from "./task.ts";
 import { isOver } from "./task-state.ts";
 
@@ -107,6 +108,20 @@ export const scansView: View<ScanState> = {
   },
 };
 
+export const syncsView: View<SyncState> = {
+  name: "device_syncs",
+  version: 1,
+  kind: sync,
+  columns: {
+    name: { type: "text", value: ({ spec }) => spec.name, filter: true, sort: true },
+    stateName: { type: "text", value: ({ state }) => state, filter: true },
+  },
+  search: ({ spec: { name, title, repository } }) => ({
+    title: title ?? name,
+    text: [name, ...Object.values(repository)].join("\n"),
+  }),
+};
+
 export const devicesViews: ReadonlyArray<View> = [
   devicesView,
   deviceTasksView,
@@ -115,4 +130,5 @@ export const devicesViews: ReadonlyArray<View> = [
   bulksView,
   rolloutsView,
   scansView,
+  syncsView,
 ];

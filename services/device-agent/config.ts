@@ -40,6 +40,14 @@ export const AGENT_SETTINGS = defineSettings({
     optional: true,
     secret: true,
   },
+  localSources: {
+    variable: "MILLRACE_LOCAL_SOURCES",
+    schema: Text,
+    describe:
+      "Folders below which repositories on this machine may be used, absolute, with colons between; none unless set.",
+    example: "/srv/git",
+    optional: true,
+  },
   dialInListen: {
     variable: "MILLRACE_DEVICES_LISTEN",
     schema: Text.check(Schema.isPattern(LISTEN)),

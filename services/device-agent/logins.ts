@@ -67,7 +67,7 @@ export class Logins {
   }
 
   /** The value of one of the organisation's secrets. @throws LogUnavailable; DeviceFailure not-sent */
-  async secret(id: string, organisation: string): Promise<string> {
+  async secret(id: string, organisation: string, purpose = "configuration of a device"): Promise<string> {
     if (this.#sealing === undefined) throw withoutKey(`The secret ${id}`);
     const { state } = await this.#log.aggregates.load(secret, id);
     const again = { when: "credentials" } as const;
@@ -75,7 +75,7 @@ export class Logins {
       throw failure("not-sent", `The secret ${id} is not there, or was erased.`, { again });
     }
     try {
-      const bytes = await this.#sealing.unseal(state.sealed, { organisation, purpose: "configuration of a device" });
+      const bytes = await this.#sealing.unseal(state.sealed, { organisation, purpose });
       return Buffer.from(bytes).toString("utf8");
     } catch (error) {
       if (error instanceof LogUnavailable) throw error;

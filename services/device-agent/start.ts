@@ -4,6 +4,8 @@
  */
 import { resolve } from "node:path";
 import { device } from "@millrace/domain/devices/device.ts";
+import { group } from "@millrace/domain/devices/group.ts";
+import { profile } from "@millrace/domain/devices/profile.ts";
 import { task } from "@millrace/domain/devices/task.ts";
 import { isOver } from "@millrace/domain/devices/task-state.ts";
 import { secret } from "@millrace/domain/identity/secret.ts";
@@ -49,8 +51,8 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
   const index = await startLiveIndex({
     log,
     context: device.context,
-    kinds: [device, task],
-    snapshot: SERVICE,
+    kinds: [device, task, group, profile],
+    snapshot: `${SERVICE}-fleet`,
     keep: (kind, state) => state.exists && (kind !== task.kind || !isOver(state)),
     onError: (err) => logger.warn({ err }, "the live index starts again"),
   });

@@ -21,6 +21,7 @@ import type { Logins } from "./logins.ts";
 import { bulkReactor, rolloutReactor } from "./reactors/operations.ts";
 import type { Keeping } from "./reactors/task-work.ts";
 import { nextHere, taskReactor, turnReactor } from "./reactors/tasks.ts";
+import { syncReactor } from "./syncs.ts";
 import type { Watch } from "./watch.ts";
 
 export interface TasksOptions {
@@ -73,7 +74,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
     service,
     node: config.node,
     context: task.context,
-    reactors: [turnReactor(keeping), taskReactor(keeping), bulkReactor(log), rolloutReactor()],
+    reactors: [turnReactor(keeping), taskReactor(keeping), bulkReactor(log), rolloutReactor(), syncReactor(options)],
     concurrency: config.tasksAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, config.replicas),

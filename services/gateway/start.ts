@@ -52,6 +52,7 @@ import { automationRoutes } from "./routes/automation.ts";
 import { channelRoutes } from "./routes/channels.ts";
 import { deviceOperationRoutes, deviceScanRoutes } from "./routes/device-operations.ts";
 import { deviceSetRoutes } from "./routes/device-sets.ts";
+import { deviceSyncRoutes } from "./routes/device-syncs.ts";
 import { deviceRoutes } from "./routes/devices.ts";
 import { openSubscriptions } from "./routes/events.ts";
 import { identityRoutes } from "./routes/identity.ts";
@@ -98,6 +99,7 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     repositoryRoutes(gateway),
     deviceOperationRoutes(gateway),
     deviceScanRoutes(gateway),
+    deviceSyncRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */

@@ -2,10 +2,10 @@
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { Logs } from "@millrace/eventlog/logs.ts";
+import type { Failed, Outcome } from "@millrace/eventlog/outcome.ts";
 import type { NodeDisk } from "./adapters/disk.ts";
 import type { DockerEngine } from "./adapters/docker.ts";
 import { DockerFailed } from "./adapters/docker-failures.ts";
-import type { Failed, Outcome } from "./adapters/failure.ts";
 import type { Secrets } from "./secrets.ts";
 
 export interface OrchestratorNode {

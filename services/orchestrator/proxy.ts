@@ -6,9 +6,9 @@ import { application } from "@millrace/domain/applications/application.ts";
 import { hostsOf } from "@millrace/domain/applications/application-state.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import type { Failure } from "@millrace/eventlog/outcome.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { type AppRoute, type CaddyNode, loadCaddy, renderCaddy } from "./adapters/caddy.ts";
-import type { Failure } from "./adapters/failure.ts";
 
 export interface ProxyOptions {
   readonly node: string;

@@ -3,8 +3,8 @@ import { secret } from "@millrace/domain/identity/secret.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import { fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { Erased, parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
-import { fail, type Outcome } from "./adapters/failure.ts";
 
 export interface Opening {
   readonly organisation: string;

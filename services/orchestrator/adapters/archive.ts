@@ -6,11 +6,11 @@ import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { hashOfFile } from "@millrace/eventlog/bytes-piece.ts";
+import { cancelled, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { kindOf, readTar, readZip } from "./archive-read.ts";
 import { ARCHIVE_LIMITS, type ArchiveLimits, ArchiveRefused, ArchiveTree } from "./archive-tree.ts";
 import { type AppDisk, diskFailure, makeFolder } from "./disk.ts";
-import { cancelled, fail, type Outcome } from "./failure.ts";
 import { findSource, type Pulled, settleSource } from "./git.ts";
 
 export interface ArchiveWork {

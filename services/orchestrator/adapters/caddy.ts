@@ -5,8 +5,8 @@
  */
 import { type IncomingMessage, type RequestOptions, request } from "node:http";
 import { isDeepStrictEqual } from "node:util";
+import { cancelled, type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { type AppDisk, appDisk, type NodeDisk } from "./disk.ts";
-import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { SLOTS } from "./routes.ts";
 
 export interface AppRoute {

@@ -2,9 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { lstat, readdir, readlink, rename, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { Outcome } from "@millrace/eventlog/outcome.ts";
 import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, appDisk, diskFailure, mirrorName, type NodeDisk } from "./disk.ts";
-import type { Outcome } from "./failure.ts";
 
 export interface Keep {
   readonly releases: readonly string[];

@@ -13,9 +13,9 @@
  */
 import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
-import { type Failed, fail } from "./failure.ts";
 
 export { makeFolder, syncFolder, writeWhole } from "@millrace/eventlog/durable-files.ts";
+export { diskFailure } from "@millrace/eventlog/outcome.ts";
 
 export interface NodeDisk {
   readonly root: string;
@@ -96,19 +96,3 @@ function checked(value: string, pattern: RegExp, what: string): string {
 
 /** The name of the mirror of a URL, or of the path of a repository on this machine. */
 export const mirrorName = (url: string): string => `${createHash("sha256").update(url).digest("hex").slice(0, 40)}.git`;
-
-/** What an error of the file system means; also of a program that says so in its output. */
-export function diskFailure(error: unknown, doing: string): Failed {
-  const { code = "", message = String(error) } = error as NodeJS.ErrnoException;
-  const is = (name: string, words: string) => code === name || message.includes(words);
-  if (is("ENOSPC", "No space left on device") || is("EDQUOT", "Disk quota exceeded")) {
-    const fix = "Free space on the disk of the data folder; what was there before is untouched.";
-    return fail("permanent", "DISK_FULL", `The disk is full: ${doing} failed.`, fix);
-  }
-  if (is("EACCES", "Permission denied") || is("EPERM", "Operation not permitted") || is("EROFS", "Read-only file")) {
-    const fix = "Give the user that Millrace runs as the right to write in the data folder.";
-    return fail("permanent", "DISK_DENIED", `The disk does not permit it: ${doing} failed (${code || message}).`, fix);
-  }
-  const said = code || message.slice(-300);
-  return fail("transient", "DISK_FAILED", `${doing} failed: ${said}.`, "Look at the disk of the data folder.");
-}

@@ -4,9 +4,9 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { type Credentials, type GitRun, type Remote, runGit } from "@millrace/eventlog/git/git-remote.ts";
+import { type Failed, fail } from "@millrace/eventlog/outcome.ts";
 import { diskFailure, makeFolder, mirrorName, type NodeDisk } from "./disk.ts";
-import { type Failed, fail } from "./failure.ts";
-import { type Credentials, type GitRun, type Remote, runGit } from "./git-remote.ts";
 
 export interface GitLimits {
   /** For a whole call. Default 600 000. */
@@ -42,6 +42,7 @@ const defaults: GitLimits = {
 
 /** One call: what bounds it, and where it stands. */
 export interface Call extends GitRun {
+  readonly disk: NodeDisk;
   readonly work: GitWork;
   readonly limits: GitLimits;
   /** Epoch milliseconds. */

@@ -12,12 +12,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import type { Failure, Outcome } from "@millrace/eventlog/outcome.ts";
 import * as assert from "uvu/assert";
 import { testFolder } from "../../../tests/harness/servers.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { collect, collectMirrors } from "./collect.ts";
 import { type AppDisk, appDisk, type NodeDisk, nodeDisk } from "./disk.ts";
-import type { Failure, Outcome } from "./failure.ts";
 import { dumb, repository, serve, smart } from "./fixtures/git-world.ts";
 import { findSource, type GitWork, type Pulled, pullSource, resolveRef, type Source } from "./git.ts";
 

@@ -5,15 +5,15 @@
 import { randomBytes } from "node:crypto";
 import { readFile, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
+import { checkSource, type Remote, runGit, type Source } from "@millrace/eventlog/git/git-remote.ts";
+import { type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, diskFailure, makeFolder, sourceFolder, writeWhole } from "./disk.ts";
-import { type Failed, fail, type Outcome } from "./failure.ts";
 import { begin, type Call, fetchInto, forRemote, type GitWork, left, quiet } from "./git-fetch.ts";
-import { checkSource, type Remote, runGit, type Source } from "./git-remote.ts";
 import { checkLinks, listSubmodules, listTree, type TreeEntry } from "./git-tree.ts";
 
+export type { Credentials, Source } from "@millrace/eventlog/git/git-remote.ts";
 export type { GitLimits, GitWork } from "./git-fetch.ts";
-export type { Credentials, Source } from "./git-remote.ts";
 
 export interface Resolved {
   /** 40 or 64 hexadecimal digits. */

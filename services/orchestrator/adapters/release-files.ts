@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { lstat, open, readdir, realpath, rename, stat } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
-import { type Failed, fail } from "./failure.ts";
+import { type Failed, fail } from "@millrace/eventlog/outcome.ts";
 
 export interface SiteFile {
   /** In the site, with slashes. */

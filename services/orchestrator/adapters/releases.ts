@@ -9,9 +9,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { lstat, mkdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { cancelled, type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, diskFailure, makeFolder, releaseFolder, syncFolder, writeWhole } from "./disk.ts";
-import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { copyHashed, hashFile, listFiles, listSite, type SiteFile } from "./release-files.ts";
 
 export interface Release {

@@ -7,9 +7,9 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { cancelled, type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { runCommand } from "@millrace/eventlog/run-command.ts";
 import { type AppDisk, deploymentId, diskFailure, makeFolder, releaseFolder, routeFolder, writeWhole } from "./disk.ts";
-import { cancelled, type Failed, fail, type Outcome } from "./failure.ts";
 import { isSitePath } from "./releases.ts";
 import { digest, isFolder, type RouteFiles, SLOTS, textOf } from "./route-state.ts";
 

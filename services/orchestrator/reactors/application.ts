@@ -12,9 +12,9 @@ import {
   nextOfApplication,
 } from "@millrace/domain/applications/next.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import type { Outcome } from "@millrace/eventlog/outcome.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
 import { removeApp } from "../adapters/collect.ts";
-import type { Outcome } from "../adapters/failure.ts";
 import { asOutcome, type OrchestratorNode } from "../node.ts";
 import { type Action, desiredOf, plan } from "../reconcile.ts";
 import { carryOut, healingOf, look } from "./healing.ts";

@@ -1,9 +1,9 @@
 /** How what an unfinished deployment has done is undone. Each finds out itself what is there, and may be done again. */
 import type { Compensation } from "@millrace/contracts/applications/values.ts";
+import type { Outcome } from "@millrace/eventlog/outcome.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { collect } from "../adapters/collect.ts";
 import { imageTag } from "../adapters/docker.ts";
-import type { Outcome } from "../adapters/failure.ts";
 import { chooseRelease, revertRoute, setStopped } from "../adapters/routes.ts";
 import { diskOf, fenceOfUndoing } from "./making.ts";
 import { type Deploying, keptOnDisk, SETTLE_MS } from "./phases.ts";

@@ -12,8 +12,8 @@ import {
   nextOfDeployment,
 } from "@millrace/domain/applications/next.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import type { Failed, Failure, Outcome } from "@millrace/eventlog/outcome.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
-import type { Failed, Failure, Outcome } from "../adapters/failure.ts";
 import { asOutcome, type OrchestratorNode } from "../node.ts";
 import { COMPENSATE } from "./compensations.ts";
 import { type Journal, openJournal } from "./journal.ts";

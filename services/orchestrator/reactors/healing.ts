@@ -2,10 +2,10 @@
 import type { ApplicationSpec } from "@millrace/contracts/applications/entities.ts";
 import type { ApplicationState } from "@millrace/domain/applications/application-state.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import type { Container } from "../adapters/docker.ts";
 import { DockerFailed } from "../adapters/docker-failures.ts";
-import { fail, type Outcome } from "../adapters/failure.ts";
 import { probeReady } from "../adapters/probe.ts";
 import { findRelease } from "../adapters/releases.ts";
 import { chooseRelease, readRoutes, SLOTS, setStopped, switchRoute } from "../adapters/routes.ts";

@@ -8,12 +8,12 @@ import type { ApplicationSpec, Release as KnownRelease } from "@millrace/contrac
 import { isId } from "@millrace/contracts/ids.ts";
 import { upload } from "@millrace/domain/applications/upload.ts";
 import { blobPath } from "@millrace/eventlog/bytes-store.ts";
+import { fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { unpackSource } from "../adapters/archive.ts";
 import { inputHash as hashOfInput } from "../adapters/build-input.ts";
 import { type AppDisk, appDisk } from "../adapters/disk.ts";
 import { type ContainerSpec, imageTag } from "../adapters/docker.ts";
-import { fail, type Outcome } from "../adapters/failure.ts";
 import {
   type Credentials,
   findSource,

@@ -6,9 +6,9 @@
 import { randomBytes } from "node:crypto";
 import { readdir, realpath, rm, stat, writeFile } from "node:fs/promises";
 import { isAbsolute, join, relative, sep } from "node:path";
-import { type Command, type Ended, runCommand } from "@millrace/eventlog/run-command.ts";
-import { diskFailure, makeFolder, type NodeDisk, writeWhole } from "./disk.ts";
-import { type Failed, fail } from "./failure.ts";
+import { makeFolder, writeWhole } from "../durable-files.ts";
+import { diskFailure, type Failed, fail } from "../outcome.ts";
+import { type Command, type Ended, runCommand } from "../run-command.ts";
 import { gitFailure } from "./git-failures.ts";
 
 export type Source =
@@ -28,8 +28,15 @@ export interface Remote {
   readonly origin?: string;
 }
 
+/** Where git keeps what it needs; absolute. */
+export interface GitDisk {
+  readonly root: string;
+  readonly tmp: string;
+  readonly knownHosts: string;
+}
+
 export interface GitRun {
-  readonly disk: NodeDisk;
+  readonly disk: GitDisk;
   readonly credentials?: Credentials | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onLine?: ((line: string) => void) | undefined;
@@ -195,7 +202,7 @@ async function environment(remote: Remote | undefined, run: GitRun) {
 }
 
 /** For ssh; the words are quoted for the shell that git runs it with. */
-export function sshCommand(disk: NodeDisk, keyFile: string | undefined, user?: string): string {
+export function sshCommand(disk: GitDisk, keyFile: string | undefined, user?: string): string {
   const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
   const options = [
     `UserKnownHostsFile="${disk.knownHosts.replaceAll("%", "%%")}"`,
@@ -215,7 +222,7 @@ export function sshCommand(disk: NodeDisk, keyFile: string | undefined, user?: s
   return [...words, ...(user === undefined ? [] : ["-l", user])].map(quoted).join(" ");
 }
 
-async function writeKey(disk: NodeDisk, key: string): Promise<string> {
+async function writeKey(disk: GitDisk, key: string): Promise<string> {
   // One that a killed process left is of no use to anybody but a thief.
   for (const name of await readdir(disk.tmp)) {
     const pid = /^key-(\d+)-/.exec(name)?.[1];

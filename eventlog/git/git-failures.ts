@@ -1,7 +1,6 @@
 /** What git and its helpers say when they fail, and what it means for the reader. */
-import type { Ended } from "@millrace/eventlog/run-command.ts";
-import { diskFailure } from "./disk.ts";
-import { cancelled, type Failed, type Failure, fail } from "./failure.ts";
+import { cancelled, diskFailure, type Failed, type Failure, fail } from "../outcome.ts";
+import type { Ended } from "../run-command.ts";
 
 /** Most that is kept of one line of git's for people. */
 const shownBytes = 400;
