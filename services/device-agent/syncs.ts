@@ -121,7 +121,8 @@ class Run {
       return kind === "token" ? { kind, token: value.trim(), ...who } : { kind: "ssh-key", key: value, ...who };
     } catch (error) {
       if (!(error instanceof DeviceFailure)) throw error;
-      const fix = "Store the secret again and name it, or give the device agent the master key (MILLRACE_MASTER_KEY_FILE).";
+      const fix =
+        "Store the secret again and name it, or give the device agent the master key (MILLRACE_MASTER_KEY_FILE).";
       return fail("permanent", "SECRET_UNREADABLE", error.message, fix);
     }
   }

@@ -1,0 +1,243 @@
+/** Configurations of devices in a Git repository, by the agent, with real git and a bare repository: out, in, dead in the middle, and hostile. */
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { makeId } from "@millrace/contracts/ids.ts";
+import { AGENT_SETTINGS } from "@millrace/device-agent/config.ts";
+import { startDeviceAgent } from "@millrace/device-agent/start.ts";
+import { type DeviceCommand, device } from "@millrace/domain/devices/device.ts";
+import { type SyncCommand, type SyncSpec, type SyncState, sync } from "@millrace/domain/devices/sync.ts";
+import type { Kind } from "@millrace/domain/kind.ts";
+import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { execute, ownContext } from "@millrace/eventlog/execute.ts";
+import { makeLogger } from "@millrace/eventlog/logging.ts";
+import { readSettings } from "@millrace/eventlog/settings.ts";
+import { startBound } from "@millrace/local/process.ts";
+import * as assert from "uvu/assert";
+import { eventually } from "./harness/eventually.ts";
+import { eventsOf } from "./harness/orchestrator.ts";
+import { testFolder, testNats } from "./harness/servers.ts";
+import { deferToEndOfFile, suite } from "./harness/suite.ts";
+
+const test = suite("device syncs", { timeoutMs: 120_000 });
+
+const ORGANISATION = "org_00000000000000000000000000";
+const nats = await testNats();
+const log = await EventLog.open({ url: nats.url, user: nats.user, password: nats.pass, name: "test" }, ["devices"]);
+deferToEndOfFile(() => log.close());
+const root = testFolder("syncs");
+
+const environment: Record<string, string> = {
+  MILLRACE_NATS_URL: nats.url,
+  MILLRACE_NATS_USER: nats.user,
+  MILLRACE_NATS_PASSWORD: nats.pass,
+  MILLRACE_SITE: "hall",
+  MILLRACE_LEASE_SECONDS: "2",
+  MILLRACE_DATA: join(root, "data"),
+  MILLRACE_LOCAL_SOURCES: root,
+  MILLRACE_LOG_LEVEL: "error",
+};
+
+const startAgent = () =>
+  startDeviceAgent(
+    readSettings(AGENT_SETTINGS, environment),
+    makeLogger({ service: "device-agent", level: "error" }),
+    "test",
+  );
+let agent = await startAgent();
+deferToEndOfFile(() => agent.stop());
+
+const git = (folder: string, ...args: string[]): string =>
+  execFileSync("git", ["-C", folder, "-c", "user.name=Ann", "-c", "user.email=ann@localhost", ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH!, HOME: root, GIT_CONFIG_NOSYSTEM: "1" },
+  }).trim();
+
+async function command<S, C>(kind: Kind<S, C>, id: string, asked: C): Promise<void> {
+  const outcome = await execute(log, { kind, id, command: asked }, ownContext("test", ORGANISATION));
+  assert.ok("ok" in outcome, JSON.stringify(outcome));
+}
+
+let macs = 0xa0dd0c000000;
+async function add(name: string, tag: string): Promise<{ readonly id: string; readonly mac: string }> {
+  const mac = (++macs).toString(16).toUpperCase();
+  const id = makeId("dev", Date.now(), randomBytes(10));
+  const spec = { mac, name, site: "nowhere", tags: [tag], groups: [], expected: false };
+  await command<unknown, DeviceCommand>(device, id, { do: "add", spec });
+  await want(id, { "switch:0": { name, in_mode: "follow" } });
+  return { id, mac };
+}
+const want = (id: string, configuration: Record<string, unknown>) =>
+  command<unknown, DeviceCommand>(device, id, { do: "configure", configuration });
+const wantedOf = async (id: string) => (await log.aggregates.load(device, id)).state.configuration;
+
+/** A bare repository, a sync with it, and a person's clone. */
+async function repository(name: string, more: Partial<SyncSpec> = {}) {
+  const bare = join(root, `${name}.git`);
+  git(root, "init", "-q", "--bare", "-b", "main", bare);
+  const id = makeId("syn", Date.now(), randomBytes(10));
+  const spec = {
+    name,
+    repository: { path: bare },
+    site: "hall",
+    select: { tag: name },
+    direction: "both",
+    ...more,
+  } as const;
+  await command<SyncState, SyncCommand>(sync, id, { do: "create", spec });
+  const clone = join(root, name);
+  const pull = () => {
+    git(root, ...(readdirSync(root).includes(name) ? ["-C", clone, "pull", "-q"] : ["clone", "-q", bare, clone]));
+    return readdirSync(join(clone, "devices")).sort();
+  };
+  const push = (file: string, text: string) => {
+    mkdirSync(join(clone, "devices"), { recursive: true });
+    writeFileSync(join(clone, "devices", file), text);
+    git(clone, "add", "-A");
+    git(clone, "commit", "-q", "-m", "by a person");
+    git(clone, "push", "-q", "origin", "HEAD:main");
+    return git(clone, "rev-parse", "HEAD");
+  };
+  const read = (file: string) => readFileSync(join(clone, "devices", file), "utf8");
+  return { id, bare, clone, pull, push, read };
+}
+
+const ended = (id: string, run: number): Promise<SyncState> =>
+  eventually(
+    async () => {
+      const { state } = await log.aggregates.load(sync, id);
+      return state.run === run && state.state !== "running" ? state : undefined;
+    },
+    `run ${run} to end`,
+    60_000,
+  );
+async function run(id: string, asked: SyncCommand = { do: "run" }): Promise<SyncState> {
+  const before = (await log.aggregates.load(sync, id)).state.run;
+  await command<SyncState, SyncCommand>(sync, id, asked);
+  return ended(id, before + 1);
+}
+
+test("out: a file for each device, no commit where nothing changed, what is somebody's stays; in: planned, approved, wanted", async () => {
+  const [hall, attic] = [await add("hall-lamp", "both"), await add("attic-lamp", "both")];
+  await add("elsewhere", "other");
+  const { id, bare, pull, push, read } = await repository("both");
+  const first = await run(id);
+  assert.equal(
+    [first.state, first.result?.written, first.result?.pushed],
+    ["succeeded", 2, true],
+    JSON.stringify(first.failure),
+  );
+  assert.equal(pull(), ["attic-lamp.toml", "hall-lamp.toml"]);
+  assert.match(read("hall-lamp.toml"), new RegExp(`mac = "${hall.mac}"`));
+  const again = await run(id);
+  assert.equal([again.state, again.result?.pushed, again.commit], ["succeeded", false, first.commit]);
+  // A person changes one, and adds a page; meanwhile the other is changed here, and one is removed.
+  writeFileSync(join(root, "both", "README.md"), "Our lamps\n");
+  const commit = push("hall-lamp.toml", read("hall-lamp.toml").replace('"follow"', '"detached"'));
+  await want(attic.id, { "switch:0": { name: "here" } });
+  const waiting = await run(id);
+  assert.equal([waiting.state, waiting.plan?.commit, waiting.plan?.steps.length], ["waiting", commit, 1]);
+  assert.equal(waiting.plan!.steps[0]!.fields, ["switch:0/in_mode"]);
+  assert.is(((await wantedOf(hall.id)) as { "switch:0": { in_mode: string } })["switch:0"].in_mode, "follow");
+  const applied = await run(id, { do: "approve", commit });
+  assert.equal(
+    [applied.state, applied.result?.applied, applied.result?.written],
+    ["succeeded", 1, 1],
+    JSON.stringify(applied.failure),
+  );
+  assert.equal(await wantedOf(hall.id), { "switch:0": { name: "hall-lamp", in_mode: "detached" } });
+  pull();
+  assert.match(read("attic-lamp.toml"), /name = "here"/);
+  await command<unknown, DeviceCommand>(device, attic.id, { do: "remove" });
+  const removed = await run(id);
+  assert.equal([removed.result?.removed, pull()], [1, ["hall-lamp.toml"]]);
+  assert.match(git(bare, "show", "main:README.md"), /Our lamps/);
+  assert.is(git(bare, "rev-list", "--count", "main"), "4");
+});
+
+test("in: what is wrong is told with file and line, and nothing of it is taken in; new devices are added", async () => {
+  const lamp = await add("in-lamp", "in");
+  const { id, clone, push } = await repository("in", { direction: "in", apply: "apply" });
+  git(root, "clone", "-q", join(root, "in.git"), clone);
+  const text = (mac: string, field: string) => `[device]\nmac = "${mac}"\ntags = ["in"]\n\n["switch:0"]\n${field}\n`;
+  const refusals: ReadonlyArray<readonly [text: string, place: RegExp]> = [
+    [text(lamp.mac, 'in_modee = "follow"'), /switch:0\.in_modee/],
+    ["[device\n", /^$/],
+    [text(lamp.mac, 'in_mode = "nonsense"'), /switch:0\.in_mode/],
+    [
+      `[device]\nmac = "${lamp.mac}"\n\n[mqtt]\npass = { "$secret" = "sec_00000000000000000000000000" }\n`,
+      /mqtt\.pass/,
+    ],
+    [`[device]\nmac = "${lamp.mac}"\ngroups = ["nobody"]\n`, /device\.groups/],
+  ];
+  push("new.toml", text("A0DD0CFFFF01", 'in_mode = "follow"'));
+  for (const [bad, place] of refusals) {
+    push("bad.toml", bad);
+    const { state, failure } = await run(id);
+    assert.equal([state, failure?.code, failure?.faults[0]?.file], ["failed", "FILES_REFUSED", "devices/bad.toml"]);
+    assert.match(failure!.faults[0]!.place, place);
+  }
+  push("bad.toml", text(lamp.mac, 'in_modee = "follow"'));
+  assert.is((await run(id)).failure!.faults[0]!.line, 6);
+  assert.is(
+    [...agent.index.all(device)].some(({ state }) => state.mac === "A0DD0CFFFF01"),
+    false,
+  );
+  push("bad.toml", text(lamp.mac, 'in_mode = "detached"'));
+  const { state, result, failure } = await run(id);
+  assert.equal([state, result?.applied], ["succeeded", 2], JSON.stringify(failure));
+  assert.equal(await wantedOf(lamp.id), { "switch:0": { in_mode: "detached" } });
+});
+
+test("hostile repositories are refused in words: a link, a huge file, ten thousand files, a place that is not allowed", async () => {
+  const codeOf = async (id: string) => (await run(id)).failure?.code;
+  const link = await repository("link", { direction: "in" });
+  git(root, "clone", "-q", link.bare, link.clone);
+  mkdirSync(join(link.clone, "devices"));
+  symlinkSync("/etc/passwd", join(link.clone, "devices", "passwd.toml"));
+  link.push("a.toml", "");
+  assert.is(await codeOf(link.id), "LINK_REFUSED");
+  execFileSync("rm", [join(link.clone, "devices", "passwd.toml")]);
+  link.push("a.toml", `# ${"x".repeat(300_000)}`);
+  assert.is(await codeOf(link.id), "FILE_TOO_LARGE");
+  for (let i = 0; i < 10_000; i++) writeFileSync(join(link.clone, "devices", `${i}.toml`), "");
+  link.push("a.toml", "");
+  assert.is(await codeOf(link.id), "REPOSITORY_TOO_LARGE");
+  const outside = await repository("outside", { repository: { path: "/etc" } });
+  assert.is(await codeOf(outside.id), "PATH_REFUSED");
+});
+
+test("dead at each effect, the next agent ends the run: one commit, each device changed once", async () => {
+  const lamp = await add("fault-lamp", "faults");
+  const { id, bare, pull, push, read } = await repository("faults", { apply: "apply" });
+  assert.is((await run(id)).state, "succeeded");
+  await agent.stop();
+  pull();
+  push("fault-lamp.toml", read("fault-lamp.toml").replace('"follow"', '"flip"'));
+  await add("fault-other", "faults");
+  await command<SyncState, SyncCommand>(sync, id, { do: "run" });
+  for (const point of ["sync.fetched", "sync.wanted", "sync.committed", "sync.pushed"]) {
+    const dying = await startBound({
+      name: "agent",
+      command: process.execPath,
+      args: [fileURLToPath(new URL("../services/device-agent/main.ts", import.meta.url))],
+      inputPipe: true,
+      env: { ...process.env, ...environment, MILLRACE_PARENT_PIPE: "1", MILLRACE_DIE_AT: `${point}:1` },
+      logFile: join(root, "agent.log"),
+    });
+    await eventually(async () => dying.exit(), `it dies at ${point}`, 60_000);
+  }
+  agent = await startAgent();
+  const { state, failure } = await ended(id, 2);
+  assert.is(state, "succeeded", JSON.stringify(failure));
+  assert.equal(await wantedOf(lamp.id), { "switch:0": { name: "fault-lamp", in_mode: "flip" } });
+  assert.is(git(bare, "rev-list", "--count", "main"), "3");
+  const types = (await eventsOf(log, device, lamp.id)).map(({ type }) => type);
+  assert.is(types.filter((type) => type === "DeviceConfigured").length, 2);
+  assert.equal(pull(), ["fault-lamp.toml", "fault-other.toml"]);
+});
+
+test.run();
