@@ -6,6 +6,7 @@ import { backupCommands } from "./commands/backup.ts";
 import { channelCommands } from "./commands/channels.ts";
 import { deviceOperationCommands } from "./commands/device-operations.ts";
 import { deviceSetCommands } from "./commands/device-sets.ts";
+import { deviceSyncCommands } from "./commands/device-syncs.ts";
 import { deviceTaskCommands } from "./commands/device-tasks.ts";
 import { deviceCommands } from "./commands/devices.ts";
 import { logCommands } from "./commands/log.ts";
@@ -26,7 +27,13 @@ export const GROUPS: readonly Group[] = [
   { title: "Applications", commands: [...applicationCommands, ...logsCommands] },
   {
     title: "Devices",
-    commands: [...deviceCommands, ...deviceTaskCommands, ...deviceSetCommands, ...deviceOperationCommands],
+    commands: [
+      ...deviceCommands,
+      ...deviceTaskCommands,
+      ...deviceSetCommands,
+      ...deviceSyncCommands,
+      ...deviceOperationCommands,
+    ],
   },
   { title: "Publishing", commands: repositoryCommands },
   { title: "Work", commands: workCommands },

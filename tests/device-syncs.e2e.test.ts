@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { makeId } from "@millrace/contracts/ids.ts";
 import { AGENT_SETTINGS } from "@millrace/device-agent/config.ts";
 import { startDeviceAgent } from "@millrace/device-agent/start.ts";
-import { type DeviceCommand, device } from "@millrace/domain/devices/device.ts";
+import { type DeviceCommand, type DeviceState, device } from "@millrace/domain/devices/device.ts";
 import { type SyncCommand, type SyncSpec, type SyncState, sync } from "@millrace/domain/devices/sync.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -56,6 +56,9 @@ const git = (folder: string, ...args: string[]): string =>
     env: { PATH: process.env.PATH!, HOME: root, GIT_CONFIG_NOSYSTEM: "1" },
   }).trim();
 
+const treeOf = (folder: string, input: string): string =>
+  execFileSync("git", ["-C", folder, "mktree"], { encoding: "utf8", input }).trim();
+
 async function command<S, C>(kind: Kind<S, C>, id: string, asked: C): Promise<void> {
   const outcome = await execute(log, { kind, id, command: asked }, ownContext("test", ORGANISATION));
   assert.ok("ok" in outcome, JSON.stringify(outcome));
@@ -66,12 +69,12 @@ async function add(name: string, tag: string): Promise<{ readonly id: string; re
   const mac = (++macs).toString(16).toUpperCase();
   const id = makeId("dev", Date.now(), randomBytes(10));
   const spec = { mac, name, site: "nowhere", tags: [tag], groups: [], expected: false };
-  await command<unknown, DeviceCommand>(device, id, { do: "add", spec });
+  await command<DeviceState, DeviceCommand>(device, id, { do: "add", spec });
   await want(id, { "switch:0": { name, in_mode: "follow" } });
   return { id, mac };
 }
 const want = (id: string, configuration: Record<string, unknown>) =>
-  command<unknown, DeviceCommand>(device, id, { do: "configure", configuration });
+  command<DeviceState, DeviceCommand>(device, id, { do: "configure", configuration });
 const wantedOf = async (id: string) => (await log.aggregates.load(device, id)).state.configuration;
 
 /** A bare repository, a sync with it, and a person's clone. */
@@ -151,7 +154,7 @@ test("out: a file for each device, no commit where nothing changed, what is some
   assert.equal(await wantedOf(hall.id), { "switch:0": { name: "hall-lamp", in_mode: "detached" } });
   pull();
   assert.match(read("attic-lamp.toml"), /name = "here"/);
-  await command<unknown, DeviceCommand>(device, attic.id, { do: "remove" });
+  await command<DeviceState, DeviceCommand>(device, attic.id, { do: "remove" });
   const removed = await run(id);
   assert.equal([removed.result?.removed, pull()], [1, ["hall-lamp.toml"]]);
   assert.match(git(bare, "show", "main:README.md"), /Our lamps/);
@@ -203,8 +206,11 @@ test("hostile repositories are refused in words: a link, a huge file, ten thousa
   execFileSync("rm", [join(link.clone, "devices", "passwd.toml")]);
   link.push("a.toml", `# ${"x".repeat(300_000)}`);
   assert.is(await codeOf(link.id), "FILE_TOO_LARGE");
-  for (let i = 0; i < 10_000; i++) writeFileSync(join(link.clone, "devices", `${i}.toml`), "");
-  link.push("a.toml", "");
+  const blob = git(link.clone, "hash-object", "-w", "--stdin");
+  const many = Array.from({ length: 10_000 }, (_, i) => `100644 blob ${blob}\t${i}.toml\n`).join("");
+  const tree = treeOf(link.clone, `040000 tree ${treeOf(link.clone, many)}\tdevices\n`);
+  const commit = git(link.clone, "commit-tree", tree, "-p", "HEAD", "-m", "many");
+  git(link.clone, "push", "-q", "origin", `${commit}:main`);
   assert.is(await codeOf(link.id), "REPOSITORY_TOO_LARGE");
   const outside = await repository("outside", { repository: { path: "/etc" } });
   assert.is(await codeOf(outside.id), "PATH_REFUSED");
@@ -219,7 +225,7 @@ test("dead at each effect, the next agent ends the run: one commit, each device 
   push("fault-lamp.toml", read("fault-lamp.toml").replace('"follow"', '"flip"'));
   await add("fault-other", "faults");
   await command<SyncState, SyncCommand>(sync, id, { do: "run" });
-  for (const point of ["sync.fetched", "sync.wanted", "sync.committed", "sync.pushed"]) {
+  for (const point of ["sync.wanted", "sync.committed", "sync.pushed"]) {
     const dying = await startBound({
       name: "agent",
       command: process.execPath,
