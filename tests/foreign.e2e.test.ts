@@ -131,6 +131,9 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "deviceOperations.startRollout": { name: "intruder", select: { where: { tag: "canary" } } },
   "deviceScans.startScan": { ranges: ["10.0.0.1"] },
   "deviceScans.importFindings": {},
+  "deviceSyncs.createSync": { name: "intruder", repository: { url: "https://git.example.org/a.git" } },
+  "deviceSyncs.changeSync": { title: "Taken over" },
+  "deviceSyncs.approveSync": { commit: "0".repeat(40) },
   "repositories.createRepository": { name: "intruder" },
   "repositories.changeRepository": { title: "Taken over" },
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
@@ -221,6 +224,8 @@ test.before(async () => {
   );
   await make("device-profiles", { name: "canary-profile", configuration: { sys: {} } }, "canary-profile");
   await make("device-groups", { name: "canary-group" }, "canary-group");
+  const repository = { url: "https://git.example.org/canary.git" };
+  await make("device-syncs", { name: "canary-sync", repository }, "canary-sync");
   await make("repositories", { name: "canary-repository" }, "canary-repository");
   const chosen = { select: { ids: [canary.id] } };
   for (const [collection, path, body] of [
@@ -252,6 +257,7 @@ async function projected(position: string): Promise<void> {
       "device-groups",
       "device-bulks",
       "device-scans",
+      "device-syncs",
       "firmware-rollouts",
       "repositories",
     ],

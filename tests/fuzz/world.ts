@@ -48,6 +48,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "device-bulks": "blk",
   "firmware-rollouts": "rlo",
   "device-scans": "scn",
+  "device-syncs": "syn",
   repositories: "rep",
   nodes: "node",
   "dead-letters": "dlq",
@@ -184,6 +185,8 @@ export class FuzzedWorld implements World {
       this.#pool("blk").keep((await post(`${under}/devices/bulk`, { select, action: { kind: "reboot" } })).id);
       this.#pool("rlo").keep((await post(`${under}/firmware-rollouts`, { select, name: `ro-${i}` })).id);
       this.#pool("scn").keep((await post(`${under}/device-scans`, { ranges: ["10.0.0.1"] })).id);
+      const repository = { url: "https://git.example.org/a.git" };
+      this.#pool("syn").keep((await post(`${under}/device-syncs`, { name: `sy-${i}`, repository })).id);
       this.#pool("rep").keep((await post(`${under}/repositories`, { name: `re-${i}` })).id);
       const when = { kind: "interval", everyMs: 3_600_000 };
       const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
@@ -255,6 +258,7 @@ export class FuzzedWorld implements World {
         "device-bulks",
         "firmware-rollouts",
         "device-scans",
+        "device-syncs",
         "repositories",
       ],
     ];
