@@ -14,6 +14,7 @@ import { deviceEvents } from "./devices/events.ts";
 import { bulkEvents, rolloutEvents } from "./devices/operation-events.ts";
 import { scanEvents } from "./devices/scans.ts";
 import { groupEvents, profileEvents } from "./devices/sets.ts";
+import { syncEvents } from "./devices/syncs.ts";
 import { taskEvents } from "./devices/task-events.ts";
 import type { PublicEvent, PublicEvents } from "./events.ts";
 import {
@@ -56,6 +57,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
     bulk: bulkEvents,
     rollout: rolloutEvents,
     scan: scanEvents,
+    sync: syncEvents,
   },
   publishing: { repository: repositoryEvents },
 };

