@@ -6,14 +6,14 @@ import { suite, type TestContext } from "./harness/suite.ts";
 
 const test = suite("deployments under kills", { timeoutMs: 400_000 });
 
-test("a dozen kills while sites and containers are deployed: no request fails, nothing is done twice, nothing is stuck", async (context) => {
+test("half a dozen kills while sites and containers are deployed: no request fails, nothing is done twice, nothing is stuck", async (context) => {
   const docker = await orNone(context);
   const report = await deployUnderKills({
     applications: 2,
     containers: docker === undefined ? 0 : 1,
     deployments: 6,
-    kills: 8,
-    clients: 4,
+    kills: 6,
+    clients: 3,
     docker,
     betweenMs: [200, 900],
   });

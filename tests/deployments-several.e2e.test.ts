@@ -43,7 +43,7 @@ test("two on one node share the work; one is killed, one hands over, and all is 
 });
 
 /** Where one is frozen: before effects that would do harm when they are done late, and before reports that come too late. */
-const FROZEN = [["COPYING_FILES.before", "UPDATING_ROUTES.before", "CLEANUP.before", "UPDATING_ROUTES.after"]];
+const FROZEN = [["UPDATING_ROUTES.before", "UPDATING_ROUTES.after"]];
 
 test("one is frozen for longer than its lease, and comes back when all has gone on: nothing twice, no stale route", async () => {
   for (const [round, places] of FROZEN.entries()) {

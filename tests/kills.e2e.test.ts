@@ -9,15 +9,15 @@ test("SIGKILL of one process after the other under load: no change lost, none tw
   timeoutMs: 400_000,
 }, async () => {
   const report = await killsUnderLoad({
-    kills: 8,
+    kills: 6,
     burst: 4,
-    writers: 6,
-    subscribers: 6,
+    writers: 4,
+    subscribers: 4,
     betweenMs: [500, 2_000],
     readyMs: 90_000,
   });
   printKills(report);
-  assert.ok(report.acknowledged > 30, `${report.acknowledged} changes were acknowledged meanwhile`);
+  assert.ok(report.acknowledged > 20, `${report.acknowledged} changes were acknowledged meanwhile`);
 });
 
 test.run();

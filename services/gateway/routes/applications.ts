@@ -250,12 +250,12 @@ async function nodesReached(gateway: Gateway, asked: Asked): Promise<ReadonlySet
   return new Set(own.map(({ state }) => homeOf(state)));
 }
 
-/** Nodes by name, each with the workers that are there now. */
+/** Nodes by name, each with the workers of applications that are there now. */
 const nodes = <R extends Request>(gateway: Gateway): Handle<R> =>
   handle(gateway, async (_, asked) => {
     const seen = await nodesReached(gateway, asked);
     const workers = [...(await listNodes(gateway.log.nats))]
-      .filter(({ node }) => seen === undefined || seen.has(node))
+      .filter(({ service, node }) => service === "orchestrator" && (seen === undefined || seen.has(node)))
       .sort((a, b) => (a.instance < b.instance ? -1 : 1));
     const names = [...new Set(workers.map(({ node }) => node))].sort();
     return json({
