@@ -173,7 +173,11 @@ export async function addStream(nats: Nats, config: Partial<StreamConfig> & { na
   }
 }
 
-/** The largest of those that have more than that and hardly use it gives half of it. @returns false: there is none */
+/**
+ * The largest of those that have more than that and hardly use it gives half of it. Services that start at the same moment do so beside
+ * each other: one that somebody else has made smaller meanwhile cannot be set to half of what it was.
+ * @returns false: there is none, or nobody's turn comes
+ */
 async function makeRoom(nats: Nats, more: number): Promise<boolean> {
   let largest: StreamConfig | undefined;
   for await (const { config, state } of nats.jsm.streams.list()) {
@@ -181,8 +185,14 @@ async function makeRoom(nats: Nats, more: number): Promise<boolean> {
     if (isUnused && config.max_bytes > Math.max(more, largest?.max_bytes ?? 0)) largest = config;
   }
   if (largest === undefined) return false;
-  await nats.jsm.streams.update(largest.name, { max_bytes: Math.floor(largest.max_bytes / 2) });
-  return true;
+  try {
+    await nats.jsm.streams.update(largest.name, { max_bytes: Math.floor(largest.max_bytes / 2) });
+    return true;
+  } catch (error) {
+    if (!isTooLarge(error)) throw error;
+    const now = (await nats.jsm.streams.info(largest.name)).config.max_bytes;
+    return now < largest.max_bytes;
+  }
 }
 
 export const isNotFound = (error: unknown): boolean =>
