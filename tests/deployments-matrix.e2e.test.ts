@@ -1,4 +1,4 @@
-/** Static sites, whose worker dies inside each effect; `npm run soak` dies everywhere. */
+/** Static sites, whose worker dies inside each effect; `npm run soak` dies everywhere, and in containers. */
 import { sitesUnderDeaths } from "./faults/deaths-of-sites.ts";
 import { suite } from "./harness/suite.ts";
 
