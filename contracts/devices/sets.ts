@@ -1,11 +1,9 @@
-/** Profiles and groups: what many devices have in common. Entities, events, endpoints. */
-import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import { changeOf, createOf, deleteOf, getOf } from "../endpoints.ts";
+import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import type { PublicEvents } from "../events.ts";
-import { entity, listQuery, ORGANISATION, organisationParams, page, queryHeaders, says, textFilter } from "../http.ts";
+import { entity, ORGANISATION, says, textFilter } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { ConfigurationShown } from "./device-parts.ts";
 import { Selection, SelectionShown } from "./selection.ts";
@@ -118,7 +116,7 @@ const profiles = `${ORGANISATION}/device-profiles` as const;
 const profile = `${profiles}/:id` as const;
 const groups = `${ORGANISATION}/device-groups` as const;
 const groupOne = `${groups}/:id` as const;
-const named = listQuery({ name: textFilter("Its name") });
+const named = { name: textFilter("Its name") };
 
 const profileEndpoints = HttpApiGroup.make("deviceSets")
   .add(
@@ -127,12 +125,9 @@ const profileEndpoints = HttpApiGroup.make("deviceSets")
     ),
   )
   .add(
-    HttpApiEndpoint.get("listDeviceProfiles", profiles, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: named,
-      success: page(Profile),
-    }).annotateMerge(says("devices:read", "List profiles of devices")),
+    listOf("listDeviceProfiles", profiles, Profile, named).annotateMerge(
+      says("devices:read", "List profiles of devices"),
+    ),
   )
   .add(
     getOf("getDeviceProfile", profile, Profile).annotateMerge(
@@ -162,14 +157,7 @@ export const deviceSetsApi = profileEndpoints
       says("devices:edit", "Create a group of devices"),
     ),
   )
-  .add(
-    HttpApiEndpoint.get("listDeviceGroups", groups, {
-      params: organisationParams,
-      headers: queryHeaders,
-      query: named,
-      success: page(Group),
-    }).annotateMerge(says("devices:read", "List groups of devices")),
-  )
+  .add(listOf("listDeviceGroups", groups, Group, named).annotateMerge(says("devices:read", "List groups of devices")))
   .add(
     getOf("getDeviceGroup", groupOne, Group).annotateMerge(
       says("devices:read", "A group of devices by id or name, as it is or as it was"),

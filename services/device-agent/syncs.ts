@@ -182,7 +182,7 @@ class Run {
       }));
       return { do: "plan", plan: { commit, steps: told, more: steps.length - told.length } } as End;
     }
-    const refused = await this.#want(incoming);
+    const refused = await this.#want(commit, incoming);
     return refused.length > 0 ? this.#refused(refused) : { applied: incoming.length, same };
   }
 
@@ -193,8 +193,11 @@ class Run {
     return "failed" in listed ? new Map() : listed.files;
   }
 
-  /** Commands bear ids made of the run and the device: a second try finds them done. */
-  async #want(incoming: Plan["incoming"]): Promise<SyncFault[]> {
+  /**
+   * Commands bear ids made of the run, the commit that says it and the device: a second try finds them done, and what somebody pushed
+   * meanwhile is not taken for what was done before.
+   */
+  async #want(commit: string, incoming: Plan["incoming"]): Promise<SyncFault[]> {
     const { id, organisation } = this.#work;
     const { run, requestedAt } = this.#state;
     const refused: SyncFault[] = [];
@@ -202,7 +205,7 @@ class Run {
       const entropy = createHash("sha256").update(`${id}/${run}/${mac}`).digest();
       const of = there ?? makeId("dev", Date.parse(requestedAt), entropy);
       for (const command of commands) {
-        const context = ownContext("device-agent", organisation, `${id}.${run}.${mac}.${command.do}`);
+        const context = ownContext("device-agent", organisation, `${id}.${run}.${commit}.${mac}.${command.do}`);
         const outcome = await execute(this.#options.log, { kind: device, id: of, command }, context);
         faultPoint("sync.wanted");
         if ("ok" in outcome) continue;

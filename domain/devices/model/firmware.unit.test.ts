@@ -1,9 +1,7 @@
-/** Versions in order, updates that apply, rollouts that stop. */
+/** Versions in order, updates that apply. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
 import { suite } from "../../../tests/harness/suite.ts";
 import { builtAt, compareFirmware, isNoUpdate, offersOf, updateFor } from "./firmware.ts";
-import { boundsOf, nextOf, type Progress, type Result, type Rollout, STAGES } from "./rollout.ts";
 
 const test = suite("firmware");
 const compare = (a: string, b: string, generation = 2) => compareFirmware(generation, { version: a }, { version: b });
@@ -89,80 +87,6 @@ test("the newest of the stages that are wanted; a frozen line gets what is below
     firmware: { version: "1.11.0", build: "20210715-000000/v1.11.0-g1" },
   };
   assert.equal((updateFor(relay, offersOf(1, gen1)) as { version: string }).version, gen1.update.new_version);
-});
-
-const fleet = (count: number, more: Partial<Rollout> = {}): Rollout => ({
-  devices: Array.from({ length: count }, (_, index) => `d${index}`),
-  stages: STAGES,
-  atOnce: 5,
-  haltOn: { percent: 10, failures: 2 },
-  watchMs: 1000,
-  ...more,
-});
-const progress = (results: Record<string, Result>, lastResultAt = 0): Progress => ({ results, lastResultAt });
-
-test("a canary, some, more, all; each is watched before the next", () => {
-  assert.deepEqual(boundsOf(fleet(100)), [1, 5, 25, 100]);
-  assert.deepEqual(boundsOf(fleet(3)), [1, 3]);
-  assert.deepEqual(boundsOf(fleet(0)), []);
-  const rollout = fleet(100);
-  assert.deepEqual(nextOf(rollout, progress({}), 0), { state: "running", start: ["d0"], stage: 0 });
-  assert.deepEqual(nextOf(rollout, progress({ d0: "running" }), 0), { state: "running", start: [], stage: 0 });
-  assert.deepEqual(nextOf(rollout, progress({ d0: "succeeded" }, 500), 600), {
-    state: "watching",
-    start: [],
-    stage: 1,
-    until: 1500,
-  });
-  assert.deepEqual(nextOf(rollout, progress({ d0: "succeeded" }, 500), 1500).start, ["d1", "d2", "d3", "d4"]);
-  assert.equal(nextOf(fleet(0), progress({}), 0).state, "done");
-});
-
-test("it halts when too many fail, and goes on when somebody has looked", () => {
-  const rollout = fleet(100);
-  const results = Object.fromEntries(
-    rollout.devices.slice(0, 10).map((one, index) => [one, index < 2 ? "failed" : "succeeded"]),
-  ) as Record<string, Result>;
-  const halted = nextOf(rollout, progress(results), 10_000);
-  assert.deepEqual([halted.state, halted.start, halted.reason], ["halted", [], "2 of 10 have failed"]);
-  assert.equal(nextOf(rollout, { ...progress(results), forgiven: 2 }, 10_000).state, "running");
-  assert.equal(nextOf(rollout, progress({ d0: "failed" }), 10_000).state, "running");
-});
-
-test("whatever comes of its devices, a rollout ends or halts, never has too many under way, and skips no stage", () => {
-  fc.assert(
-    fc.property(
-      fc.nat(60),
-      fc.integer({ min: 1, max: 7 }),
-      fc.infiniteStream(fc.integer({ min: 0, max: 9 })),
-      (count, atOnce, dice) => {
-        const rollout = fleet(count, { atOnce });
-        const bounds = boundsOf(rollout);
-        const results: Record<string, Result> = {};
-        let [now, last] = [0, 0];
-        for (let step = 0; step < 10 * (count + 5); step++) {
-          const next = nextOf(rollout, progress(results, last), now);
-          if (next.state === "done" || next.state === "halted") {
-            if (next.state === "done") assert.equal(Object.keys(results).length, count);
-            return;
-          }
-          if (next.state === "watching") now = next.until!;
-          for (const one of next.start) {
-            assert.ok(rollout.devices.indexOf(one) < bounds[next.stage]!);
-            results[one] = "running";
-          }
-          const under = rollout.devices.filter((one) => results[one] === "running");
-          assert.ok(under.length <= atOnce);
-          if (under.length > 0) {
-            results[under[0]!] = dice.next().value === 0 ? "failed" : "succeeded";
-            last = now;
-          }
-        }
-        assert.fail("it comes to no end");
-      },
-    ),
-    { numRuns: 200 },
-  );
 });
 
 test.run();
