@@ -35,6 +35,8 @@ const together = join(checkout, "eventlog", "run-services.ts");
  */
 const SMALL_HEAP = ["--heap-growing-percent=25", "--max-semi-space-size=8"];
 
+const fastStart = new URL("fast-start.ts", import.meta.url).href;
+
 interface Surroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly gatewayPort: number;
@@ -62,7 +64,7 @@ async function serviceSpec(
   return {
     name,
     command: process.execPath,
-    args: [...SMALL_HEAP, ...args],
+    args: [...SMALL_HEAP, "--import", fastStart, ...args],
     inputPipe: true,
     env: {
       ...environment,

@@ -14,6 +14,8 @@ import { type NoEngine, startTestEngine, type TestEngine } from "./docker-engine
 /** What of the caller's own settings reaches a test: where programs are, never which servers to use. */
 const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE", "MILLRACE_FIXTURES"];
 
+const FAST_START = new URL("../../local/fast-start.ts", import.meta.url).href;
+
 export class RunServers {
   private readonly folder: string;
   private readonly accounts: ReadonlyMap<string, NatsAccount>;
@@ -40,6 +42,7 @@ export class RunServers {
     }
     // The same modules are loaded some thousand times.
     environment.NODE_COMPILE_CACHE = join(this.folder, "compiled");
+    environment.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ""} --import=${FAST_START}`.trim();
     if (file.kind === "unit") return environment;
     this.servers ??= this.start();
     const [nats, postgres] = await this.servers;
