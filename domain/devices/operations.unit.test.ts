@@ -222,7 +222,7 @@ test("a changed profile is to reach its devices, once, and a title is no reason"
 test("ranges of addresses, and how many of them", () => {
   const port = 80;
   assert.deepEqual(rangeOf("10.0.0.7"), { from: 0x0a000007, to: 0x0a000007, port });
-  assert.deepEqual(rangeOf("10.0.0.7/30:8080"), { from: 0x0a000004, to: 0x0a000007, port: 8080 });
+  assert.deepEqual(rangeOf("10.0.0.7/30:8080"), { from: 0x0a000005, to: 0x0a000006, port: 8080 });
   assert.deepEqual(rangeOf("10.0.0.1-10.0.1.0"), { from: 0x0a000001, to: 0x0a000100, port });
   for (const bad of ["", "10.0.0", "10.0.0.256", "10.0.0.0/33", "10.0.0.2-10.0.0.1", "10.0.0.1:0", "::1", "x/8"]) {
     assert.equal(rangeOf(bad), undefined, bad);

@@ -86,7 +86,7 @@ export interface AddressRange {
   readonly port: number;
 }
 
-/** @param text as in `StartScan`. @returns undefined: it is none */
+/** Of a network all but its own address and everybody's. @param text as in `StartScan`. @returns undefined: it is none */
 export function rangeOf(text: string): AddressRange | undefined {
   const [, a = "", bits, b, portText = "80"] =
     /^([0-9.]+)(?:\/([0-9]{1,2})|-([0-9.]+))?(?::([0-9]{1,5}))?$/.exec(text) ?? [];
@@ -99,7 +99,8 @@ export function rangeOf(text: string): AddressRange | undefined {
   if (Number(bits) > 32) return undefined;
   const size = 2 ** (32 - Number(bits));
   const from = Math.floor(first / size) * size;
-  return { from, to: from + size - 1, port };
+  const ends = size > 2 ? 1 : 0;
+  return { from: from + ends, to: from + size - 1 - ends, port };
 }
 
 function request(spec: ScanSpec, state: ScanState): Decision<Event> {
@@ -189,13 +190,16 @@ export function nextOfScan(state: ScanState): undefined | { readonly do: ScanSte
   return { do: attempt > ATTEMPTS ? { kind: "giveUp" } : { kind: "scan", attempt } };
 }
 
+/** A name that nobody else has. */
+export const plainNameOf = (mac: string): string => `shelly-${mac.toLowerCase()}`;
+
 /** What a finding is added to the fleet as. */
 export function inputOf(
   { id, spec }: Pick<ScanState, "id" | "spec">,
   { mac, address, hostname, name }: Finding,
   tags: ReadonlyArray<string> = spec!.tags,
 ): DeviceInput {
-  const own = /^[a-z0-9][a-z0-9-]{0,62}$/.test(hostname) ? hostname : `shelly-${mac.toLowerCase()}`;
+  const own = /^[a-z0-9][a-z0-9-]{0,62}$/.test(hostname) ? hostname : plainNameOf(mac);
   const titled = name !== undefined && PATTERNS.title.test(name) ? { title: name } : {};
   return { mac, name: own, ...titled, site: spec!.site, tags, groups: [], expected: true, address, found: id };
 }

@@ -69,6 +69,13 @@ export const AGENT_SETTINGS = defineSettings({
     example: "0",
     fallback: true,
   },
+  mdnsInterface: {
+    variable: "MILLRACE_DEVICES_MDNS_INTERFACE",
+    schema: Text.check(Schema.isPattern(/^[0-9]{1,3}(\.[0-9]{1,3}){3}$/u)),
+    describe: "Address of the one interface through which scans ask by mDNS; as the system chooses unless set.",
+    example: "192.168.1.2",
+    optional: true,
+  },
   pollSeconds: {
     variable: "MILLRACE_DEVICES_POLL_SECONDS",
     schema: IntegerBetween(5, 86_400),

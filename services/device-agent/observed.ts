@@ -11,29 +11,37 @@ import type { Json, Report } from "@millrace/domain/devices/model/report.ts";
 import type { Address } from "./adapters/shelly/address.ts";
 import { portOf } from "./adapters/shelly/address.ts";
 import { failure } from "./adapters/shelly/failures.ts";
+import { isObject } from "./adapters/shelly/json.ts";
+import { offerIn } from "./offers.ts";
 
 const COMPONENT = /^[a-z][a-z0-9_]{0,31}(:\d{1,5})?$/;
 
-/** @throws DeviceFailure garbled, when it says nothing that could be understood */
-export function observedOf(report: Report): { readonly known: Known; readonly report: DeviceReport } {
+/**
+ * @param offers whether what it says of newer firmware counts
+ * @throws DeviceFailure garbled, when it says nothing that could be understood
+ */
+export function observedOf(report: Report, offers = false): { readonly known: Known; readonly report: DeviceReport } {
   const known = identityOf(report);
   if (isNoDevice(known)) throw failure("garbled", `It is no device that is known: ${known.reason}.`);
   const { id, model, app, generation, profile, firmware, authentication } = known;
   const configuration = configurationOf(report);
+  const identity = {
+    hostname: id,
+    model,
+    ...(app === "" ? {} : { app }),
+    gen: generation,
+    ...(profile === null ? {} : { profile }),
+    sleeps: known.sleeper === true,
+    capabilities: Object.keys(configuration).filter((name) => COMPONENT.test(name)),
+  };
+  const offered = offers && isObject(report.status) ? offerIn(report.status, { identity, firmware }) : undefined;
   return {
     known,
     report: {
       reach: "reachable",
-      identity: {
-        hostname: id,
-        model,
-        ...(app === "" ? {} : { app }),
-        gen: generation,
-        ...(profile === null ? {} : { profile }),
-        sleeps: known.sleeper === true,
-        capabilities: Object.keys(configuration).filter((name) => COMPONENT.test(name)),
-      },
+      identity,
       firmware,
+      ...(offered === undefined ? {} : { offered }),
       configuration,
       revisions: revisionsOf(report.status),
       authentication: { state: authentication ? "accepted" : "open" },

@@ -2,7 +2,8 @@
  * The device agent as a service: talks to the devices of its site, those of the lanes that it holds. Needs NATS. What it finds goes into
  * the log, what devices measure into series; it is told what is wanted by the log alone.
  */
-import { resolve } from "node:path";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { device } from "@millrace/domain/devices/device.ts";
 import { group } from "@millrace/domain/devices/group.ts";
 import { profile } from "@millrace/domain/devices/profile.ts";
@@ -19,6 +20,7 @@ import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { Fleet } from "./adapters/shelly/fleet.ts";
 import { Answers } from "./answers.ts";
 import { AGENT_SETTINGS, type AgentConfig, listenOf } from "./config.ts";
+import { Images } from "./images.ts";
 import { Lanes } from "./lanes.ts";
 import { Logins } from "./logins.ts";
 import { Recorder } from "./recorder.ts";
@@ -57,6 +59,7 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
     onError: (err) => logger.warn({ err }, "the live index starts again"),
   });
   const stopping = new AbortController();
+  const images = await openImages(config);
   const samples = new Samples(log.nats, logger, config.sampleSeconds * 1_000);
   let lanes: Lanes | undefined;
   const recorder = new Recorder({ log, index, logger, mine: (id) => watch.mine(id) });
@@ -70,10 +73,11 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
     pollMs: config.pollSeconds * 1_000,
     lostMs: config.lostSeconds * 1_000,
     readAfterMs: config.readHours * 3_600_000,
+    images,
   });
   const fleet = await openFleet(config, watch, logins, logger);
   watch.begin(fleet);
-  const tasks = await startTasks({ service: SERVICE, config, log, index, watch, logins, leases, logger });
+  const tasks = await startTasks({ service: SERVICE, config, log, index, watch, logins, leases, logger, images });
   const answers = new Answers({ log, site, watch });
   answers.begin();
   const presence = await announce({
@@ -131,7 +135,7 @@ export async function startDeviceAgent(config: AgentConfig, logger: Logger, vers
       answers.close();
       await Promise.all(work);
       watch.close();
-      await Promise.all([fleet.close(), presence.stop(), index.stop()]);
+      await Promise.all([fleet.close(), presence.stop(), index.stop(), images?.close()]);
       await leases.close();
       logins.close();
       await log.close();
@@ -152,6 +156,19 @@ const openLog = (config: AgentConfig): Promise<EventLog> => {
     [device.context, secret.context],
   );
 };
+
+/** @throws what listening throws, and reading the certificates */
+const openImages = (config: AgentConfig): Promise<Images> | undefined =>
+  config.firmwareListen === undefined
+    ? undefined
+    : Images.open({
+        folder: join(resolve(config.data), "device-agent", config.node, "firmware"),
+        listen: config.firmwareListen,
+        host: config.firmwareHost,
+        rpcIndex: config.firmwareIndex,
+        gen1Index: config.firmwareIndexGen1,
+        ca: config.firmwareCa === undefined ? undefined : readFileSync(config.firmwareCa, "utf8"),
+      });
 
 function openFleet(config: AgentConfig, watch: Watch, logins: Logins, logger: Logger): Promise<Fleet> {
   const { dialInListen, coiotListen } = config;

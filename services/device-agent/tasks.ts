@@ -3,8 +3,6 @@
  * that holds its device's lane, so what stands in the index wakes it here, when something has come of it or its device, and by a look at
  * all of them now and then.
  */
-import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { device } from "@millrace/domain/devices/device.ts";
 import { nextOfDevice } from "@millrace/domain/devices/device-decide.ts";
 import { task } from "@millrace/domain/devices/task.ts";
@@ -16,9 +14,10 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import type { AgentConfig } from "./config.ts";
-import { Images } from "./images.ts";
+import type { Images } from "./images.ts";
 import type { Logins } from "./logins.ts";
 import { bulkReactor, rolloutReactor } from "./reactors/operations.ts";
+import { scanReactor } from "./reactors/scans.ts";
 import type { Keeping } from "./reactors/task-work.ts";
 import { nextHere, taskReactor, turnReactor } from "./reactors/tasks.ts";
 import { syncReactor } from "./syncs.ts";
@@ -30,7 +29,9 @@ export interface TasksOptions {
   readonly log: EventLog;
   /** Of devices, and of tasks that are not over. */
   readonly index: LiveIndex;
-  readonly watch: Pick<Watch, "device">;
+  readonly watch: Pick<Watch, "device" | "found">;
+  /** Where firmware is served to devices from; left out: they fetch it from the maker. */
+  readonly images?: Images | undefined;
   readonly logins: Logins;
   readonly leases: Leases;
   readonly logger: Logger;
@@ -43,22 +44,8 @@ export interface Tasks extends Pick<Worker, "checks" | "status"> {
 
 const ROUND_MS = 1_000;
 
-const openImages = (config: AgentConfig): Promise<Images> | undefined =>
-  config.firmwareListen === undefined
-    ? undefined
-    : Images.open({
-        folder: join(resolve(config.data), "device-agent", config.node, "firmware"),
-        listen: config.firmwareListen,
-        host: config.firmwareHost,
-        rpcIndex: config.firmwareIndex,
-        gen1Index: config.firmwareIndexGen1,
-        ca: config.firmwareCa === undefined ? undefined : readFileSync(config.firmwareCa, "utf8"),
-      });
-
-/** @throws what listening throws, and reading the certificates */
 export async function startTasks(options: TasksOptions): Promise<Tasks> {
-  const { service, config, log, index, watch, logins, leases, logger } = options;
-  const images = await openImages(config);
+  const { service, config, log, index, watch, logins, leases, logger, images } = options;
   const keeping: Keeping = {
     site: config.site,
     log,
@@ -69,12 +56,29 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
     images,
     lookMs: config.lookMs,
   };
+  const { mdnsInterface } = config;
+  const scans = scanReactor({
+    log,
+    site: config.site,
+    onFound: (found) => watch.found(found),
+    // Bound to one address it would not hear what is sent to all.
+    ...(mdnsInterface === undefined
+      ? {}
+      : { socket: { interface: mdnsInterface, bind: "0.0.0.0", reuseAddr: true, multicast: true } }),
+  });
   const worker = await startWorker({
     log,
     service,
     node: config.node,
     context: task.context,
-    reactors: [turnReactor(keeping), taskReactor(keeping), bulkReactor(log), rolloutReactor(), syncReactor(options)],
+    reactors: [
+      turnReactor(keeping),
+      taskReactor(keeping),
+      bulkReactor(log),
+      rolloutReactor(),
+      syncReactor(options),
+      scans,
+    ],
     concurrency: config.tasksAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, config.replicas),
@@ -117,7 +121,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
       stopping.abort();
       stopChanges();
       await worker.stop();
-      await Promise.all([running, images?.close()]);
+      await running;
     },
   };
 }

@@ -15,11 +15,13 @@ import type { Device, Identity } from "./adapters/shelly/device.ts";
 import { DeviceFailure } from "./adapters/shelly/failures.ts";
 import type { Fleet, FleetListener } from "./adapters/shelly/fleet.ts";
 import { Gate } from "./adapters/shelly/gate.ts";
-import type { JsonObject } from "./adapters/shelly/json.ts";
-import type { Kept } from "./adapters/shelly/keeper.ts";
-import { lookAt } from "./adapters/shelly/scan.ts";
+import type { Json, JsonObject } from "./adapters/shelly/json.ts";
+import { type Found, lookAt } from "./adapters/shelly/scan.ts";
+import type { Images } from "./images.ts";
+import { addressIn, keptOf } from "./kept.ts";
 import { laneOf } from "./lanes.ts";
 import { addressOf, observedOf, strangerOf } from "./observed.ts";
+import { offerIn, offerOf, updatesIn } from "./offers.ts";
 import type { Recorder } from "./recorder.ts";
 import { isMissing } from "./search.ts";
 
@@ -35,6 +37,8 @@ export interface WatchOptions {
   readonly lostMs: number;
   /** A configuration is read again after this, though the device told of no change. */
   readonly readAfterMs: number;
+  /** Where firmware is served to devices from: what there is for them is asked there. */
+  readonly images?: Images | undefined;
 }
 
 interface Watched {
@@ -53,6 +57,7 @@ interface Watched {
   timer: NodeJS.Timeout | undefined;
   /** When it fires, by the clock of `performance`. */
   timerAt: number;
+  updates: Json | undefined;
 }
 
 /** Reports read at the same moment: each is a dozen calls. */
@@ -61,9 +66,7 @@ const READS_AT_ONCE = 32;
 const SETTLE_MS = 1_000;
 const READ_AGAIN_MS = 30_000;
 const LOOK_MS = 3_000;
-/** A device that sleeps tells no interval: a day and a little. */
-const SLEEPER_LOST_MS = 26 * 3_600_000;
-const NOWHERE: Address = { host: "", scheme: "http" };
+const OFFER_MS = 60_000;
 
 export class Watch {
   readonly #options: WatchOptions;
@@ -93,7 +96,7 @@ export class Watch {
       const host = found.host;
       this.#options.logger.info({ by: found.by, host }, "a device came that is not known at this site");
     },
-    sighted: (mac, host) => void this.#look(mac, host),
+    sighted: (mac, host) => void (this.#byMac.has(mac) && this.look(host)),
   };
 
   begin(fleet: Fleet): void {
@@ -152,12 +155,21 @@ export class Watch {
   async look(host: string, port?: number): Promise<void> {
     try {
       const at = { host, scheme: "http" as const, ...(port === undefined ? {} : { port }) };
-      const found = await lookAt(at, this.#fleet.gate, LOOK_MS);
-      const one = this.#byMac.get(found.identity.mac);
-      if (one !== undefined) this.#report(one, { address: addressOf(found.address) });
+      this.#at(await lookAt(at, this.#fleet.gate, LOOK_MS));
     } catch (error) {
       if (!(error instanceof DeviceFailure)) this.#options.logger.error({ err: error, host }, "not looked at");
     }
+  }
+
+  /** By a scan. What answers already stays where it is, which may be by HTTPS. */
+  found(found: Found): void {
+    const one = this.#byMac.get(found.identity.mac);
+    if (one !== undefined && isMissing(one.state)) this.#at(found);
+  }
+
+  #at({ identity: { mac }, address }: Found): void {
+    const one = this.#byMac.get(mac);
+    if (one !== undefined) this.#report(one, { address: addressOf(address) });
   }
 
   close(): void {
@@ -189,9 +201,9 @@ export class Watch {
       );
       return;
     }
-    const device = this.#fleet.keep(this.#keptOf(state, undefined));
+    const device = this.#fleet.keep(keptOf(state, undefined, this.#options));
     const fresh = { found: undefined, tries: 0, readAt: 0, reading: false, stale: false, timer: undefined, timerAt: 0 };
-    const one: Watched = { id, mac, device, state, ...fresh };
+    const one: Watched = { id, mac, device, state, ...fresh, updates: undefined };
     this.#byId.set(id, one);
     this.#byMac.set(mac, one);
     if (state.identity === null) void this.#recognise(one);
@@ -206,7 +218,7 @@ export class Watch {
       if (this.#byId.get(one.id) !== one) return;
       if (found.identity.mac === one.mac) {
         one.found = found.identity;
-        one.device = this.#fleet.keep(this.#keptOf(one.state, found.identity));
+        one.device = this.#fleet.keep(keptOf(one.state, found.identity, this.#options));
         return;
       }
     } catch (error) {
@@ -229,8 +241,8 @@ export class Watch {
   #change(one: Watched, state: DeviceState): void {
     const before = one.state;
     one.state = state;
-    const kept = this.#keptOf(state, one.found);
-    if (!sameJson(kept, this.#keptOf(before, one.found))) one.device = this.#fleet.keep(kept);
+    const kept = keptOf(state, one.found, this.#options);
+    if (!sameJson(kept, keptOf(before, one.found, this.#options))) one.device = this.#fleet.keep(kept);
     if (state.identity === null && !sameJson(state.address, before.address)) void this.#recognise(one);
     if (!sameJson(state.credentials, before.credentials) || (before.rejected !== null && state.rejected === null)) {
       one.device.forgetCredentials();
@@ -244,30 +256,6 @@ export class Watch {
     this.#byId.delete(one.id);
     this.#byMac.delete(one.mac);
     void this.#fleet.release(one.mac);
-  }
-
-  #keptOf(state: DeviceState, found: Identity | undefined): Kept {
-    const { pollMs: usual, lostMs } = this.#options;
-    const { identity, address } = state;
-    const generation = (identity?.gen ?? found?.generation ?? 2) as Identity["generation"];
-    const sleeps = identity?.sleeps === true;
-    const isNowhere = address === null || (identity === null && found === undefined);
-    const pollMs = state.pollMs ?? usual;
-    return {
-      identity: {
-        mac: state.mac,
-        generation,
-        model: identity?.model ?? "",
-        firmware: state.firmware?.build ?? "",
-        login: found?.login ?? state.credentials !== null,
-        shelly: {},
-        ...(identity === null ? (found?.id === undefined ? {} : { id: found.id }) : { id: identity.hostname }),
-      },
-      address: isNowhere ? NOWHERE : addressIn(state),
-      reach: sleeps || isNowhere ? "wait" : generation === 1 ? "poll" : "dial",
-      pollMs,
-      lostAfterMs: sleeps ? SLEEPER_LOST_MS : Math.max(lostMs, 2.5 * pollMs),
-    };
   }
 
   #seen(mac: string, identity: Identity, _: Address): void {
@@ -286,11 +274,34 @@ export class Watch {
     if (one.state.authentication.state === "locked-out" || one.state.authentication.state === "rejected") {
       this.#report(one, { authentication: { state: one.device.identity.login ? "accepted" : "open" } });
     }
+    this.#offered(one, status);
     if (one.reading) return;
     const isOld = performance.now() - one.readAt > this.#options.readAfterMs && one.readAt > 0;
     if (isOld || one.state.observedAt === null || !sameJson(revisionsOf(status), one.state.revisions)) {
       this.#read(one, SETTLE_MS);
     } else if (one.readAt === 0) one.readAt = performance.now();
+  }
+
+  /** Told when what the device says of updates has changed: it says the same all day. */
+  #offered(one: Watched, status: JsonObject): void {
+    const updates = updatesIn(status);
+    if (this.#options.images !== undefined || one.state.identity === null || sameJson(updates, one.updates)) return;
+    const offered = offerIn(status, one.state);
+    if (offered === undefined) return;
+    one.updates = updates;
+    this.#report(one, { offered });
+  }
+
+  /** Never rejects. */
+  async #askedFor(one: Watched): Promise<void> {
+    const { images, logger } = this.#options;
+    if (images === undefined) return;
+    try {
+      const offered = await offerOf(images, one.state, AbortSignal.timeout(OFFER_MS));
+      if (offered !== undefined && this.#byId.get(one.id) === one) this.#report(one, { offered });
+    } catch (error) {
+      logger.error({ err: error, device: one.id }, "firmware for it could not be looked for");
+    }
   }
 
   #touched(mac: string): void {
@@ -320,8 +331,9 @@ export class Watch {
     try {
       const report = await this.#reads.pass(() => one.device.report());
       if (this.#byId.get(one.id) !== one) return;
-      this.#report(one, observedOf(report).report);
+      this.#report(one, observedOf(report, this.#options.images === undefined).report);
       one.readAt = performance.now();
+      void this.#askedFor(one);
     } catch (error) {
       if (!(error instanceof DeviceFailure)) {
         this.#options.logger.error({ err: error, device: one.id }, "a device could not be read");
@@ -369,10 +381,6 @@ export class Watch {
     });
   }
 
-  async #look(mac: string, host: string): Promise<void> {
-    if (this.#byMac.has(mac)) await this.look(host);
-  }
-
   #sampled(mac: string, samples: ReadonlyArray<Sample>): void {
     const one = this.#byMac.get(mac);
     if (one !== undefined) this.#options.samples(one.state, samples);
@@ -386,11 +394,4 @@ export class Watch {
   #report(one: Watched, report: Parameters<Recorder["report"]>[2]): void {
     this.#options.recorder.report(one.id, one.mac, report);
   }
-}
-
-/** Where it is, by the one certificate that is trusted. */
-function addressIn({ address, fingerprint }: DeviceState): Address {
-  if (address === null) return NOWHERE;
-  const { host, port, scheme } = address;
-  return { host, port, scheme, ...(fingerprint === null ? {} : { pin: fingerprint }) };
 }

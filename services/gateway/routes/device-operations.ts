@@ -11,7 +11,7 @@ import { device } from "@millrace/domain/devices/device.ts";
 import { macClaim } from "@millrace/domain/devices/device-decide.ts";
 import { group } from "@millrace/domain/devices/group.ts";
 import { rollout, stageSizes } from "@millrace/domain/devices/rollout.ts";
-import { inputOf, scan } from "@millrace/domain/devices/scan.ts";
+import { inputOf, plainNameOf, scan } from "@millrace/domain/devices/scan.ts";
 import { bulksView, devicesView, rolloutsView, scansView } from "@millrace/domain/devices/views.ts";
 import { execute, readClaim } from "@millrace/eventlog/execute.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
@@ -195,10 +195,16 @@ const importHandler = <
         continue;
       }
       const id = makeId(device.prefix, Date.now(), randomBytes(10));
-      const entropy = randomBytes(18).toString("base64url");
-      const context = contextOf({ commandId: `imp_${entropy}`, digest: "" }, organisation, asked);
-      const change = { kind: device, id, command: { do: "add" as const, spec: inputOf(state, finding, tags) } };
-      const outcome = await execute(gateway.log, change, context);
+      const spec = inputOf(state, finding, tags);
+      const add = (name: string) => {
+        const entropy = randomBytes(18).toString("base64url");
+        const context = contextOf({ commandId: `imp_${entropy}`, digest: "" }, organisation, asked);
+        const change = { kind: device, id, command: { do: "add" as const, spec: { ...spec, name } } };
+        return execute(gateway.log, change, context);
+      };
+      let outcome = await add(spec.name);
+      // Somebody else may have its name.
+      if ("refusal" in outcome && outcome.refusal.refused === "conflict") outcome = await add(plainNameOf(mac));
       const refusal = "refusal" in outcome ? outcome.refusal : undefined;
       const reason =
         refusal !== undefined && "reason" in refusal ? refusal.reason : "It tells of itself what cannot be kept.";

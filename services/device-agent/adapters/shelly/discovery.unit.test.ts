@@ -1,11 +1,10 @@
-/** What is told by mDNS is put together and bounded; ranges of addresses. */
+/** What is told by mDNS is put together and bounded. */
 import { existsSync, readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { captures } from "../../../../tests/harness/captures.ts";
 import { suite } from "../../../../tests/harness/suite.ts";
-import { DeviceFailure } from "./failures.ts";
 import { Heard } from "./mdns.ts";
-import { rangeOf, toAddress } from "./scan.ts";
+import { toAddress } from "./scan.ts";
 
 const test = suite("discovery");
 
@@ -54,32 +53,6 @@ test("ten thousand hostile names: no more is kept or told than is bounded, and a
   }
   assert.ok(told <= 4_096, String(told));
   assert.ok(told > 100);
-});
-
-test("ranges: a network without its ends, from here to there, one address; others are refused", () => {
-  const addresses = (text: string) => {
-    const { first, last } = rangeOf(text);
-    return [toAddress(first), toAddress(last), last - first + 1];
-  };
-  assert.equal(addresses("192.168.1.77/24"), ["192.168.1.1", "192.168.1.254", 254]);
-  assert.equal(addresses("10.0.0.250-10.0.1.5"), ["10.0.0.250", "10.0.1.5", 12]);
-  assert.equal(addresses("192.168.1.7"), ["192.168.1.7", "192.168.1.7", 1]);
-  assert.equal(addresses("192.168.1.6/31"), ["192.168.1.6", "192.168.1.7", 2]);
-  for (const wrong of [
-    "",
-    "10.0.0.0/8",
-    "1.2.3",
-    "1.2.3.4/33",
-    "10.0.0.5-10.0.0.1",
-    "300.1.1.1",
-    "fe80::1",
-    "1.2.3.4; rm",
-  ]) {
-    assert.throws(
-      () => rangeOf(wrong),
-      (error: unknown) => error instanceof DeviceFailure && error.kind === "invalid-argument",
-    );
-  }
 });
 
 test("answers of real devices", ({ skip }) => {

@@ -1,4 +1,6 @@
 /** The protocol library against the simulated fleet: reports of every model, logins in every dialect, and what devices do to whom. */
+
+import { rangeOf } from "@millrace/domain/devices/scan.ts";
 import fc from "fast-check";
 import * as assert from "uvu/assert";
 import { eventually } from "../../../../tests/harness/eventually.ts";
@@ -294,9 +296,8 @@ test("a scan of addresses finds each device once", async (context) => {
   context.defer(() => simulated.close());
   const macs: string[] = [];
   const found = await scan({
-    ranges: ["127.77.0.0/27", "127.77.0.1-127.77.0.3"],
+    ranges: ["127.77.0.0/27", "127.77.0.1-127.77.0.3"].map((text) => rangeOf(`${text}:${simulated.port}`)!),
     gate,
-    port: simulated.port,
     timeoutMs: 5_000,
     onFound: ({ identity }) => macs.push(identity.mac),
   });

@@ -1,5 +1,5 @@
 /** Looking for devices address by address, and looking who one is: `/shelly` is open on all of them. */
-import { isIPv4 } from "node:net";
+import type { AddressRange } from "@millrace/domain/devices/scan.ts";
 import { type Address, movedToHttps } from "./address.ts";
 import { type Identity, identityOf } from "./device.ts";
 import { DeviceFailure, failure } from "./failures.ts";
@@ -45,49 +45,16 @@ export async function lookAt(address: Address, gate: Gate, timeoutMs: number): P
   }
 }
 
-/** A /16 is the most that one scan looks at. */
-export const SCAN_MOST = 65_536;
-
-const toNumber = (address: string): number =>
-  address.split(".").reduce((number, part) => number * 256 + Number(part), 0);
-
 export const toAddress = (number: number): string =>
   [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join(".");
 
-/**
- * `192.168.1.0/24`, `192.168.1.10-192.168.1.50`, `192.168.1.7`: first and last address, without those of the network and of everybody.
- * @throws DeviceFailure invalid-argument
- */
-export function rangeOf(text: string): { readonly first: number; readonly last: number } {
-  const wrong = () =>
-    failure("invalid-argument", "A range is 192.168.1.0/24, 192.168.1.10-192.168.1.50, or one address.");
-  const [, from, bits, to] = /^([\d.]{7,15})(?:\/(\d{1,2})|-([\d.]{7,15}))?$/.exec(text.trim()) ?? [];
-  if (from === undefined || !isIPv4(from) || (to !== undefined && !isIPv4(to)) || Number(bits ?? 0) > 32) throw wrong();
-  let first = toNumber(from);
-  let last = to === undefined ? first : toNumber(to);
-  if (bits !== undefined) {
-    const size = 2 ** (32 - Number(bits));
-    first -= first % size;
-    last = first + size - 1;
-    if (size > 2) {
-      first += 1;
-      last -= 1;
-    }
-  }
-  if (last < first) throw wrong();
-  if (last - first + 1 > SCAN_MOST)
-    throw failure("invalid-argument", `A scan looks at ${SCAN_MOST} addresses at the most.`);
-  return { first, last };
-}
-
 export interface ScanOptions {
-  readonly ranges: ReadonlyArray<string>;
+  readonly ranges: ReadonlyArray<AddressRange>;
   readonly gate: Gate;
   /** For each address. Default 1,500. */
   readonly timeoutMs?: number;
   /** Addresses looked at at once; more fill the neighbour table of small machines. Default 128. */
   readonly atOnce?: number;
-  readonly port?: number;
   readonly signal?: AbortSignal;
   /** Told of each device once, by its MAC. */
   readonly onFound: (found: Found) => void;
@@ -95,20 +62,18 @@ export interface ScanOptions {
   readonly onProgress?: (done: number, all: number) => void;
 }
 
-/** @returns how many devices were found @throws DeviceFailure invalid-argument, for ranges that are none */
+/** @returns how many devices were found */
 export async function scan(options: ScanOptions): Promise<number> {
-  const { gate, timeoutMs = 1_500, atOnce = 128, port, signal, onFound, onProgress } = options;
-  const ranges = options.ranges.map(rangeOf);
-  const all = ranges.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-  if (all > SCAN_MOST) throw failure("invalid-argument", `A scan looks at ${SCAN_MOST} addresses at the most.`);
+  const { ranges, gate, timeoutMs = 1_500, atOnce = 128, signal, onFound, onProgress } = options;
+  const all = ranges.reduce((sum, { from, to }) => sum + to - from + 1, 0);
   const macs = new Set<string>();
   const addresses = each(ranges);
   let done = 0;
   const work = async () => {
-    for (const host of addresses) {
+    for (const address of addresses) {
       if (signal?.aborted) return;
       try {
-        const found = await lookAt({ host, scheme: "http", ...(port === undefined ? {} : { port }) }, gate, timeoutMs);
+        const found = await lookAt({ ...address, scheme: "http" }, gate, timeoutMs);
         if (!macs.has(found.identity.mac)) {
           macs.add(found.identity.mac);
           onFound(found);
@@ -125,6 +90,8 @@ export async function scan(options: ScanOptions): Promise<number> {
   return macs.size;
 }
 
-function* each(ranges: ReadonlyArray<{ readonly first: number; readonly last: number }>): Generator<string> {
-  for (const { first, last } of ranges) for (let at = first; at <= last; at++) yield toAddress(at);
+function* each(ranges: ReadonlyArray<AddressRange>): Generator<{ readonly host: string; readonly port?: number }> {
+  for (const { from, to, port } of ranges) {
+    for (let at = from; at <= to; at++) yield { host: toAddress(at), ...(port === 80 ? {} : { port }) };
+  }
 }
