@@ -1,6 +1,7 @@
 /** What a commit changes against another: files, sizes, what the application may do, and what it costs to load. */
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { inflateRawSync } from "node:zlib";
+import { type KeyFile, parseKeyFile, permissionsOf, runtimeOf } from "@millrace/domain/publishing/metadata.ts";
 import { bytesOf, Turns, walk } from "./closure.ts";
 import { costOf, readDelta } from "./delta.ts";
 import {
@@ -182,33 +183,21 @@ function pairs<T extends { readonly name: string }>(
   return [...new Set([...old.keys(), ...now.keys()])].sort().map((name) => [name, old.get(name), now.get(name)]);
 }
 
-type KeyFile = ReadonlyMap<string, ReadonlyMap<string, string>>;
-
-/** A key file as flatpak writes them: `[Group]`, `key=value`, comments. */
-export function parseKeyFile(text: string): KeyFile {
-  const groups = new Map<string, Map<string, string>>();
-  let group: Map<string, string> | undefined;
-  for (const line of text.split(/\r?\n/)) {
-    const head = /^\[([^\]]+)\]\s*$/.exec(line)?.[1];
-    if (head !== undefined) {
-      group = groups.get(head) ?? new Map();
-      groups.set(head, group);
-      continue;
-    }
-    const at = line.indexOf("=");
-    if (line.startsWith("#") || at < 1) continue;
-    group?.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
-  }
-  return groups;
-}
-
 /** The description of an application: in the commit (`xa.metadata`), else the file `metadata` at its root. */
 function metadataOf(repository: Repository, commit: Commit | undefined): KeyFile {
-  if (commit === undefined) return new Map();
+  return commit === undefined ? new Map() : parseKeyFile(descriptionOf(repository, commit));
+}
+
+/** The text of `metadata` of a commit; empty where it has none. @throws Refusal where objects are missing or none */
+export function metadataTextOf(repository: Repository, commit: string): string {
+  return descriptionOf(repository, commitOf(repository, commit));
+}
+
+function descriptionOf(repository: Repository, commit: Commit): string {
   const inside = metadataText(commit.metadata, "xa.metadata");
-  if (inside !== undefined) return parseKeyFile(inside);
+  if (inside !== undefined) return inside;
   const file = treeOf(repository, commit.tree).files.find(({ name }) => name === "metadata");
-  return file === undefined ? new Map() : parseKeyFile(readSmall(repository, file.checksum));
+  return file === undefined ? "" : readSmall(repository, file.checksum);
 }
 
 /** A short file's content as text. @throws Refusal for a link, or more than a MiB */
@@ -224,23 +213,3 @@ function readSmall(repository: Repository, checksum: string): string {
     throw new Refusal("malformed", name, "its content cannot be read");
   }
 }
-
-const BUSES = ["Session Bus Policy", "System Bus Policy"];
-
-/** What an application may do, one by one: `shared=network`, `filesystems=home`, `Session Bus Policy: org.a.B=talk`; sorted. */
-export function permissionsOf(metadata: KeyFile): string[] {
-  const context = [...(metadata.get("Context") ?? [])].flatMap(([key, value]) =>
-    value
-      .split(";")
-      .filter((item) => item !== "")
-      .map((item) => `${key}=${item}`),
-  );
-  const buses = BUSES.flatMap((bus) =>
-    [...(metadata.get(bus) ?? [])].map(([name, policy]) => `${bus}: ${name}=${policy}`),
-  );
-  const environment = [...(metadata.get("Environment") ?? [])].map(([key, value]) => `environment ${key}=${value}`);
-  return [...context, ...buses, ...environment].sort();
-}
-
-const runtimeOf = (metadata: KeyFile): string | undefined =>
-  metadata.get("Application")?.get("runtime") ?? metadata.get("Runtime")?.get("runtime");
