@@ -3,6 +3,7 @@ import { accessCommands } from "./commands/access.ts";
 import { applicationCommands } from "./commands/applications.ts";
 import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
+import { buildCommands } from "./commands/builds.ts";
 import { channelCommands } from "./commands/channels.ts";
 import { deviceOperationCommands } from "./commands/device-operations.ts";
 import { deviceSetCommands } from "./commands/device-sets.ts";
@@ -35,7 +36,7 @@ export const GROUPS: readonly Group[] = [
       ...deviceOperationCommands,
     ],
   },
-  { title: "Publishing", commands: repositoryCommands },
+  { title: "Publishing", commands: [...repositoryCommands, ...buildCommands] },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },

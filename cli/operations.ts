@@ -271,6 +271,19 @@ export const OPERATIONS = {
   retryRepository: {"method":"POST","path":"/v1/organisations/:org/repositories/:id/retry","summary":"Try again to make a repository that could not be made","needs":"publishing:edit","query":{},"ifMatch":false},
   historyOfRepository: {"method":"GET","path":"/v1/organisations/:org/repositories/:id/history","summary":"What happened to it","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
   diffRepository: {"method":"GET","path":"/v1/organisations/:org/repositories/:id/diff","summary":"What differs between two moments of a repository","needs":"publishing:read","query":{"from":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"to":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"}},"ifMatch":false},
+  createBuild: {"method":"POST","path":"/v1/organisations/:org/builds","summary":"Begin a build","needs":"publishing:upload","query":{},"ifMatch":false},
+  listBuilds: {"method":"GET","path":"/v1/organisations/:org/builds","summary":"List builds","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"},"sort":{"says":"Field to sort by, with `-` for descending; `createdAt`, `updatedAt`, or a sortable field of the kind"},"q":{"says":"Text to search for"},"fields":{"says":"Only these fields of each item, separated by commas, nested ones with a dot; `id` always"},"repository":{"says":"Id of its repository"},"state":{"says":"Its state"},"published":{"says":"Whether it is published: its state"},"appId":{"says":"Id of its application"},"waiting":{"says":"Whether a step of it is under way or waits for its turn: the queue","choices":["true","false"]}},"ifMatch":false},
+  getBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id","summary":"A build by id or number","needs":"publishing:read","query":{"at":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"wait":{"says":"Answer when this holds, or time is up: `terminal` (its work has ended), `state=a|b` (of `status.state`), `generation>=n`, `version>=n` (number of events, which every answer has as `Millrace-Version`), `gone`. `Millrace-Wait` says which: `met` or `timeout`"},"timeout":{"says":""}},"ifMatch":false},
+  changeBuild: {"method":"PATCH","path":"/v1/organisations/:org/builds/:id","summary":"Change a build's priority, and what is said of it","needs":"publishing:upload","query":{},"ifMatch":true},
+  declareRefs: {"method":"POST","path":"/v1/organisations/:org/builds/:id/refs","summary":"Name references of a build and their commits","needs":"publishing:upload","query":{},"ifMatch":false},
+  addExtraIds: {"method":"POST","path":"/v1/organisations/:org/builds/:id/extra-ids","summary":"Name further ids that belong to a build","needs":"publishing:upload","query":{},"ifMatch":false},
+  commitBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/commit","summary":"Commit what was uploaded","needs":"publishing:upload","query":{},"ifMatch":false},
+  publishBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/publish","summary":"Publish a build that is ready","needs":"publishing:publish","query":{},"ifMatch":false},
+  cancelBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/cancel","summary":"Cancel a build; what was uploaded goes","needs":"publishing:upload","query":{},"ifMatch":false},
+  purgeBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/purge","summary":"Remove a build's files","needs":"publishing:upload","query":{},"ifMatch":false},
+  retryBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/retry","summary":"Try again what failed, from where it stopped","needs":"publishing:upload","query":{},"ifMatch":false},
+  historyOfBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/history","summary":"What happened to a build","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
+  diffBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/diff","summary":"What differs between two moments of a build's entity","needs":"publishing:read","query":{"from":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"to":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"}},"ifMatch":false},
 } as const;
 
 /** Collections whose entities can be shown one by one, and the kind that lies in each. */
@@ -302,4 +315,5 @@ export const COLLECTIONS = [
   {"collection":"device-scans","kind":"devices.scan"},
   {"collection":"device-syncs","kind":"devices.sync"},
   {"collection":"repositories","kind":"publishing.repository"},
+  {"collection":"builds","kind":"publishing.build"},
 ] as const;

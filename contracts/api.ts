@@ -21,6 +21,7 @@ import { secretsApi } from "./identity/secrets.ts";
 import { webhooksApi } from "./integrations/api.ts";
 import { channelsApi } from "./integrations/channels.ts";
 import { subscribersApi } from "./integrations/subscribers.ts";
+import { buildsApi } from "./publishing/builds.ts";
 import { repositoriesApi } from "./publishing/repositories.ts";
 import { systemApi } from "./system/api.ts";
 import { workApi } from "./work/api.ts";
@@ -48,6 +49,7 @@ export class Api extends HttpApi.make("millrace")
   .add(deviceScansApi)
   .add(deviceSyncsApi)
   .add(repositoriesApi)
+  .add(buildsApi)
   .middleware(Authorization)
   .annotate(HttpApi.QueryParseOptions, { onExcessProperty: "error", errors: "all" })
   .annotate(HttpApi.PayloadParseOptions, { onExcessProperty: "error", errors: "all" })

@@ -32,6 +32,7 @@ import { organisationEvents, secretEvents, tokenEvents } from "./identity/events
 import { channelEvents } from "./integrations/channels.ts";
 import { webhookEvents } from "./integrations/events.ts";
 import { subscriberEvents } from "./integrations/subscribers.ts";
+import { buildEvents } from "./publishing/build-events.ts";
 import { repositoryEvents } from "./publishing/repositories.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
@@ -59,7 +60,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
     scan: scanEvents,
     sync: syncEvents,
   },
-  publishing: { repository: repositoryEvents },
+  publishing: { repository: repositoryEvents, build: buildEvents },
 };
 
 type Json = Record<string, unknown>;

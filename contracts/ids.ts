@@ -36,6 +36,7 @@ export const PREFIXES = {
   "devices.scan": "scn",
   "devices.sync": "syn",
   "publishing.repository": "rep",
+  "publishing.build": "bld",
 } as const;
 
 /**

@@ -41,8 +41,10 @@ export const PERMISSIONS = {
   "devices:configure": "Say what is wanted of devices, write it to them, set their passwords",
   "devices:firmware": "Update the firmware of devices",
   "devices:delete": "Take devices out of the fleet",
-  "publishing:read": "See repositories",
+  "publishing:read": "See repositories and builds",
   "publishing:edit": "Create repositories and change them",
+  "publishing:upload": "Begin builds, upload to them, commit, cancel and purge them",
+  "publishing:publish": "Publish builds",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;

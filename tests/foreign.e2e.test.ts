@@ -136,6 +136,11 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "deviceSyncs.approveSync": { commit: "0".repeat(40) },
   "repositories.createRepository": { name: "intruder" },
   "repositories.changeRepository": { title: "Taken over" },
+  "builds.createBuild": { repository: "canary-repository" },
+  "builds.changeBuild": { priority: 9 },
+  "builds.declareRefs": { refs: [{ ref: "app/org.example.Intruder/x86_64/stable", commit: "0".repeat(64) }] },
+  "builds.addExtraIds": { ids: ["org.example.Intruder"] },
+  "builds.commitBuild": {},
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
@@ -227,6 +232,8 @@ test.before(async () => {
   const repository = { url: "https://git.example.org/canary.git" };
   await make("device-syncs", { name: "canary-sync", repository }, "canary-sync");
   await make("repositories", { name: "canary-repository" }, "canary-repository");
+  const built = { repository: "canary-repository", logUrl: "https://ci.example.org/canary" };
+  await make("builds", built);
   const chosen = { select: { ids: [canary.id] } };
   for (const [collection, path, body] of [
     ["device-tasks", "devices/canary-device/read", {}],
@@ -260,6 +267,7 @@ async function projected(position: string): Promise<void> {
       "device-syncs",
       "firmware-rollouts",
       "repositories",
+      "builds",
     ],
     ...["history", "search?q=canary"],
   ];

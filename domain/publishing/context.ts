@@ -1,5 +1,6 @@
-/** The publishing context: repositories of Flatpaks. */
+/** The publishing context: repositories of Flatpaks, and builds on their way into them. */
 import type { ContextDeclaration } from "../kind.ts";
+import { build } from "./build.ts";
 import { repository } from "./repository.ts";
 
-export const publishing: ContextDeclaration = { name: "publishing", kinds: { repository } };
+export const publishing: ContextDeclaration = { name: "publishing", kinds: { repository, build } };

@@ -1,5 +1,7 @@
-/** What can be asked about repositories. */
+/** What can be asked about repositories and builds. */
 import type { View } from "../view.ts";
+import { build } from "./build.ts";
+import { type BuildState, commitMsOf, publishMsOf, stepOf } from "./build-state.ts";
 import { type RepositoryState, repository } from "./repository.ts";
 
 export const repositoriesView: View<RepositoryState> = {
@@ -17,4 +19,27 @@ export const repositoriesView: View<RepositoryState> = {
   }),
 };
 
-export const publishingViews: ReadonlyArray<View> = [repositoriesView];
+export const buildsView: View<BuildState> = {
+  name: "builds",
+  version: 1,
+  kind: build,
+  columns: {
+    number: { type: "bigint", value: (state) => state.number, sort: true },
+    repository: { type: "text", value: (state) => state.repository, filter: true, index: true },
+    stateName: { type: "text", value: (state) => state.state ?? "", filter: true },
+    published: { type: "text", value: (state) => state.published, filter: true },
+    appId: { type: "text", value: (state) => state.appId, filter: true, sort: true },
+    priority: { type: "bigint", value: (state) => state.priority, sort: true },
+    waiting: { type: "boolean", value: (state) => stepOf(state) !== undefined, filter: true },
+    commitMs: { type: "bigint", value: (state) => commitMsOf(state) ?? null, sort: true },
+    publishMs: { type: "bigint", value: (state) => publishMsOf(state) ?? null, sort: true },
+    publishedAt: { type: "timestamptz", value: (state) => state.publishedAt, sort: true },
+  },
+  parents: ["repository"],
+  search: ({ number, appId, refs }) => ({
+    title: `Build ${number}${appId === null ? "" : ` of ${appId}`}`,
+    text: [appId, ...refs.slice(0, 20).map(({ ref }) => ref)].filter((text) => text !== null).join("\n"),
+  }),
+};
+
+export const publishingViews: ReadonlyArray<View> = [repositoriesView, buildsView];

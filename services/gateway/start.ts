@@ -49,6 +49,7 @@ import { Limits } from "./limits.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
+import { buildRoutes } from "./routes/builds.ts";
 import { channelRoutes } from "./routes/channels.ts";
 import { deviceOperationRoutes, deviceScanRoutes } from "./routes/device-operations.ts";
 import { deviceSetRoutes } from "./routes/device-sets.ts";
@@ -97,6 +98,7 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     deviceRoutes(gateway),
     deviceSetRoutes(gateway),
     repositoryRoutes(gateway),
+    buildRoutes(gateway),
     deviceOperationRoutes(gateway),
     deviceScanRoutes(gateway),
     deviceSyncRoutes(gateway),

@@ -185,6 +185,13 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
     .tuple(newName, fc.option(fc.constant("org.example.Stable"), { nil: undefined }))
     .map(([name, collectionId]) => ({ name, ...(collectionId === undefined ? {} : { collectionId }) })),
   "repositories.changeRepository": fc.constantFrom({ title: "Other" }, { title: null }),
+  "builds.createBuild": fc
+    .constantFrom("re-1", "re-2")
+    .map((repository) => ({ repository, appId: "org.example.Hello" })),
+  "builds.changeBuild": fc.constantFrom({ priority: 5 }, { logUrl: null }, { publicDownload: true }),
+  "builds.declareRefs": fc.constant({ refs: [{ ref: "app/org.example.Hello/x86_64/stable", commit: "0".repeat(64) }] }),
+  "builds.addExtraIds": fc.constant({ ids: ["org.example.Extra"] }),
+  "builds.commitBuild": fc.constantFrom({}, { endOfLife: "Over", endOfLifeRebase: "org.example.Next" }),
   "webhooks.changeWebhook": fc.constantFrom({ description: "Other" }, { events: NEVER }),
   "webhooks.resumeWebhook": fc.constantFrom({}, { skip: true }),
   "webhooks.rotateWebhookSecret": fc.constantFrom({}, { overlapHours: 1 }),

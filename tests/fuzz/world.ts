@@ -50,6 +50,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "device-scans": "scn",
   "device-syncs": "syn",
   repositories: "rep",
+  builds: "bld",
   nodes: "node",
   "dead-letters": "dlq",
 };
@@ -188,6 +189,7 @@ export class FuzzedWorld implements World {
       const repository = { url: "https://git.example.org/a.git" };
       this.#pool("syn").keep((await post(`${under}/device-syncs`, { name: `sy-${i}`, repository })).id);
       this.#pool("rep").keep((await post(`${under}/repositories`, { name: `re-${i}` })).id);
+      this.#pool("bld").keep((await post(`${under}/builds`, { repository: `re-${i}` })).id);
       const when = { kind: "interval", everyMs: 3_600_000 };
       const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
       this.#pool("sch").keep((await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
@@ -260,6 +262,7 @@ export class FuzzedWorld implements World {
         "device-scans",
         "device-syncs",
         "repositories",
+        "builds",
       ],
     ];
     for (const path of [...lists, "history", "search?q=item"].map((name) => `${under}/${name}`)) {

@@ -1,0 +1,112 @@
+/** Builds on their way into repositories. */
+import { usage } from "../failure.ts";
+import { gatewayOf } from "../gateway.ts";
+import { facts, printOne, table } from "../output.ts";
+import { styleOf } from "../run.ts";
+import type { AnyCall } from "../table.ts";
+import type { Answer } from "../typed.ts";
+
+type Build = Answer<"getBuild">;
+interface Flags {
+  readonly app?: string | undefined;
+  readonly private?: boolean | undefined;
+  readonly log?: string | undefined;
+  readonly priority?: number | undefined;
+  readonly seen?: number | undefined;
+  readonly "end-of-life"?: string | undefined;
+  readonly rebase?: string | undefined;
+  readonly "token-type"?: number | undefined;
+}
+type Of<A> = AnyCall & { readonly flags: Flags; readonly args: A };
+type OfBuild = Of<{ readonly build: string }>;
+
+export function buildText({ id, spec, status, createdBy, createdAt }: Build): string {
+  const { step, failure, missing, deltas } = status;
+  const waits = step && (step.attempt === 0 ? `waits to ${step.name}` : `${step.name}, attempt ${step.attempt}`);
+  const told = facts([
+    ["number", status.number],
+    ["id", id],
+    ["app", spec.appId],
+    ["repository", spec.repository],
+    ["state", `${status.state}, ${status.published}`],
+    ["step", step && `${waits}, since ${step.since}`],
+    ["why", failure && `${failure.reason} (${failure.code})`],
+    ["fix", failure?.fix],
+    ["missing", missing && `${missing.count}: ${missing.names.slice(0, 3).join(", ")}`],
+    ["source", spec.source.type],
+    ["priority", spec.priority],
+    ["log", spec.logUrl],
+    ["ids", status.extraIds.join(", ")],
+    ["node", status.node],
+    ["begun by", `${createdBy.name}, ${createdAt}`],
+    ["committed", status.committedAt && `${status.committedAt}, in ${status.commitMs} ms`],
+    ["published", status.publishedAt && `${status.publishedAt}, in ${status.publishMs} ms`],
+    ["deltas", deltas && `${deltas.made}${deltas.failed === undefined ? "" : `; ${deltas.failed}`}`],
+  ]);
+  if (status.refs.length === 0) return told;
+  const refs = table(
+    status.refs,
+    [
+      { title: "reference", value: (row) => row.ref },
+      { title: "commit", value: (row) => (row.published ?? row.committed ?? row.commit).slice(0, 16) },
+    ],
+    { colour: false, columns: undefined },
+  );
+  return `${told}\n${refs}`;
+}
+
+const named = ({ status }: { readonly status: { readonly number: number } }): string => `${status.number}`;
+const print = (call: AnyCall, build: Build): Promise<void> => printOne(call.io, styleOf(call), build, buildText, named);
+const idOf = ({ args }: OfBuild) => ({ id: args.build });
+
+export async function createBuild(call: Of<{ readonly repository: string }>): Promise<void> {
+  const { app, log, priority } = call.flags;
+  const payload = {
+    repository: call.args.repository,
+    ...(app === undefined ? {} : { appId: app }),
+    ...(call.flags.private === true ? { publicDownload: false } : {}),
+    ...(log === undefined ? {} : { logUrl: log }),
+    ...(priority === undefined ? {} : { priority }),
+  };
+  await print(call, await gatewayOf(call).call("createBuild", { payload }));
+}
+
+export async function changeBuild(call: OfBuild): Promise<void> {
+  const { priority, log, seen } = call.flags;
+  const payload = {
+    ...(priority === undefined ? {} : { priority }),
+    ...(log === undefined ? {} : { logUrl: log === "" ? null : log }),
+  };
+  if (Object.keys(payload).length === 0) throw usage("Nothing is to be changed", "mill builds change --help");
+  await print(call, await gatewayOf(call).call("changeBuild", { params: idOf(call), seen, payload }));
+}
+
+export async function declareRefs(
+  call: Of<{ readonly build: string; readonly refs: readonly string[] }>,
+): Promise<void> {
+  const refs = call.args.refs.map((each) => {
+    const [ref, commit, ...rest] = each.split("=");
+    if (ref === undefined || commit === undefined || rest.length > 0) {
+      throw usage(`"${each}" is no reference with its commit`, "app/org.example.Hello/x86_64/stable=<commit>");
+    }
+    return { ref, commit };
+  });
+  await print(call, await gatewayOf(call).call("declareRefs", { params: { id: call.args.build }, payload: { refs } }));
+}
+
+export async function commitBuild(call: OfBuild): Promise<void> {
+  const { "end-of-life": endOfLife, rebase, "token-type": tokenType } = call.flags;
+  const payload = {
+    ...(endOfLife === undefined ? {} : { endOfLife }),
+    ...(rebase === undefined ? {} : { endOfLifeRebase: rebase }),
+    ...(tokenType === undefined ? {} : { tokenType }),
+  };
+  await print(call, await gatewayOf(call).call("commitBuild", { params: idOf(call), payload }));
+  call.io.err(`Next: mill builds show ${call.args.build} --wait "state=ready|uploading|failed"\n`);
+}
+
+export const steerBuild =
+  (verb: "publishBuild" | "cancelBuild" | "purgeBuild" | "retryBuild") =>
+  async (call: OfBuild): Promise<void> => {
+    await print(call, await gatewayOf(call).call(verb, { params: idOf(call) }));
+  };

@@ -1,0 +1,109 @@
+/** Builds on their way into repositories. */
+import { type Command, command, SEEN } from "../table.ts";
+import { listing, showing } from "./entity.ts";
+
+const builds = () => import("../actions/builds.ts");
+
+const BUILD = { build: { summary: "Number or id of the build", names: { collection: "builds" } } } as const;
+const PRIORITY = {
+  priority: { type: "integer", value: "N", range: [-100, 100], summary: "Higher ones first (default 0)" },
+  log: { type: "string", value: "URL", summary: "Where its log can be read" },
+} as const;
+const SHOWN = [
+  { title: "number", value: (row: any) => row.status.number },
+  { title: "app", value: (row: any) => row.spec.appId },
+  { title: "state", value: (row: any) => row.status.state },
+  { title: "published", value: (row: any) => row.status.published },
+  { title: "step", value: (row: any) => row.status.step && `${row.status.step.name} (${row.status.step.attempt})` },
+  { title: "priority", value: (row: any) => row.spec.priority },
+  { title: "references", value: (row: any) => row.status.refs.length },
+  { title: "begun", value: (row: any) => row.createdAt },
+] as const;
+const common = {
+  operation: "listBuilds",
+  collection: "builds",
+  shown: SHOWN,
+  nameOf: (row: any) => `${row.status.number}`,
+} as const;
+
+const act = (verb: "publish" | "cancel" | "purge" | "retry", summary: string, example: string): Command =>
+  command({
+    path: `builds ${verb}`,
+    summary,
+    arguments: BUILD,
+    examples: [{ line: `mill builds ${verb} 7`, says: example }],
+    impact: "write",
+    run: async (call) => (await builds()).steerBuild(`${verb}Build`)(call),
+  });
+
+export const buildCommands: readonly Command[] = [
+  listing({
+    ...common,
+    path: "builds list",
+    nothing: "There is no build",
+    examples: [
+      { line: "mill builds list --waiting true --sort -priority", says: "The queue" },
+      { line: "mill builds list --state failed", says: "What could not go on" },
+    ],
+  }),
+  showing({
+    path: "builds show",
+    operation: "getBuild",
+    collection: "builds",
+    argument: "build",
+    people: async (build) => (await builds()).buildText(build),
+    examples: [{ line: "mill builds show 7", says: "By its number" }],
+  }),
+  command({
+    path: "builds create",
+    summary: "Begin a build for a repository",
+    arguments: { repository: { summary: "Id or name of the repository", names: { collection: "repositories" } } },
+    flags: {
+      app: { type: "string", value: "ID", summary: "Id of the application" },
+      private: { type: "boolean", summary: "Nobody installs from it before it is published, but by token" },
+      ...PRIORITY,
+    },
+    examples: [{ line: "mill builds create stable --app org.example.Hello", says: "Its number is told" }],
+    impact: "write",
+    run: async (call) => (await builds()).createBuild(call),
+  }),
+  command({
+    path: "builds change",
+    summary: "Change a build's priority, or where its log is",
+    arguments: BUILD,
+    flags: { ...PRIORITY, ...SEEN },
+    examples: [{ line: "mill builds change 7 --priority 50", says: "Before all others that wait" }],
+    impact: "write",
+    run: async (call) => (await builds()).changeBuild(call),
+  }),
+  command({
+    path: "builds refs",
+    summary: "Name references of a build and their commits",
+    arguments: { ...BUILD, refs: { summary: "<reference>=<commit>", many: true } },
+    examples: [
+      {
+        line: "mill builds refs 7 app/org.example.Hello/x86_64/stable=2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c",
+        says: "As they were uploaded",
+      },
+    ],
+    impact: "write",
+    run: async (call) => (await builds()).declareRefs(call),
+  }),
+  command({
+    path: "builds commit",
+    summary: "Commit what was uploaded to a build",
+    arguments: BUILD,
+    flags: {
+      "end-of-life": { type: "string", value: "TEXT", summary: "Why it is no longer kept up; clients show it" },
+      rebase: { type: "string", value: "ID", summary: "Id of what takes its place" },
+      "token-type": { type: "integer", value: "N", range: [0, 2_147_483_647], summary: "What token clients need" },
+    },
+    examples: [{ line: "mill builds commit 7", says: "Refused, with the names, while objects are missing" }],
+    impact: "write",
+    run: async (call) => (await builds()).commitBuild(call),
+  }),
+  act("publish", "Publish a build that is ready", "Clients see it with the repository's next summary"),
+  act("cancel", "Cancel a build; what was uploaded goes", "Before it is published"),
+  act("purge", "Remove a build's files; what was published stays", "What nobody needs any more"),
+  act("retry", "Try again what failed, from where it stopped", "After what it lacked was mended"),
+];

@@ -1,0 +1,132 @@
+/** What happens to builds, as the world sees it. Looser than what may be asked for: what once was said stays readable. */
+import * as Schema from "effect/Schema";
+import type { PublicEvents } from "../events.ts";
+
+const { optionalKey } = Schema;
+const text = (description: string) => Schema.String.annotate({ description });
+const count = (description: string) => Schema.Int.annotate({ description });
+
+/** `queued` and `building`: of what is built here. `uploading`: what is built elsewhere may come. */
+export const BUILD_STATES = [
+  "queued",
+  "building",
+  "uploading",
+  "committing",
+  "validating",
+  "ready",
+  "failed",
+  "purging",
+  "purged",
+  "cancelled",
+] as const;
+export const PUBLISHED_STATES = ["unpublished", "publishing", "published", "failed"] as const;
+/** What a publisher does for a build, one after another. */
+export const BUILD_STEPS = ["commit", "publish", "deltas"] as const;
+
+/** Where its content comes from. */
+export const BuildSource = Schema.Union([
+  Schema.Struct({ type: Schema.Literal("upload") }).annotate({
+    title: "Upload",
+    description: "Built elsewhere; objects are uploaded",
+  }),
+]).annotate({ identifier: "BuildSource", description: "Where its content comes from" });
+
+export const DeclaredRef = Schema.Struct({
+  ref: text("Such as `app/org.example.Hello/x86_64/stable`"),
+  commit: text("The commit as it was uploaded: 64 hexadecimal digits"),
+  logUrl: optionalKey(text("Where its log can be read")),
+}).annotate({ identifier: "DeclaredRef" });
+export const RefMade = Schema.Struct({
+  ref: text("Such as `app/org.example.Hello/x86_64/stable`"),
+  commit: text("Its commit: 64 hexadecimal digits"),
+}).annotate({ identifier: "RefMade" });
+export const CommitTerms = Schema.Struct({
+  endOfLife: optionalKey(text("Why it is no longer kept up; clients show it")),
+  endOfLifeRebase: optionalKey(text("Id of what takes its place")),
+  tokenType: optionalKey(count("What token clients need for it")),
+}).annotate({ identifier: "CommitTerms" });
+
+export const BuildCreated = Schema.Struct({
+  number: count("From 1, unique in the installation, never used twice"),
+  repository: text("Id of the repository that it goes into"),
+  appId: optionalKey(text("Id of the application")),
+  source: BuildSource,
+  publicDownload: Schema.Boolean,
+  logUrl: optionalKey(text("Where its log can be read")),
+  priority: count("Higher ones first"),
+});
+export const BuildChanged = Schema.Struct({
+  priority: optionalKey(count("Higher ones first")),
+  publicDownload: optionalKey(Schema.Boolean),
+  logUrl: optionalKey(Schema.NullOr(Schema.String)),
+});
+export const BuildRefsDeclared = Schema.Struct({ refs: Schema.Array(DeclaredRef) });
+export const BuildIdsAdded = Schema.Struct({ ids: Schema.Array(Schema.String) });
+export const BuildCommitRequested = CommitTerms;
+export const BuildStepBegun = Schema.Struct({
+  step: Schema.Literals(BUILD_STEPS),
+  attempt: count("From 1; anew with each step and when somebody asks for another try"),
+  worker: text("Which process"),
+  node: text("The node on whose disk it lies"),
+  at: optionalKey(text("Time of the commits that are published: RFC 3339, whole seconds")),
+});
+export const BuildIncomplete = Schema.Struct({
+  count: count("How many objects are missing"),
+  missing: Schema.Array(Schema.String).annotate({ description: "Names of some of them" }),
+});
+export const BuildCommitted = Schema.Struct({ refs: Schema.Array(RefMade) });
+export const BuildPublishRequested = Schema.Struct({});
+export const BuildRefsPublished = Schema.Struct({ refs: Schema.Array(RefMade) });
+export const BuildPublished = Schema.Struct({});
+export const BuildDeltasMade = Schema.Struct({
+  made: count("How many static deltas were made"),
+  failed: optionalKey(text("Why others could not be made")),
+});
+export const BuildFailed = Schema.Struct({
+  step: Schema.Literals(["build", "commit", "validate", "publish"]),
+  code: text("Stable, in capitals: `TOOLS_MISSING`"),
+  reason: text("What happened"),
+  fix: text("What to do about it"),
+});
+export const BuildRetried = Schema.Struct({});
+export const BuildCancelled = Schema.Struct({});
+export const BuildPurgeRequested = Schema.Struct({
+  why: Schema.Literals(["asked", "expired"]).annotate({
+    description: "By somebody, or because it was kept long enough",
+  }),
+});
+export const BuildReleased = Schema.Struct({});
+export const BuildPurged = Schema.Struct({});
+
+export const buildEvents = {
+  BuildCreated: { version: 1, data: BuildCreated, description: "A build was begun." },
+  BuildChanged: { version: 1, data: BuildChanged, description: "A build's priority, or what is said of it, changed." },
+  BuildRefsDeclared: { version: 1, data: BuildRefsDeclared, description: "References of a build were named." },
+  BuildIdsAdded: { version: 1, data: BuildIdsAdded, description: "Further ids belong to a build." },
+  BuildCommitRequested: {
+    version: 1,
+    data: BuildCommitRequested,
+    description: "A build's content is to be committed.",
+  },
+  BuildStepBegun: { version: 1, data: BuildStepBegun, description: "A publisher began a step of a build." },
+  BuildIncomplete: { version: 1, data: BuildIncomplete, description: "Objects are missing: nothing was committed." },
+  BuildCommitted: {
+    version: 1,
+    data: BuildCommitted,
+    description: "A build has signed commits, ready to be published.",
+  },
+  BuildPublishRequested: { version: 1, data: BuildPublishRequested, description: "A build is to be published." },
+  BuildRefsPublished: {
+    version: 1,
+    data: BuildRefsPublished,
+    description: "A build's commits are in the repository; clients see them with its next summary.",
+  },
+  BuildPublished: { version: 1, data: BuildPublished, description: "Clients see the build." },
+  BuildDeltasMade: { version: 1, data: BuildDeltasMade, description: "Static deltas to a build are there." },
+  BuildFailed: { version: 1, data: BuildFailed, description: "A build could not go on." },
+  BuildRetried: { version: 1, data: BuildRetried, description: "Another try was asked for." },
+  BuildCancelled: { version: 1, data: BuildCancelled, description: "A build is not wanted any more." },
+  BuildPurgeRequested: { version: 1, data: BuildPurgeRequested, description: "A build's files are to go." },
+  BuildReleased: { version: 1, data: BuildReleased, description: "What a build kept on the disk has gone." },
+  BuildPurged: { version: 1, data: BuildPurged, description: "A build's files have gone." },
+} as const satisfies PublicEvents;

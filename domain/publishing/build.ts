@@ -1,0 +1,322 @@
+/** A build: content on its way into a repository. Rules of what is asked and of what publishers report; see build-state.ts. */
+import * as shape from "@millrace/contracts/publishing/build-events.ts";
+import { BUILD_LIMITS as LIMITS, BUILD_PATTERNS as PATTERNS } from "@millrace/contracts/publishing/builds.ts";
+import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal, rule } from "../decider.ts";
+import { Faults, says } from "../faults.ts";
+import type { Kind } from "../kind.ts";
+import { excerpt, first } from "../sentences.ts";
+import {
+  type BuildCommand,
+  type BuildState,
+  evolveBuild,
+  initialBuild,
+  nextOfBuild,
+  representBuild,
+} from "./build-state.ts";
+
+export type * from "./build-state.ts";
+export { nextOfBuild } from "./build-state.ts";
+
+/** Where a number leads to its build: unique in the installation, held for ever. */
+export const numberClaim = (number: number | string): Pick<Claim, "what" | "value"> => ({
+  what: "build-number",
+  value: `${number}`,
+});
+/** Another took the number at the same moment: the next one is free. */
+export const NUMBER_TAKEN = "number-taken";
+
+const appId = says(
+  (text) => text.length <= 255 && PATTERNS.appId.test(text),
+  "two or more parts of letters, digits, _ and - with dots between, none beginning with a digit",
+);
+const ref = says(
+  (text) => text.length <= 600 && PATTERNS.ref.test(text),
+  "app/<id>/<arch>/<branch>, runtime/<id>/<arch>/<branch>, or screenshots/<arch>",
+);
+const commit = says((text) => PATTERNS.commit.test(text), "64 hexadecimal digits");
+const url = says((text) => PATTERNS.url.test(text), "an http or https address of at most 1900 characters");
+const line = says((text) => PATTERNS.line.test(text), `one line of at most ${LIMITS.text} characters`);
+const isPriority = (value: number): boolean => Number.isInteger(value) && Math.abs(value) <= LIMITS.priority;
+
+const overtaken = rule("overtaken", "Another attempt is under way, or it is over.", "Let it pass.");
+const without = <T extends object>(command: T & { readonly do: string }): Omit<T, "do"> =>
+  Object.fromEntries(Object.entries(command).filter(([name, value]) => name !== "do" && value !== undefined)) as never;
+
+const happened = (type: string, data: object = {}): Decision<DomainEvent> => ({ events: [{ type, data }] });
+
+/** What a build cannot do in its state. */
+const notNow = (name: string, state: BuildState, verb: string, fix: string): Refusal =>
+  rule(name, `A build that is ${state.state}, and ${state.published}, cannot be ${verb}.`, fix);
+
+/** The same within its organisation: another's leads nowhere. */
+const ownClaim = (organisation: string, number: number | string): Pick<Claim, "what" | "value"> => ({
+  what: "build-own-number",
+  value: `${organisation}/${number}`,
+});
+
+function create(
+  command: Extract<BuildCommand, { do: "create" }>,
+  state: BuildState,
+  organisation: string,
+): Decision<DomainEvent> {
+  if (state.state !== null) {
+    return { refused: "conflict", reason: "This build exists already.", fix: "Use another Idempotency-Key." };
+  }
+  const faults = new Faults().check("/appId", appId, command.appId).check("/logUrl", url, command.logUrl);
+  if (!isPriority(command.priority)) faults.add("/priority", `from -${LIMITS.priority} to ${LIMITS.priority}`);
+  const taken = rule(NUMBER_TAKEN, "Another build took this number at the same moment.", "Try again.");
+  const names = [numberClaim(command.number), ownClaim(organisation, command.number)];
+  const claims = names.map((each) => ({ ...each, hold: true, taken }));
+  return faults.refusal() ?? { events: [{ type: "BuildCreated", data: without(command) }], claims };
+}
+
+function change(command: Extract<BuildCommand, { do: "change" }>, state: BuildState): Decision<DomainEvent> {
+  const { seen, ...asked } = command;
+  if (seen !== undefined && seen !== state.generation) {
+    return { refused: "precondition", expected: seen, actual: state.generation };
+  }
+  const faults = new Faults().check("/logUrl", url, asked.logUrl);
+  if (asked.priority !== undefined && !isPriority(asked.priority)) {
+    faults.add("/priority", `from -${LIMITS.priority} to ${LIMITS.priority}`);
+  }
+  const changes = Object.entries(without(asked)).filter(([name, value]) => state[name as keyof BuildState] !== value);
+  if (faults.any) return faults.refusal()!;
+  return changes.length === 0 ? { events: [] } : happened("BuildChanged", Object.fromEntries(changes));
+}
+
+/** References may be named while content comes. */
+const isOpen = ({ state }: BuildState): boolean => state === "uploading" || state === "building";
+
+function declareRefs({ refs }: Extract<BuildCommand, { do: "declareRefs" }>, state: BuildState): Decision<DomainEvent> {
+  if (!isOpen(state)) return notNow("not-uploading", state, "given references", "Begin another build.");
+  const faults = new Faults();
+  for (const [index, each] of refs.entries()) {
+    faults
+      .check(`/refs/${index}/ref`, ref, each.ref)
+      .check(`/refs/${index}/commit`, commit, each.commit)
+      .check(`/refs/${index}/logUrl`, url, each.logUrl);
+  }
+  const known = new Map(state.refs.map((each) => [each.ref, each]));
+  const last = new Map(refs.map((each) => [each.ref, each]));
+  faults.most("/refs", new Set([...known.keys(), ...last.keys()]).size, LIMITS.refs);
+  if (faults.any) return faults.refusal()!;
+  const news = [...last.values()].filter((each) => {
+    const had = known.get(each.ref);
+    return had?.commit !== each.commit || had.logUrl !== (each.logUrl ?? null);
+  });
+  const told = news.map(({ logUrl, ...each }) => (logUrl === undefined ? each : { ...each, logUrl }));
+  return told.length === 0 ? { events: [] } : happened("BuildRefsDeclared", { refs: told });
+}
+
+function addIds({ ids }: Extract<BuildCommand, { do: "addExtraIds" }>, state: BuildState): Decision<DomainEvent> {
+  if (!isOpen(state)) return notNow("not-uploading", state, "given ids", "Begin another build.");
+  const news = [...new Set(ids)].filter((id) => !state.extraIds.includes(id));
+  const faults = new Faults()
+    .each("/ids", appId, ids)
+    .most("/ids", state.extraIds.length + news.length, LIMITS.extraIds);
+  if (faults.any) return faults.refusal()!;
+  return news.length === 0 ? { events: [] } : happened("BuildIdsAdded", { ids: news });
+}
+
+function requestCommit(command: Extract<BuildCommand, { do: "commit" }>, state: BuildState): Decision<DomainEvent> {
+  if (!isOpen(state)) return notNow("not-uploading", state, "committed", "Look at its state, or begin another build.");
+  if (state.refs.length === 0) {
+    return rule("no-refs", "No reference of the build is named.", "Name its references and their commits first.");
+  }
+  const terms = without(command);
+  const faults = new Faults()
+    .check("/endOfLife", line, terms.endOfLife)
+    .check("/endOfLifeRebase", appId, terms.endOfLifeRebase);
+  return faults.refusal() ?? happened("BuildCommitRequested", terms);
+}
+
+const CANCELLABLE = ["queued", "building", "uploading", "committing", "validating", "ready"];
+const PURGEABLE = ["queued", "uploading", "ready", "failed", "cancelled"];
+
+/** What people ask of a build, and other parts of the product in their name. */
+function steer(verb: "publish" | "cancel" | "purge" | "expire" | "retry", state: BuildState): Decision<DomainEvent> {
+  switch (verb) {
+    case "publish":
+      if (state.state !== "ready" || state.published !== "unpublished") {
+        const fix = "Commit it and wait until it is ready; what failed is tried again by `retry`.";
+        return notNow("not-ready", state, "published", fix);
+      }
+      return happened("BuildPublishRequested");
+    case "cancel":
+      if (state.state === "cancelled") return { events: [] };
+      if (!CANCELLABLE.includes(state.state!) || state.published !== "unpublished") {
+        return notNow("too-late", state, "cancelled", "Roll back what was published instead.");
+      }
+      return happened("BuildCancelled");
+    case "purge":
+    case "expire":
+      if (state.state === "purging" || state.state === "purged") return { events: [] };
+      if (!PURGEABLE.includes(state.state!) || state.published === "publishing") {
+        return notNow("in-use", state, "purged", "Wait until what is under way has ended, or cancel it.");
+      }
+      return happened("BuildPurgeRequested", { why: verb === "purge" ? "asked" : "expired" });
+    case "retry":
+      if (state.failure === null || !(state.state === "failed" || state.published === "failed")) {
+        return notNow("not-failed", state, "tried again", "Nothing: only what failed is tried again.");
+      }
+      return happened("BuildRetried");
+  }
+}
+
+type Report = Extract<BuildCommand, { readonly attempt: number }>;
+
+/** What only the publisher does whose attempt it is. */
+function report(command: Report, state: BuildState): Decision<DomainEvent> {
+  const next = nextOfBuild(state);
+  const step = next?.do.kind;
+  if (command.do === "begin") {
+    const { do: _, ...data } = command;
+    const isNext = step === command.step && next!.do.attempt === command.attempt && command.attempt <= LIMITS.attempts;
+    if (!isNext || (state.node !== null && state.node !== command.node)) return overtaken;
+    return happened("BuildStepBegun", without({ do: "", ...data, at: state.publishAt ?? command.at }));
+  }
+  if (command.attempt !== state.attempt || command.worker !== state.worker) return overtaken;
+  switch (command.do) {
+    case "incomplete": {
+      const { count, missing } = command;
+      if (step !== "commit") return overtaken;
+      return happened("BuildIncomplete", { count, missing: missing.slice(0, LIMITS.missing) });
+    }
+    case "committed":
+      return step === "commit" ? happened("BuildCommitted", { refs: command.refs }) : overtaken;
+    case "refsPublished":
+      return step === "publish" ? happened("BuildRefsPublished", { refs: command.refs }) : overtaken;
+    case "published":
+      return step === "publish" ? happened("BuildPublished") : overtaken;
+    case "deltasMade":
+      if (step !== "deltas") return overtaken;
+      return happened("BuildDeltasMade", without({ do: "", made: command.made, failed: command.failed }));
+    case "fail": {
+      const { step: failed, failure } = command;
+      const fits = failed === step || (failed === "validate" && state.state === "validating");
+      return fits ? happened("BuildFailed", { step: failed, ...failure }) : overtaken;
+    }
+  }
+}
+
+const decider: Decider<BuildState, BuildCommand, DomainEvent> = {
+  initial: initialBuild,
+  evolve: evolveBuild,
+  decide: (command, state, { organisation }): Decision<DomainEvent> => {
+    if (command.do === "create") return create(command, state, organisation);
+    if (state.state === null) return { refused: "not-found", reason: "There is no such build." };
+    switch (command.do) {
+      case "change":
+        return change(command, state);
+      case "declareRefs":
+        return declareRefs(command, state);
+      case "addExtraIds":
+        return addIds(command, state);
+      case "commit":
+        return requestCommit(command, state);
+      case "released":
+        return state.isHeld ? happened("BuildReleased") : { events: [] };
+      case "purged":
+        return state.state === "purging" ? happened("BuildPurged") : { events: [] };
+      case "publish":
+      case "cancel":
+      case "purge":
+      case "expire":
+      case "retry":
+        return steer(command.do, state);
+      default:
+        return report(command, state);
+    }
+  },
+};
+
+const REF = "app/org.example.Hello/x86_64/stable";
+const COMMIT = "2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c";
+const counted = (refs: ReadonlyArray<{ readonly ref: string }>): string =>
+  refs.length === 1 ? refs[0]!.ref : `${refs.length} references`;
+const WORDS = { commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
+
+export const build: Kind<BuildState, BuildCommand> = {
+  context: "publishing",
+  kind: "build",
+  prefix: "bld",
+  collection: "builds",
+  decider,
+  events: {
+    BuildCreated: first(
+      shape.BuildCreated,
+      {
+        number: 7,
+        repository: "rep_01kajzq4v0e8r9t2m5x7c3d6fg",
+        appId: "org.example.Hello",
+        source: { type: "upload" },
+        publicDownload: false,
+        priority: 0,
+      },
+      ({ number, appId }) => `began build ${number}${appId === undefined ? "" : ` of ${appId}`}`,
+    ),
+    BuildChanged: first(shape.BuildChanged, { priority: 10 }, (changed) =>
+      changed.priority === undefined ? "changed what is said of it" : `gave it the priority ${changed.priority}`,
+    ),
+    BuildRefsDeclared: first(
+      shape.BuildRefsDeclared,
+      { refs: [{ ref: REF, commit: COMMIT }] },
+      ({ refs }) => `named ${counted(refs)}`,
+    ),
+    BuildIdsAdded: first(shape.BuildIdsAdded, { ids: ["org.example.Hello.Extra"] }, ({ ids }) =>
+      ids.length === 1 ? `named the id ${ids[0]}` : `named ${ids.length} further ids`,
+    ),
+    BuildCommitRequested: first(shape.BuildCommitRequested, {}, () => "asked for it to be committed"),
+    BuildStepBegun: first(
+      shape.BuildStepBegun,
+      { step: "commit", attempt: 1, worker: "attic:1:a", node: "local" },
+      ({ step, attempt }) => `began to ${WORDS[step]} it${attempt > 1 ? `, attempt ${attempt}` : ""}`,
+    ),
+    BuildIncomplete: first(
+      shape.BuildIncomplete,
+      { count: 1, missing: [`${COMMIT}.commit`] },
+      ({ count }) => `found ${count === 1 ? "one object" : `${count} objects`} missing`,
+    ),
+    BuildCommitted: first(
+      shape.BuildCommitted,
+      { refs: [{ ref: REF, commit: COMMIT }] },
+      ({ refs }) => `committed ${counted(refs)}`,
+    ),
+    BuildPublishRequested: first(shape.BuildPublishRequested, {}, () => "asked for it to be published"),
+    BuildRefsPublished: first(
+      shape.BuildRefsPublished,
+      { refs: [{ ref: REF, commit: COMMIT }] },
+      ({ refs }) => `put ${counted(refs)} into the repository`,
+    ),
+    BuildPublished: first(shape.BuildPublished, {}, () => "published it"),
+    BuildDeltasMade: first(
+      shape.BuildDeltasMade,
+      { made: 2 },
+      ({ made, failed }) =>
+        `made ${made === 1 ? "one static delta" : `${made} static deltas`}${failed === undefined ? "" : `: ${excerpt(failed)}`}`,
+    ),
+    BuildFailed: first(
+      shape.BuildFailed,
+      { step: "commit", code: "TOOLS_MISSING", reason: "flatpak is not installed.", fix: "Run mill setup." },
+      ({ step, code, reason }) => `could not ${step} it (${code}): ${excerpt(reason)}`,
+    ),
+    BuildRetried: first(shape.BuildRetried, {}, () => "asked for another try"),
+    BuildCancelled: first(shape.BuildCancelled, {}, () => "cancelled it"),
+    BuildPurgeRequested: first(shape.BuildPurgeRequested, { why: "asked" }, ({ why }) =>
+      why === "asked" ? "asked for its files to go" : "lets its files go: they were kept long enough",
+    ),
+    BuildReleased: first(shape.BuildReleased, {}, () => "removed what it kept on the disk"),
+    BuildPurged: first(shape.BuildPurged, {}, () => "purged it"),
+  },
+  publicEvents: shape.buildEvents,
+  generation: (state) => state.generation,
+  exists: (state) => state.state !== null,
+  over: ({ state, published }) =>
+    published === "published" || published === "failed" || (state === "ready" && published === "unpublished")
+      ? true
+      : ["failed", "purged", "cancelled"].includes(state!),
+  represent: representBuild,
+  parents: ({ repository }) => [repository],
+  nameClaim: ownClaim,
+  stateVersion: 1,
+};

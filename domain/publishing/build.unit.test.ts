@@ -1,0 +1,188 @@
+/** The rules of builds: uploaded, committed, published, seen; one publisher at a time; every event as a person reads it. */
+import assert from "node:assert/strict";
+import { suite } from "../../tests/harness/suite.ts";
+import { given, ORGANISATION, sentenceOf, type Told, timeOf } from "../testing.ts";
+import { build, nextOfBuild, numberClaim } from "./build.ts";
+import { publishing } from "./context.ts";
+
+const test = suite("builds' rules");
+const worker = "attic:1:a";
+const REF = "app/org.example.Hello/x86_64/stable";
+const COMMIT = "a".repeat(64);
+const OURS = "b".repeat(64);
+const LIVE = "c".repeat(64);
+const repository = "rep_01kajzq4v0e8r9t2m5x7c3d6fg";
+const asked = { number: 7, repository, source: { type: "upload" }, publicDownload: true, priority: 0 } as const;
+const FAILURE = { code: "TOOL_FAILED", reason: "flatpak: no", fix: "Look." };
+
+const created: Told = ["BuildCreated", asked];
+const refs: Told = ["BuildRefsDeclared", { refs: [{ ref: REF, commit: COMMIT }] }];
+const wanted: Told = ["BuildCommitRequested", {}];
+const begun = (step: string, attempt = 1, more = {}): Told => [
+  "BuildStepBegun",
+  { step, attempt, worker, node: "local", ...more },
+];
+const committed: Told = ["BuildCommitted", { refs: [{ ref: REF, commit: OURS }] }];
+const READY = [created, refs, wanted, begun("commit"), committed];
+const PUBLISHING: Told[] = [...READY, ["BuildPublishRequested", {}]];
+const AT = "2026-11-21T08:30:00.000Z";
+const LIVE_REFS: Told = ["BuildRefsPublished", { refs: [{ ref: REF, commit: LIVE }] }];
+const PUBLISHED: Told[] = [...PUBLISHING, begun("publish", 1, { at: AT }), LIVE_REFS, ["BuildPublished", {}]];
+
+test("begun with a number that nobody else has, or ever had", () => {
+  const made = given(build, []).when({ do: "create", ...asked });
+  made.happens(created);
+  const own = { what: "build-own-number", value: `${ORGANISATION}/7`, hold: true };
+  made.claims({ ...numberClaim(7), hold: true }, own);
+  given(build, [created])
+    .when({ do: "create", ...asked })
+    .isRefused({ refused: "conflict" });
+  const wrong = { ...asked, appId: "hello", logUrl: "ftp://x", priority: 101 };
+  given(build, [])
+    .when({ do: "create", ...wrong })
+    .isRefused({ refused: "invalid", pointers: ["/body/appId", "/body/logUrl", "/body/priority"] });
+  given(build, []).when({ do: "publish" }).isRefused({ refused: "not-found" });
+});
+
+test("references are named, once each, while it is open", () => {
+  const { when } = given(build, [created]);
+  when({
+    do: "declareRefs",
+    refs: [
+      { ref: REF, commit: OURS },
+      { ref: REF, commit: COMMIT },
+    ],
+  }).happens(refs);
+  when({ do: "declareRefs", refs: [{ ref: "heads/x", commit: "1" }] }).isRefused({
+    pointers: ["/body/refs/0/ref", "/body/refs/0/commit"],
+  });
+  given(build, [created, refs])
+    .when({ do: "declareRefs", refs: [{ ref: REF, commit: COMMIT }] })
+    .happens();
+  given(build, READY)
+    .when({ do: "declareRefs", refs: [{ ref: REF, commit: COMMIT }] })
+    .isRefused({ rule: "not-uploading" });
+  const many = Array.from({ length: 1_001 }, (_, i) => ({
+    ref: `app/org.example.A${i}/x86_64/stable`,
+    commit: COMMIT,
+  }));
+  when({ do: "declareRefs", refs: many }).isRefused({ pointers: ["/body/refs"] });
+  when({ do: "addExtraIds", ids: ["org.example.B", "org.example.B"] }).happens([
+    "BuildIdsAdded",
+    { ids: ["org.example.B"] },
+  ]);
+});
+
+test("committed, at the time it was asked for; what is missing opens it again", () => {
+  given(build, [created]).when({ do: "commit" }).isRefused({ rule: "no-refs" });
+  const { state, when } = given(build, [created, refs, wanted]);
+  assert.deepEqual([state.state, state.commitAt], ["committing", timeOf(2)]);
+  assert.deepEqual(nextOfBuild(state), { do: { kind: "commit", attempt: 1 } });
+  when({ do: "begin", step: "commit", attempt: 1, worker, node: "local" }).happens(begun("commit"));
+  when({ do: "begin", step: "publish", attempt: 1, worker, node: "local" }).isRefused({ rule: "overtaken" });
+  const under = given(build, [created, refs, wanted, begun("commit")]);
+  under.when({ do: "begin", step: "commit", attempt: 2, worker, node: "attic" }).isRefused({ rule: "overtaken" });
+  under.when({ do: "committed", attempt: 1, worker: "b", refs: [] }).isRefused({ rule: "overtaken" });
+  under.when({ do: "committed", attempt: 1, worker, refs: [{ ref: REF, commit: OURS }] }).happens(committed);
+  const missing = [`${COMMIT}.commit`];
+  const again = under.when({ do: "incomplete", attempt: 1, worker, count: 1, missing });
+  again.leads((after) => {
+    assert.deepEqual([after.state, after.missing], ["uploading", { count: 1, names: missing }]);
+    assert.equal(nextOfBuild(after), undefined);
+  });
+});
+
+test("published in steps: intent with its time, references, seen, deltas after", () => {
+  given(build, [created, refs]).when({ do: "publish" }).isRefused({ rule: "not-ready" });
+  given(build, READY).when({ do: "publish" }).happens(["BuildPublishRequested", {}]);
+  given(build, PUBLISHING).when({ do: "publish" }).isRefused({ rule: "not-ready" });
+  const begin = { do: "begin", step: "publish", attempt: 1, worker, node: "local", at: AT } as const;
+  given(build, PUBLISHING)
+    .when(begin)
+    .happens(begun("publish", 1, { at: AT }));
+  // Another try has the time of the first: it makes the same commits.
+  given(build, [...PUBLISHING, begun("publish", 1, { at: AT })])
+    .when({ ...begin, attempt: 2, at: "2026-11-21T09:00:00.000Z" })
+    .happens(begun("publish", 2, { at: AT }));
+  const { state, when } = given(build, PUBLISHED);
+  assert.deepEqual(
+    [state.published, state.refs[0]],
+    ["published", { ref: REF, commit: COMMIT, logUrl: null, committed: OURS, published: LIVE }],
+  );
+  assert.deepEqual(nextOfBuild(state), { do: { kind: "deltas", attempt: 1 } });
+  when({ do: "cancel" }).isRefused({ rule: "too-late" });
+  const done = given(build, [...PUBLISHED, begun("deltas"), ["BuildDeltasMade", { made: 2 }]]);
+  assert.equal(nextOfBuild(done.state), undefined);
+  done.when({ do: "purge" }).happens(["BuildPurgeRequested", { why: "asked" }]);
+});
+
+test("what fails is tried again from where it stopped; what ends its publishers is given up", () => {
+  const failed: Told = ["BuildFailed", { step: "publish", ...FAILURE }];
+  given(build, [...PUBLISHING, begun("publish", 1, { at: AT })])
+    .when({ do: "fail", step: "publish", attempt: 1, worker, failure: FAILURE })
+    .happens(failed);
+  const after = given(build, [...PUBLISHING, begun("publish", 1, { at: AT }), failed, ["BuildRetried", {}]]).state;
+  assert.deepEqual(
+    [after.published, after.publishAt, nextOfBuild(after)],
+    ["publishing", AT, { do: { kind: "publish", attempt: 1 } }],
+  );
+  const worn = given(build, [created, refs, wanted, begun("commit", 10)]).state;
+  assert.deepEqual(nextOfBuild(worn), { do: { kind: "giveUp", step: "commit", attempt: 10 } });
+  given(build, READY).when({ do: "retry" }).isRefused({ rule: "not-failed" });
+});
+
+test("cancelled and purged: its files go; never while they are in use", () => {
+  for (const story of [[created], [created, refs, wanted, begun("commit")], READY]) {
+    given(build, story).when({ do: "cancel" }).happens(["BuildCancelled", {}]);
+  }
+  const cancelled: Told[] = [created, ["BuildCancelled", {}]];
+  assert.deepEqual(nextOfBuild(given(build, cancelled).state), { do: { kind: "release", attempt: 1 } });
+  assert.equal(nextOfBuild(given(build, [...cancelled, ["BuildReleased", {}]]).state), undefined);
+  given(build, [created, refs, wanted]).when({ do: "purge" }).isRefused({ rule: "in-use" });
+  given(build, PUBLISHING).when({ do: "purge" }).isRefused({ rule: "in-use" });
+  const purging: Told[] = [...cancelled, ["BuildPurgeRequested", { why: "asked" }]];
+  given(build, purging).when({ do: "purge" }).happens();
+  assert.deepEqual(nextOfBuild(given(build, purging).state), { do: { kind: "purge", attempt: 1 } });
+  given(build, purging).when({ do: "purged" }).happens(["BuildPurged", {}]);
+  given(build, [...purging, ["BuildPurged", {}]])
+    .when({ do: "cancel" })
+    .isRefused({ rule: "too-late" });
+});
+
+test("its priority: what was seen counts, a publisher's work does not", () => {
+  const { when } = given(build, PUBLISHED);
+  when({ do: "change", priority: 10, seen: 1 }).happens(["BuildChanged", { priority: 10 }]);
+  when({ do: "change", priority: 10, seen: 2 }).isRefused({ refused: "precondition" });
+  when({ do: "change", priority: 0, logUrl: null }).happens();
+});
+
+const SENTENCES: Readonly<Record<string, string>> = {
+  BuildCreated: "began build 7 of org.example.Hello",
+  BuildChanged: "gave it the priority 10",
+  BuildRefsDeclared: `named ${REF}`,
+  BuildIdsAdded: "named the id org.example.Hello.Extra",
+  BuildCommitRequested: "asked for it to be committed",
+  BuildStepBegun: "began to commit it",
+  BuildIncomplete: "found one object missing",
+  BuildCommitted: `committed ${REF}`,
+  BuildPublishRequested: "asked for it to be published",
+  BuildRefsPublished: `put ${REF} into the repository`,
+  BuildPublished: "published it",
+  BuildDeltasMade: "made 2 static deltas",
+  BuildFailed: "could not commit it (TOOLS_MISSING): flatpak is not installed.",
+  BuildRetried: "asked for another try",
+  BuildCancelled: "cancelled it",
+  BuildPurgeRequested: "asked for its files to go",
+  BuildReleased: "removed what it kept on the disk",
+  BuildPurged: "purged it",
+};
+
+test("every event, as a person reads it", () => {
+  const kind = publishing.kinds.build!;
+  const told = Object.fromEntries(
+    Object.entries(kind.events).map(([type, { examples }]) => [type, sentenceOf(kind, type, examples[1])]),
+  );
+  assert.deepEqual(told, SENTENCES);
+});
+
+test.run();
