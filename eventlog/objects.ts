@@ -6,6 +6,7 @@ import { type ObjectStore, Objm } from "@nats-io/obj";
 import { nuid } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
+import { COMING, chunksOf, nameOf, placeOf, readKept, STORE, STREAM, Tally, writeKept } from "./objects-kept.ts";
 
 export interface Content {
   /** In hexadecimal digits. */
@@ -20,18 +21,9 @@ export interface Found {
   readonly subject: string;
 }
 
-const STORE = "ATTACHMENTS";
-const STREAM = `OBJ_${STORE}`;
 const CHUNK_BYTES = 128 * 1024;
 /** How long a chunk may take until the server has it. */
 const TIMEOUT_MS = 10_000;
-
-const nameOf = (organisation: string, sha256: string): string => `${organisation}/${sha256}`;
-
-const chunksOf = (id: string): string => `$O.${STORE}.C.${id}`;
-/** Where the store tells what is known of an object. */
-const subjectOf = (name: string): string =>
-  `$O.${STORE}.M.${Buffer.from(name).toString("base64").replaceAll("+", "-").replaceAll("/", "_")}`;
 
 /** The store tells the digest as `SHA-256=` and base 64 for URLs. */
 const hexOf = (digest: string): string => Buffer.from(digest.slice("SHA-256=".length), "base64url").toString("hex");
@@ -50,9 +42,13 @@ class Source {
   }
 }
 
+/** How long it may take until everything that is there has been counted once. */
+const COUNT_MS = 10_000;
+
 export class Objects {
   readonly #nats: Nats;
   #store: Promise<ObjectStore> | undefined;
+  #tally: Tally | undefined;
 
   constructor(nats: Nats) {
     this.#nats = nats;
@@ -67,6 +63,21 @@ export class Objects {
   }
 
   /**
+   * Sets room aside for what is about to come.
+   * @param quotaBytes what an organisation may have; what other processes are just taking in is not counted yet
+   * @returns gives back what was set aside, when it is kept or will not be; a number: so many bytes are free, which are too few
+   * @throws LogUnavailable
+   */
+  async room(organisation: string, bytes: number, quotaBytes: number): Promise<(() => void) | number> {
+    await this.#open().catch((cause: unknown) => {
+      throw new LogUnavailable({ what: "object store", cause });
+    });
+    this.#tally ??= new Tally(this.#nats);
+    const free = Math.max(0, quotaBytes - (await this.#tally.of(organisation, COUNT_MS)));
+    return bytes > free ? free : this.#tally.expect(organisation, bytes);
+  }
+
+  /**
    * Keeps all of it, under a name of its own first, since nobody knows the hash before the end.
    * @throws LogUnavailable, and what the source throws; nothing is kept then
    */
@@ -74,7 +85,7 @@ export class Objects {
     const source = new Source();
     try {
       const store = await this.#open();
-      const coming = `coming/${nuid.next()}`;
+      const coming = `${COMING}${nuid.next()}`;
       const meta = { name: coming, options: { max_chunk_size: CHUNK_BYTES } };
       const {
         digest,
@@ -84,10 +95,10 @@ export class Objects {
         timeout: TIMEOUT_MS,
       });
       const sha256 = hexOf(digest);
-      if (!(await named(store, coming, nameOf(organisation, sha256)))) {
+      if (!(await named(this.#nats, coming, nameOf(organisation, sha256)))) {
         await this.#nats.jsm.streams.purge(STREAM, { filter: chunksOf(id) });
-        await this.#nats.jsm.streams.purge(STREAM, { filter: subjectOf(coming) });
       }
+      await this.#nats.jsm.streams.purge(STREAM, { filter: placeOf(coming) });
       return { sha256, bytes: size };
     } catch (cause) {
       if (source.failure !== undefined) throw source.failure.error;
@@ -121,19 +132,19 @@ export class Objects {
   }
 }
 
-/** Gives it the name of its content. @returns false where that was there already */
-async function named(store: ObjectStore, coming: string, name: string): Promise<boolean> {
-  const isThere = async () => {
-    const info = await store.info(name);
-    return info !== null && !info.deleted;
-  };
-  if (await isThere()) return false;
-  try {
-    await store.update(coming, { name });
-    return true;
-  } catch (error) {
-    // Somebody brought the same in this very moment.
-    if (await isThere()) return false;
-    throw error;
+/** How often somebody may be faster. */
+const TRIES = 20;
+
+/**
+ * Gives it the name of its content; what has that name already is written anew, so that no sweep takes it before the log names it.
+ * @returns false where that was there already
+ */
+async function named(nats: Nats, coming: string, name: string): Promise<boolean> {
+  const mine = (await readKept(nats, coming))!.record;
+  for (let tries = 0; tries < TRIES; tries++) {
+    const there = await readKept(nats, name);
+    const isThere = there !== undefined && !there.record.deleted;
+    if (await writeKept(nats, isThere ? there.record : { ...mine, name }, there?.seq ?? 0)) return !isThere;
   }
+  throw new Error(`${name} does not stand still`);
 }

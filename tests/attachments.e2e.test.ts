@@ -1,5 +1,5 @@
 /** Attachments of work items: what is kept, what is read, what is refused, and a gateway that dies between store and log. */
-import { type ChildProcess, fork } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
@@ -8,13 +8,14 @@ import { WorkItem } from "@millrace/contracts/work/entities.ts";
 import { LIMITS } from "@millrace/contracts/work/values.ts";
 import { roleOf } from "@millrace/eventlog/backup/streams.ts";
 import { connectNats, type Nats } from "@millrace/eventlog/connection.ts";
+import { letGo, nameOf, readKept } from "@millrace/eventlog/objects-kept.ts";
 import * as assert from "uvu/assert";
-import { type Answer, ask, eventually, type TestGateway, testGateway } from "./harness/gateway.ts";
+import { sweep } from "./fixtures/sweep.ts";
+import { type Answer, ask, eventually, forkGateway, type TestGateway, testGateway } from "./harness/gateway.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 import { reads } from "./harness/work.ts";
 
 const test = suite("attachments", { timeoutMs: 60_000 });
-const PROCESS = fileURLToPath(new URL("fuzz/gateway-process.ts", import.meta.url));
 const STREAM = "OBJ_ATTACHMENTS";
 const OCTETS = { "content-type": "application/octet-stream" };
 const isItem = reads(WorkItem);
@@ -142,21 +143,11 @@ test("an upload that breaks off leaves no event, and no bytes", async () => {
 
 test("a gateway that dies after the bytes are kept: the repeat attaches once, and one with other bytes is refused", async () => {
   const item = await open();
-  const start = async (dieAt?: string): Promise<{ url: string; child: ChildProcess }> => {
-    const child = fork(PROCESS, {
-      env: { ...process.env, ...(dieAt === undefined ? {} : { MILLRACE_DIE_AT: dieAt }) },
-      execArgv: ["--expose-gc"],
-    });
-    deferToEndOfFile(() => child.kill("SIGKILL"));
-    child.send({ start: gateway.config });
-    const [{ url }] = (await once(child, "message")) as [{ url: string }];
-    return { url, child };
-  };
   const bytes = randomBytes(150_000);
   for (const place of ["gateway.attachment.kept", "gateway.answer.before"]) {
     const key = randomUUID();
     const before = (await namesOf(item)).length;
-    const { url, child } = await start(place);
+    const { url, child } = await forkGateway(gateway.config, place);
     const ended = once(child, "exit");
     assert.instance(await attach(item, bytes, { key, url }).catch((error: unknown) => error), Error);
     await ended;
@@ -179,6 +170,65 @@ test("another organisation neither reads nor shares it, and a backup takes the s
   assert.is((await call("DELETE", `${foreign}/${item}/attachments/${file.id}`)).status, 404);
   const { config } = await nats.jsm.streams.info(STREAM);
   assert.is(roleOf({ name: config.name, storage: config.storage }), "beside");
+});
+
+const SWEEP = fileURLToPath(new URL("fixtures/sweep.ts", import.meta.url));
+const access = () => {
+  const { natsUrl: url, natsUser: user, natsPassword: password } = gateway.config;
+  return { url, user: user!, password: password! };
+};
+/** A process that sweeps, and dies there. */
+async function dies(place: string, days: number): Promise<void> {
+  const env = { ...process.env, MILLRACE_DIE_AT: place };
+  const child = spawn(process.execPath, [SWEEP, JSON.stringify({ ...access(), days })], { env, stdio: "inherit" });
+  assert.is((await once(child, "exit"))[1], "SIGKILL", place);
+}
+
+test("content that nobody names goes after its time: not before, not what another item has, not what comes again that moment", async () => {
+  const [one, other] = [await open(), await open()];
+  const [alone, shared, again] = [randomBytes(200_000), randomBytes(1_000), randomBytes(1_500)];
+  for (const bytes of [alone, shared, again]) await attach(one, bytes);
+  const kept = (await attach(other, shared)).body.attachments[0].id;
+  const { organisation, attachments } = (await call("GET", `${items}/${one}`)).body;
+  for (const { id } of attachments) await call("DELETE", `${items}/${one}/attachments/${id}`);
+  // What a gateway left that died in the middle: chunks without a place, and a place without a name.
+  await nats.js.publish("$O.ATTACHMENTS.C.lost", randomBytes(9));
+  const standing = (bytes: Buffer) => readKept(nats, nameOf(organisation, sha256(bytes)));
+  const before = await storedBytes();
+  assert.equal(await sweep(access(), 6), { objects: 0, bytes: 0, unfinished: 1 }, "only what was never whole");
+  const seen = (await standing(again))!;
+  const back = (await attach(other, again)).body.attachments.at(-1).id;
+  assert.is(await letGo(nats, seen), false, "it was brought again since it was looked at");
+  for (const place of ["attachments.sweep.before", "attachments.sweep.marked"]) await dies(place, 8);
+  const swept = await sweep(access(), 8);
+  assert.ok(swept.objects + swept.unfinished >= 1, JSON.stringify(swept));
+  assert.ok(before - (await storedBytes()) >= alone.length, "its chunks are gone");
+  assert.is((await standing(alone))!.record.deleted, true);
+  for (const id of [kept, back]) assert.is((await content(other, id)).status, 200);
+  const made = await attach(one, alone);
+  const [{ id }] = made.body.attachments;
+  assert.is(sha256(new Uint8Array(await (await content(one, id)).arrayBuffer())), sha256(alone), "it can come again");
+  assert.is((await sweep(access(), 16)).objects, 0);
+});
+
+test("an organisation has so much room over all gateways, and what was swept is given back", async () => {
+  const tight = await testGateway({ ...gateway.config, attachmentGib: 1 / 1024 });
+  const { id } = (await call("POST", "/v1/organisations", { body: { name: "tight" } })).body;
+  const at = `/v1/organisations/${id}/work-items`;
+  const item = (await call("POST", at, { body: { type: "task", title: "Full" } })).body.id;
+  const put = (url: string, size: number) =>
+    call("POST", `${at}/${item}/attachments?name=x`, { body: randomBytes(size), headers: OCTETS }, url);
+  const first = await put(gateway.url, 700_000);
+  assert.is(first.status, 200, first.text);
+  await eventually(async () => ((await put(tight.url, 600_000)).status === 413 ? true : undefined), "it is full");
+  const [two, three] = await Promise.all([put(tight.url, 200_000), put(tight.url, 200_000)]);
+  assert.equal([two.status, three.status].sort(), [200, 413], "what is on its way counts");
+  const full = [two, three].find(({ status }) => status === 413)!;
+  assert.match(full.body.detail, /attachments; \d+ bytes of that are free/);
+  await call("DELETE", `${at}/${item}/attachments/${first.body.attachments[0].id}`);
+  assert.is((await put(tight.url, 600_000)).status, 413);
+  await sweep(access(), 8);
+  await eventually(async () => ((await put(tight.url, 600_000)).status === 200 ? true : undefined), "there is room");
 });
 
 test.run();

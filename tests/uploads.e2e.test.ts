@@ -1,15 +1,17 @@
 /** Bytes from a client through gateways to the node that holds them: resumed, checked, counted, taken by applications, read again. */
 import { createHash, randomBytes } from "node:crypto";
-import { readdirSync, statSync } from "node:fs";
-import { connect } from "node:net";
+import { once } from "node:events";
+import { readdirSync, statSync, utimesSync } from "node:fs";
+import { type IncomingMessage, request } from "node:http";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { upload } from "@millrace/domain/applications/upload.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
 import { tar } from "@millrace/orchestrator/adapters/fixtures/archives.ts";
 import * as assert from "uvu/assert";
-import { type Answer, ask, assertProblem, callerOf, eventually, testGateway } from "./harness/gateway.ts";
-import { get, openGrounds } from "./harness/orchestrator.ts";
+import { type Answer, ask, assertProblem, callerOf, eventually, forkGateway, testGateway } from "./harness/gateway.ts";
+import { eventsOf, get, openGrounds } from "./harness/orchestrator.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("uploads", { timeoutMs: 120_000 });
@@ -148,8 +150,14 @@ test("in pieces, through two gateways, each with its checksum; complete in the l
 });
 
 /** Sends the beginning of a piece, and goes away in the middle of it. */
-async function breakOff(id: string, offset: number, announced: number, bytes: Uint8Array): Promise<void> {
-  const { hostname, port } = new URL(first.url);
+async function breakOff(
+  id: string,
+  offset: number,
+  announced: number,
+  bytes: Uint8Array,
+  { url = first.url, how = async (socket: Socket) => void socket.destroy() } = {},
+): Promise<void> {
+  const { hostname, port } = new URL(url);
   const head = Object.entries({
     host: "x",
     authorization: `Bearer ${first.owner}`,
@@ -164,7 +172,7 @@ async function breakOff(id: string, offset: number, announced: number, bytes: Ui
     socket.write(bytes, () => resolve());
   });
   await eventually(async () => ((await partSize(id)) >= offset + bytes.length ? true : undefined), "it has arrived");
-  socket.destroy();
+  await how(socket);
 }
 
 const bytesFolder = join(grounds.data, "orchestrator", "local", "bytes");
@@ -181,6 +189,88 @@ test("a connection that breaks: what has arrived is kept, and the upload goes on
   const sent = await piece(id, at, bytes.subarray(at));
   assert.is(sent.status, 204, sent.text);
   assert.is((await expect(200, "GET", `/uploads/${id}`)).body.status.sha256, sha(bytes));
+});
+
+/** Reads the beginning of content, and then what comes when `then` has been done. @returns how many bytes, and whether that was said to be all */
+async function readOn(url: string, id: string, then: () => Promise<unknown>): Promise<[bytes: number, whole: boolean]> {
+  const asking = request(`${url}${UPLOADS}/${id}/content`, { headers: { authorization: `Bearer ${first.owner}` } });
+  asking.end();
+  const [answer] = (await once(asking, "response")) as [IncomingMessage];
+  assert.is(answer.statusCode, 200);
+  let size = 0;
+  answer.on("error", () => {});
+  answer.on("data", ({ length }: Buffer) => {
+    size += length;
+  });
+  await once(answer, "data");
+  answer.pause();
+  await then();
+  const closed = once(answer, "close").catch(() => {});
+  answer.resume();
+  await closed;
+  return [size, answer.complete];
+}
+
+/** More than fits into what sockets hold on the way. */
+const LARGE = randomBytes(24 * 1024 * 1024);
+let large = "";
+
+test("a gateway is killed in the middle of streams: the upload goes on through another, the download is cut and never taken for all", async () => {
+  large = await whole(LARGE, "large.bin");
+  const { url, child } = await forkGateway(first.config);
+  const bytes = randomBytes(400_000);
+  const { id } = (await create(bytes.length)).body;
+  const [size, isWhole] = await readOn(url, large, () =>
+    breakOff(id, 0, bytes.length, bytes.subarray(0, 300_000), {
+      url,
+      how: async () => {
+        child.kill("SIGKILL");
+        await once(child, "exit");
+      },
+    }),
+  );
+  assert.ok(size > 0 && size < LARGE.length, `${size}`);
+  assert.is(isWhole, false);
+  const at = await eventually(async () => (await offsetOf(id, second)) || undefined, "an offset");
+  assert.is(at, 300_000);
+  const sent = await piece(id, at, bytes.subarray(at), {}, second);
+  assert.is(sent.status, 204, sent.text);
+  assert.is((await expect(200, "GET", `/uploads/${id}`)).body.status.sha256, sha(bytes));
+  const rest = await fetch(`${second.url}${UPLOADS}/${large}/content`, {
+    headers: { authorization: `Bearer ${first.owner}`, range: `bytes=${size}-`, "if-range": `"${sha(LARGE)}"` },
+  });
+  assert.is(rest.status, 206);
+  assert.ok(Buffer.from(await rest.arrayBuffer()).equals(LARGE.subarray(size)), "it goes on where it was cut");
+});
+
+test("the node is killed under a download, and back: what nobody went on with, and what nobody used, is gone then, and its room given back", async () => {
+  const GIB = 1024 ** 3;
+  const begun = (await create(GIB - 100 * 1024 * 1024)).body.id;
+  await breakOff(begun, 0, 1_000_000, randomBytes(5_000));
+  const unused = await whole(randomBytes(1_000));
+  const young = (await create(1_000)).body.id;
+  assertProblem(await create(500 * 1024 * 1024), 413, "too-large");
+  const [size, isWhole] = await readOn(first.url, large, () => holder.process.kill());
+  assert.ok(size > 0 && size < LARGE.length, `${size}`);
+  assert.is(isWhole, false);
+  const uploads = join(bytesFolder, "uploads");
+  const longAgo = Date.now() / 1_000 - 25 * 3_600;
+  for (const name of readdirSync(uploads)) {
+    if ([begun, unused, large].some((id) => name.startsWith(id))) utimesSync(join(uploads, name), longAgo, longAgo);
+  }
+  holder = await grounds.start();
+  for (const id of [begun, unused, large]) {
+    const over = async () => ((await call("GET", `/uploads/${id}`)).status === 404 ? true : undefined);
+    await eventually(over, "it is over", 60_000);
+    const ended = (await eventsOf(grounds.log, upload, id)).at(-1)!;
+    assert.equal([ended.type, ended.data], ["UploadRemoved", { why: "expired" }]);
+    assertProblem(await piece(id, 0, randomBytes(5)), 404, "not-found");
+    const left = () => readdirSync(uploads).some((name) => name.startsWith(id));
+    await eventually(async () => (left() ? undefined : true), "no file");
+  }
+  assert.is(await offsetOf(young), 0, "what is younger stays");
+  const { id } = (await create(500 * 1024 * 1024)).body;
+  await expect(204, "DELETE", `/uploads/${id}`, { headers: TUS });
 });
 
 test("the node dies when the bytes are stored and the log is not told: the next one tells it, once", async () => {

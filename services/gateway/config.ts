@@ -112,6 +112,13 @@ export const GATEWAY_SETTINGS = defineSettings({
     example: "apps.example.org",
     optional: true,
   },
+  attachmentGib: {
+    variable: "MILLRACE_ATTACHMENT_GIB",
+    schema: IntegerBetween(1, 1_000_000),
+    describe: "GiB of attachments that each organisation may have; 10 unless set.",
+    example: "10",
+    optional: true,
+  },
   limitRead: limit("READ", "Requests a minute that one token may read with", USUAL_LIMITS.read),
   limitWrite: limit("WRITE", "Requests a minute that one token may change something with", USUAL_LIMITS.write),
   limitExpensive: limit(

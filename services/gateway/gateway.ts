@@ -33,6 +33,8 @@ export interface Gateway {
   readonly logs: Logs;
   /** Below it every application has a host of its own. */
   readonly appsDomain: string;
+  /** GiB of attachments that each organisation may have. */
+  readonly attachmentGib: number;
   /** Which addresses webhooks and channels may lead to. */
   readonly addresses: Addresses;
   readonly logger: Logger;

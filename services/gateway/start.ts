@@ -163,6 +163,7 @@ async function close(server: Server): Promise<void> {
 
 /** Resolves to this machine wherever resolvers know RFC 6761. */
 const APPS_DOMAIN = "apps.localhost";
+const ATTACHMENT_GIB = 10;
 
 const digestKeyOf = ({ bytes }: MasterKey): Uint8Array =>
   createHash("sha256").update("millrace digests of commands\n").update(bytes).digest();
@@ -228,6 +229,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     waits,
     logs: await openLogs(log.nats, logLimits(config)),
     appsDomain: config.appsDomain ?? APPS_DOMAIN,
+    attachmentGib: config.attachmentGib ?? ATTACHMENT_GIB,
     addresses: new Addresses(rangesOf(config.webhookAllow)),
     logger,
     digestKeys: [digestKeyOf(masterKey), ...olderKeys.map(digestKeyOf)],

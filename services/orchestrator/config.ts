@@ -139,6 +139,13 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
     example: "24",
     fallback: 24,
   },
+  attachmentDays: {
+    variable: "MILLRACE_ATTACHMENT_DAYS",
+    schema: IntegerBetween(1, 3_650),
+    describe: "Days after which the bytes of attachments go that no work item names any more.",
+    example: "7",
+    fallback: 7,
+  },
   sampleSeconds: {
     variable: "MILLRACE_SAMPLE_SECONDS",
     schema: IntegerBetween(1, 60),

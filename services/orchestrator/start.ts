@@ -27,6 +27,7 @@ import { nodeDisk } from "./adapters/disk.ts";
 import { openDocker } from "./adapters/docker.ts";
 import { watchAlerts } from "./alerts.ts";
 import { answerAsks } from "./answers.ts";
+import { keepSweeping } from "./attachments.ts";
 import { type Automation, startAutomation } from "./automation.ts";
 import { backUp, placeOf } from "./backups.ts";
 import { ORCHESTRATOR_SETTINGS, type OrchestratorConfig, portsOf, scopeOf } from "./config.ts";
@@ -247,6 +248,17 @@ function startSingletons(all: Singletons): Promise<void>[] {
       await keepRollingUp(node.log.nats, mine, (err) => node.logger.warn({ err }, "samples could not be rolled up"));
     }),
     only("alerts", (mine) => watchAlerts({ log: node.log, logger: node.logger, service: SERVICE, everyMs }, mine)),
+    only("attachments", (mine) =>
+      keepSweeping(
+        {
+          log: node.log,
+          logger: node.logger,
+          graceMs: config.attachmentDays * 86_400_000,
+          nowMs: Date.now,
+        },
+        mine,
+      ),
+    ),
     only(`waiting.${SERVICE}`, (mine) => watchWaiting(node.log, index, mine)),
     ...(caddyAdmin === undefined
       ? []

@@ -1,5 +1,8 @@
 /** A gateway of the file's own, in this process, over the file's NATS account and a fresh database; ended with the file. */
+import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
 import { makeToken } from "@millrace/contracts/token.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import type { GatewayConfig } from "@millrace/gateway/config.ts";
@@ -64,6 +67,21 @@ export async function testGateway(overrides: Partial<GatewayConfig> = {}): Promi
   const gateway = await startGateway(config);
   deferToEndOfFile(() => gateway.stop());
   return { url: gateway.url, owner, config, gateway };
+}
+
+const PROCESS = fileURLToPath(new URL("../fuzz/gateway-process.ts", import.meta.url));
+
+/** Another one in a process of its own, which may be killed. @param dieAt a fault point */
+export async function forkGateway(
+  config: GatewayConfig,
+  dieAt?: string,
+): Promise<{ readonly url: string; readonly child: ChildProcess }> {
+  const env = { ...process.env, ...(dieAt === undefined ? {} : { MILLRACE_DIE_AT: dieAt }) };
+  const child = fork(PROCESS, { env, execArgv: ["--expose-gc"] });
+  deferToEndOfFile(() => child.kill("SIGKILL"));
+  child.send({ start: config });
+  const [{ url }] = (await once(child, "message")) as [{ url: string }];
+  return { url, child };
 }
 
 export interface Answer {

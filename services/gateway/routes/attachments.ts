@@ -46,6 +46,13 @@ async function* bodyOf(message: IncomingMessage): AsyncGenerator<Uint8Array> {
   if (bytes === 0) fail(invalidInput("/body", "is empty", "Send the bytes of the file."));
 }
 
+const noRoom = (free: number, gib: number) =>
+  new TooLarge({
+    limitBytes: free,
+    detail: `The organisation may have ${gib} GiB of attachments; ${free} bytes of that are free.`,
+    fix: "Take attachments off that are not needed, whose bytes go some days later; or have MILLRACE_ATTACHMENT_GIB raised.",
+  });
+
 export function attachments(gateway: Gateway, newId: (prefix: string) => string) {
   const objects = new Objects(gateway.log.nats);
   const items = commands(gateway, item);
@@ -64,11 +71,16 @@ export function attachments(gateway: Gateway, newId: (prefix: string) => string)
     const message = messageOf(request);
     const { id } = request.params as { readonly id: string };
     await loadOwn(gateway, item, asked, id);
-    if (Number(message.headers["content-length"] ?? 0) > LIMITS.attachmentBytes) fail(tooLarge());
+    // Of unknown length: as much as it can be.
+    const bytes = Number(message.headers["content-length"] ?? LIMITS.attachmentBytes);
+    if (bytes > LIMITS.attachmentBytes) fail(tooLarge());
+    const organisation = asked.organisation!.id;
     const leave = places.enter(asked.token!.id);
     const stop = cutWhenStalled(message.socket, () => message.complete);
     try {
-      kept.set(message, await objects.put(asked.organisation!.id, bodyOf(message)));
+      const room = await objects.room(organisation, bytes, gateway.attachmentGib * 1024 ** 3);
+      if (typeof room === "number") return fail(noRoom(room, gateway.attachmentGib));
+      kept.set(message, await objects.put(organisation, bodyOf(message)).finally(room));
     } finally {
       stop();
       leave();

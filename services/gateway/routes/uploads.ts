@@ -265,7 +265,8 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
     const holder = await holders.of(state.node);
     const message = messageOf(request);
     const leave = places.enter(asked.token!.id);
-    message.socket.once("close", leave);
+    const { socket } = message;
+    socket.once("close", leave);
     const asksFor: Hop = { act: "read", resource: state.id, headers: headersOf(request) };
     const answer = await hop(
       gateway,
@@ -273,8 +274,15 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
       holder,
       asked,
       request.request.method === "HEAD" ? { ...asksFor, method: "HEAD" } : asksFor,
-    );
-    answer.once("close", leave);
+    ).catch((error: unknown) => {
+      leave();
+      throw error;
+    });
+    // A connection that is kept sees many of these.
+    answer.once("close", () => {
+      socket.off("close", leave);
+      leave();
+    });
     const { statusCode: status = 0 } = answer;
     if (![200, 206, 304, 416].includes(status)) return refuse(holder, answer);
     const headers = {
@@ -286,7 +294,7 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
       answer.resume();
       return HttpServerResponse.empty({ status, headers });
     }
-    cutWhenStalled(message.socket, () => answer.readableEnded);
+    cutWhenStalled(socket, () => answer.readableEnded);
     return HttpServerResponse.raw(answer, { status, headers, contentType: "application/octet-stream" });
   });
 
