@@ -33,6 +33,7 @@ import { channelEvents } from "./integrations/channels.ts";
 import { webhookEvents } from "./integrations/events.ts";
 import { subscriberEvents } from "./integrations/subscribers.ts";
 import { buildEvents } from "./publishing/build-events.ts";
+import { clientTokenEvents } from "./publishing/client-tokens.ts";
 import { repositoryEvents } from "./publishing/repositories.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
@@ -60,7 +61,7 @@ export const PUBLIC_EVENTS: Readonly<Record<string, Readonly<Record<string, Publ
     scan: scanEvents,
     sync: syncEvents,
   },
-  publishing: { repository: repositoryEvents, build: buildEvents },
+  publishing: { repository: repositoryEvents, build: buildEvents, clienttoken: clientTokenEvents },
 };
 
 type Json = Record<string, unknown>;

@@ -37,6 +37,7 @@ export const PREFIXES = {
   "devices.sync": "syn",
   "publishing.repository": "rep",
   "publishing.build": "bld",
+  "publishing.clienttoken": "ctk",
 } as const;
 
 /**

@@ -1,35 +1,52 @@
 /** Counts uses of tokens, and writes them down as one event per token and minute, and at the end. */
-import { type Token, token as tokenKind } from "@millrace/domain/identity/token.ts";
+import { token as tokenKind } from "@millrace/domain/identity/token.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { execute, ownContext } from "@millrace/eventlog/execute.ts";
+import { type Change, execute, ownContext } from "@millrace/eventlog/execute.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 
 const EVERY_MS = 60_000;
 /** Tokens written at the same moment; they go as one group. */
 const AT_ONCE = 64;
 
-interface Use {
+export interface Used {
+  readonly id: string;
   readonly organisation: string;
+}
+
+interface Use<T> {
+  readonly token: T;
   count: number;
   lastUsedAt: number;
 }
 
-export class TokenUses {
+/** @param lastUsedAt RFC 3339 */
+export type UseWritten<T> = (token: T, count: number, lastUsedAt: string) => Change;
+
+const ofToken: UseWritten<Used> = ({ id }, count, lastUsedAt) => ({
+  kind: tokenKind,
+  id,
+  command: { type: "RecordTokenUse" as const, count, lastUsedAt },
+});
+
+export class TokenUses<T extends Used = Used> {
   readonly #log: EventLog;
   readonly #logger: Logger;
-  #uses = new Map<string, Use>();
+  readonly #written: UseWritten<T>;
+  #uses = new Map<string, Use<T>>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(log: EventLog, logger: Logger) {
+  /** @param written how the uses of one are told to the log; left out: of tokens of identity */
+  constructor(log: EventLog, logger: Logger, written: UseWritten<T> = ofToken) {
     this.#log = log;
     this.#logger = logger;
+    this.#written = written;
     this.#timer = setInterval(() => void this.flush(), EVERY_MS).unref();
   }
 
   /** @param now milliseconds since 1970 */
-  used(token: Token, now: number): void {
+  used(token: T, now: number): void {
     const known = this.#uses.get(token.id);
-    if (known === undefined) this.#uses.set(token.id, { organisation: token.organisation, count: 1, lastUsedAt: now });
+    if (known === undefined) this.#uses.set(token.id, { token, count: 1, lastUsedAt: now });
     else {
       known.count++;
       known.lastUsedAt = now;
@@ -50,11 +67,10 @@ export class TokenUses {
     await this.flush();
   }
 
-  async #write(id: string, use: Use): Promise<void> {
-    const lastUsedAt = new Date(use.lastUsedAt).toISOString();
-    const change = { kind: tokenKind, id, command: { type: "RecordTokenUse" as const, count: use.count, lastUsedAt } };
+  async #write(id: string, use: Use<T>): Promise<void> {
+    const change = this.#written(use.token, use.count, new Date(use.lastUsedAt).toISOString());
     try {
-      await execute(this.#log, change, ownContext("gateway", use.organisation));
+      await execute(this.#log, change, ownContext("gateway", use.token.organisation));
     } catch (error) {
       this.#logger.warn({ err: error, tokenId: id }, "uses of a token could not be written; counted on");
       const newer = this.#uses.get(id);
