@@ -90,7 +90,10 @@ export const NOT_TAKEN_OVER: Readonly<Record<string, string>> = {
  * @returns undefined where none can be made of it
  */
 export function repositoryNameOf(name: string): string | undefined {
-  const made = name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "");
+  const made = name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "-")
+    .replaceAll(/^-+|-+$/g, "");
   return /^[a-z0-9][a-z0-9-]{0,62}$/.test(made) ? made : undefined;
 }
 
@@ -101,7 +104,9 @@ export interface ConfigFault {
 }
 
 /** @returns the configuration, or all that is wrong with it: unknown keys, too */
-export function readFlatManagerConfig(text: string): FlatManagerConfig | { readonly faults: ReadonlyArray<ConfigFault> } {
+export function readFlatManagerConfig(
+  text: string,
+): FlatManagerConfig | { readonly faults: ReadonlyArray<ConfigFault> } {
   let raw: unknown;
   try {
     raw = JSON.parse(text);
@@ -147,7 +152,10 @@ function faultsOf(raw: unknown): ConfigFault[] {
       if (key === "repos") continue;
       const fits = Schema.decodeUnknownResult(Schema.Struct({ [key]: schema }) as unknown as Schema.Codec<unknown>);
       if (fits(Object.hasOwn(value, key) ? { [key]: value[key] } : {})._tag === "Success") continue;
-      faults.push({ pointer: `${at}/${key}`, detail: Object.hasOwn(value, key) ? "is not what belongs there" : "is missing" });
+      faults.push({
+        pointer: `${at}/${key}`,
+        detail: Object.hasOwn(value, key) ? "is not what belongs there" : "is missing",
+      });
     }
   };
   check(FlatManagerConfig.fields, raw, "");

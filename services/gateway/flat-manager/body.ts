@@ -36,7 +36,8 @@ export async function bytesOf(
   try {
     return await collect(stream, most);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code?.startsWith("Z_") === true) throw generic("The body is not what gzip packs");
+    if ((error as NodeJS.ErrnoException).code?.startsWith("Z_") === true)
+      throw generic("The body is not what gzip packs");
     throw error;
   } finally {
     stream.destroy();
@@ -63,6 +64,9 @@ export async function jsonOf<A>(request: IncomingMessage, schema: Schema.Codec<A
   }
   const decoded = Schema.decodeUnknownResult(schema, { onExcessProperty: "ignore" })(raw);
   if (decoded._tag === "Success") return decoded.success;
-  const where = String(decoded.failure).split("\n")[0]!.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 300);
+  const where = String(decoded.failure)
+    .split("\n")[0]!
+    .replaceAll(/[^\x20-\x7e]/g, "?")
+    .slice(0, 300);
   throw generic(`Json deserialize error: ${where}`);
 }

@@ -129,7 +129,14 @@ export class Callers {
     this.#uses = new TokenUses<SeenToken>(gateway.log, gateway.logger, ({ id, claims }, count, lastUsedAt) => ({
       kind: clientToken,
       id,
-      command: { do: "use", tokenId: claims.jti!, name: claims.name ?? "", expiresAt: timeOf(claims.exp), count, lastUsedAt },
+      command: {
+        do: "use",
+        tokenId: claims.jti!,
+        name: claims.name ?? "",
+        expiresAt: timeOf(claims.exp),
+        count,
+        lastUsedAt,
+      },
     }));
     const { config, ownKey } = settings;
     const key = (text: string): Key => ({ bytes: Buffer.from(text, "base64"), from: "file" });

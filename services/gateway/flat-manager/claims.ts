@@ -27,7 +27,8 @@ export function claimsOf(raw: Record<string, unknown> | undefined): Claims | und
   if (raw === undefined) return undefined;
   const { sub, exp, name, jti, token_type: type } = raw;
   if (!isText(sub) || typeof exp !== "number" || !Number.isFinite(exp)) return undefined;
-  for (const optional of [name, jti, type]) if (optional !== undefined && optional !== null && !isText(optional)) return undefined;
+  for (const optional of [name, jti, type])
+    if (optional !== undefined && optional !== null && !isText(optional)) return undefined;
   if (LISTS.some((list) => raw[list] !== undefined && raw[list] !== null && !isTexts(raw[list]))) return undefined;
   const texts = (list: (typeof LISTS)[number]): string[] => (raw[list] as string[] | null | undefined) ?? [];
   return {
@@ -46,7 +47,7 @@ export function claimsOf(raw: Record<string, unknown> | undefined): Claims | und
 
 /** Whether what is claimed satisfies what is required: `build` covers `build/7`; "" only itself. */
 export const coversSubject = (claimed: string, required: string): boolean =>
-  required === claimed || required.startsWith(`${claimed}/`) && claimed !== "";
+  required === claimed || (required.startsWith(`${claimed}/`) && claimed !== "");
 
 /** `org.foo` covers `org.foo` and `org.foo.Bar`, not `org.foobar`. */
 const coversId = (prefix: string, id: string): boolean => prefix === "" || id === prefix || id.startsWith(`${prefix}.`);

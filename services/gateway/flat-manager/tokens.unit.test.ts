@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import { NOT_TAKEN_OVER, readFlatManagerConfig, repositoryNameOf } from "@millrace/contracts/publishing/flat-manager.ts";
+import {
+  NOT_TAKEN_OVER,
+  readFlatManagerConfig,
+  repositoryNameOf,
+} from "@millrace/contracts/publishing/flat-manager.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { FlatRefused } from "./answers.ts";
 import { bytesOf } from "./body.ts";
@@ -98,7 +102,9 @@ test("what claims cover", () => {
     assert.equal(coversSubject(claimed, required), covers, `${claimed} of ${required}`);
   }
   const app = (prefixes: string[], id: string, apps: string[] = []) => coversApp({ prefixes, apps }, id);
-  assert.ok(app([], "org.foo") && app([""], "org.foo") && app(["org.foo"], "org.foo") && app(["org.foo"], "org.foo.Bar"));
+  assert.ok(
+    app([], "org.foo") && app([""], "org.foo") && app(["org.foo"], "org.foo") && app(["org.foo"], "org.foo.Bar"),
+  );
   assert.ok(!app(["org.foo"], "org.foobar") && !app(["org.foo"], "org") && app(["x"], "org.foo", ["org.foo"]));
   assert.ok(!app(["x"], "org.foo.Bar", ["org.foo"]));
   assert.ok(coversRepo({ repos: [""] }, "stable") && coversRepo({ repos: ["stable"] }, "stable"));
@@ -106,7 +112,14 @@ test("what claims cover", () => {
 });
 
 test("a part of a token: never more than the token", () => {
-  const own: Claims = { ...ALL, jti: "x", prefixes: ["org.foo"], apps: ["net.one"], repos: ["stable"], token_type: "app" };
+  const own: Claims = {
+    ...ALL,
+    jti: "x",
+    prefixes: ["org.foo"],
+    apps: ["net.one"],
+    repos: ["stable"],
+    token_type: "app",
+  };
   const asked = { name: "upload", sub: "build/7", scope: ["upload"], duration: 60 };
   assert.deepEqual(subsetOf(own, { ...asked, prefixes: ["org.foo.Bar"] }, NOW), {
     ...own,
@@ -192,7 +205,7 @@ test("its configuration file, read as it is; what is wrong is told by its place,
     "/repos/stable/path is not what belongs there",
     "/repos/stable/subsets is missing",
   ]);
-  assert.deepEqual(faults({ ...CONFIG, repos: { "a_b": REPO, "a-b": REPO, "…": REPO } }), [
+  assert.deepEqual(faults({ ...CONFIG, repos: { a_b: REPO, "a-b": REPO, "…": REPO } }), [
     "/repos/a-b would be called a-b, as another is",
     "/repos/… no name of a repository can be made of it",
   ]);
