@@ -18,6 +18,8 @@ export interface Command {
   readonly onLine?: (line: string) => void;
   /** Ended by the kernel when this process dies (Linux with setpriv). */
   readonly bound?: boolean;
+  /** Told its process, which leads its group. */
+  readonly onStart?: (pid: number) => void;
 }
 
 export interface Ended {
@@ -49,6 +51,7 @@ export function runCommand(command: Command): Promise<Ended> {
       env: { ...command.env },
       ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
     });
+    if (child.pid !== undefined) command.onStart?.(child.pid);
     let why: Ended["why"];
     let notStarted: string | undefined;
     const end = (reason: NonNullable<Ended["why"]>) => {

@@ -3,11 +3,11 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
+import { unpackSource } from "@millrace/eventlog/sources/archive.ts";
+import type { ArchiveLimits } from "@millrace/eventlog/sources/archive-tree.ts";
 import * as assert from "uvu/assert";
 import { testFolder } from "../../../tests/harness/servers.ts";
 import { suite } from "../../../tests/harness/suite.ts";
-import { unpackSource } from "./archive.ts";
-import type { ArchiveLimits } from "./archive-tree.ts";
 import { appDisk, nodeDisk } from "./disk.ts";
 import { type Entry, tar, zip } from "./fixtures/archives.ts";
 

@@ -11,11 +11,11 @@
  *       apps/<app>/route                    -> routes/<generation>-<hash>   what is served
  *       apps/<app>/generation                  the highest that ever switched; lower ones are refused
  */
-import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
 
 export { makeFolder, syncFolder, writeWhole } from "@millrace/eventlog/durable-files.ts";
 export { diskFailure } from "@millrace/eventlog/outcome.ts";
+export { mirrorName, sourceFolder } from "@millrace/eventlog/sources/places.ts";
 
 export interface NodeDisk {
   readonly root: string;
@@ -72,10 +72,6 @@ export function appDisk(disk: NodeDisk, app: string): AppDisk {
   };
 }
 
-/** The folder of a source. @throws RangeError for what is no commit. */
-export const sourceFolder = (app: AppDisk, commit: string): string =>
-  join(app.sources, checked(commit, /^([0-9a-f]{40}|[0-9a-f]{64})$/, "commit"));
-
 /** The folder of a release. @throws RangeError for what is no hash. */
 export const releaseFolder = (app: AppDisk, hash: string): string =>
   join(app.releases, checked(hash, /^[0-9a-f]{64}$/, "hash of a release"));
@@ -93,6 +89,3 @@ function checked(value: string, pattern: RegExp, what: string): string {
   if (!pattern.test(value)) throw new RangeError(`"${value.slice(0, 100)}" is no ${what}`);
   return value;
 }
-
-/** The name of the mirror of a URL, or of the path of a repository on this machine. */
-export const mirrorName = (url: string): string => `${createHash("sha256").update(url).digest("hex").slice(0, 40)}.git`;

@@ -13,13 +13,20 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Failure, Outcome } from "@millrace/eventlog/outcome.ts";
+import {
+  findSource,
+  type GitWork,
+  type Pulled,
+  pullSource,
+  resolveRef,
+  type Source,
+} from "@millrace/eventlog/sources/git.ts";
 import * as assert from "uvu/assert";
 import { testFolder } from "../../../tests/harness/servers.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { collect, collectMirrors } from "./collect.ts";
 import { type AppDisk, appDisk, type NodeDisk, nodeDisk } from "./disk.ts";
 import { dumb, repository, serve, smart } from "./fixtures/git-world.ts";
-import { findSource, type GitWork, type Pulled, pullSource, resolveRef, type Source } from "./git.ts";
 
 const test = suite("git", { timeoutMs: 60_000 });
 const appId = "app_01kajzq4v0e8r9t2m5x7c3d6fg";
@@ -439,7 +446,7 @@ test("killed in the middle: the next one goes on, and what was left is swept", a
   for (let number = 0; number < 5; number++) repo.commit({ [`f${number}`]: `${Math.random()}`.repeat(20_000) });
   const script = `
     const { nodeDisk, appDisk } = await import(${JSON.stringify(new URL("./disk.ts", import.meta.url).href)});
-    const { pullSource } = await import(${JSON.stringify(new URL("./git.ts", import.meta.url).href)});
+    const { pullSource } = await import(${JSON.stringify(new URL("../../../eventlog/sources/git.ts", import.meta.url).href)});
     const disk = nodeDisk(${JSON.stringify(join(here.root, "data"))}, "n1");
     console.log("go");
     await pullSource(appDisk(disk, "${appId}"), { kind: "path", path: ${JSON.stringify(repo.path)} }, { commit: "${repo.git("rev-parse", "HEAD")}", ref: "x" },

@@ -15,13 +15,13 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Failure, Outcome } from "@millrace/eventlog/outcome.ts";
+import { pullSource } from "@millrace/eventlog/sources/git.ts";
 import * as assert from "uvu/assert";
 import { testFolder } from "../../../tests/harness/servers.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { collect, listApps, removeApp } from "./collect.ts";
 import { type AppDisk, appDisk, nodeDisk, releaseFolder } from "./disk.ts";
 import { repository } from "./fixtures/git-world.ts";
-import { pullSource } from "./git.ts";
 import { findRelease, materialiseImage, materialiseStatic, readDescription } from "./releases.ts";
 import { chooseRelease, readRoutes, revertRoute, setStopped, switchRoute } from "./routes.ts";
 

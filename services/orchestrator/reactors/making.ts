@@ -10,10 +10,7 @@ import { upload } from "@millrace/domain/applications/upload.ts";
 import { blobPath } from "@millrace/eventlog/bytes-store.ts";
 import { fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
-import { unpackSource } from "../adapters/archive.ts";
-import { inputHash as hashOfInput } from "../adapters/build-input.ts";
-import { type AppDisk, appDisk } from "../adapters/disk.ts";
-import { type ContainerSpec, imageTag } from "../adapters/docker.ts";
+import { unpackSource } from "@millrace/eventlog/sources/archive.ts";
 import {
   type Credentials,
   findSource,
@@ -22,7 +19,10 @@ import {
   pullSource,
   type Resolved,
   resolveRef,
-} from "../adapters/git.ts";
+} from "@millrace/eventlog/sources/git.ts";
+import { inputHash as hashOfInput } from "../adapters/build-input.ts";
+import { type AppDisk, appDisk } from "../adapters/disk.ts";
+import { type ContainerSpec, imageTag } from "../adapters/docker.ts";
 import { materialiseImage, materialiseStatic, type Release } from "../adapters/releases.ts";
 import type { OrchestratorNode } from "../node.ts";
 

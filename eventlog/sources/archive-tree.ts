@@ -8,7 +8,7 @@ import { mkdir, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { type Failed, fail } from "@millrace/eventlog/outcome.ts";
+import { type Failed, fail } from "../outcome.ts";
 import { checkLinks } from "./git-tree.ts";
 
 export interface ArchiveLimits {

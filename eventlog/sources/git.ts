@@ -5,14 +5,15 @@
 import { randomBytes } from "node:crypto";
 import { readFile, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { checkSource, type Remote, runGit, type Source } from "@millrace/eventlog/git/git-remote.ts";
-import { type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
-import { runCommand } from "@millrace/eventlog/run-command.ts";
-import { type AppDisk, diskFailure, makeFolder, sourceFolder, writeWhole } from "./disk.ts";
+import { makeFolder, writeWhole } from "../durable-files.ts";
+import { checkSource, type Remote, runGit, type Source } from "../git/git-remote.ts";
+import { diskFailure, type Failed, fail, type Outcome } from "../outcome.ts";
+import { runCommand } from "../run-command.ts";
 import { begin, type Call, fetchInto, forRemote, type GitWork, left, quiet } from "./git-fetch.ts";
 import { checkLinks, listSubmodules, listTree, type TreeEntry } from "./git-tree.ts";
+import { type SourceDisk, sourceFolder } from "./places.ts";
 
-export type { Credentials, Source } from "@millrace/eventlog/git/git-remote.ts";
+export type { Credentials, Source } from "../git/git-remote.ts";
 export type { GitLimits, GitWork } from "./git-fetch.ts";
 
 export interface Resolved {
@@ -115,7 +116,7 @@ async function resolveShort(remote: Remote, ref: string, call: Call): Promise<Ou
 
 /** Makes sure that the commit's files stand in `src/<commit>`. */
 export async function pullSource(
-  app: AppDisk,
+  app: SourceDisk,
   source: Source,
   resolved: Resolved,
   work: GitWork,
@@ -168,7 +169,7 @@ type Facts = Omit<Pulled, "commit" | "folder" | "adopted">;
 
 /** Gives a folder that is whole, and on the disk, its place: `src/<commit>`. */
 export async function settleSource(
-  app: AppDisk,
+  app: SourceDisk,
   commit: string,
   fresh: string,
   facts: Facts,
@@ -179,7 +180,7 @@ export async function settleSource(
 }
 
 /** What stands in `src/<commit>`, whole; undefined when it does not. */
-export async function findSource(app: AppDisk, commit: string): Promise<Pulled | undefined> {
+export async function findSource(app: SourceDisk, commit: string): Promise<Pulled | undefined> {
   const folder = sourceFolder(app, commit);
   try {
     // The facts are written first and the folder comes whole by a rename, so both or nothing counts.
@@ -192,7 +193,7 @@ export async function findSource(app: AppDisk, commit: string): Promise<Pulled |
 }
 
 /** Beside the folder, not in it: the folder is what is built. */
-const factsOf = (app: AppDisk, commit: string): string => `${sourceFolder(app, commit)}.complete`;
+const factsOf = (app: SourceDisk, commit: string): string => `${sourceFolder(app, commit)}.complete`;
 
 async function moveInto(fresh: string, folder: string): Promise<void> {
   try {

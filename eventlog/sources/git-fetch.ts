@@ -4,9 +4,10 @@
  */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Credentials, type GitRun, type Remote, runGit } from "@millrace/eventlog/git/git-remote.ts";
-import { type Failed, fail } from "@millrace/eventlog/outcome.ts";
-import { diskFailure, makeFolder, mirrorName, type NodeDisk } from "./disk.ts";
+import { makeFolder } from "../durable-files.ts";
+import { type Credentials, type GitRun, type Remote, runGit } from "../git/git-remote.ts";
+import { diskFailure, type Failed, fail } from "../outcome.ts";
+import { type MirrorDisk, mirrorName } from "./places.ts";
 
 export interface GitLimits {
   /** For a whole call. Default 600 000. */
@@ -22,7 +23,7 @@ export interface GitLimits {
 }
 
 export interface GitWork {
-  readonly disk: NodeDisk;
+  readonly disk: MirrorDisk;
   /** Absolute; sources of kind "path" (and submodules on this machine) must lie below one. Empty: none are allowed. */
   readonly localSources: readonly string[];
   readonly credentials?: Credentials;
@@ -42,7 +43,7 @@ const defaults: GitLimits = {
 
 /** One call: what bounds it, and where it stands. */
 export interface Call extends GitRun {
-  readonly disk: NodeDisk;
+  readonly disk: MirrorDisk;
   readonly work: GitWork;
   readonly limits: GitLimits;
   /** Epoch milliseconds. */

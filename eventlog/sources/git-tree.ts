@@ -1,7 +1,7 @@
 /** The tree of a commit, known before any of it is written: its size, its links, its submodules. */
 import { posix } from "node:path";
-import { type GitRun, runGit, type Source } from "@millrace/eventlog/git/git-remote.ts";
-import { type Failed, fail } from "@millrace/eventlog/outcome.ts";
+import { type GitRun, runGit, type Source } from "../git/git-remote.ts";
+import { type Failed, fail } from "../outcome.ts";
 
 export interface TreeEntry {
   /** From the root of the deployment's source; bytes as Latin-1, so that every name survives. */

@@ -5,13 +5,14 @@
 import { randomBytes } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { hashOfFile } from "@millrace/eventlog/bytes-piece.ts";
-import { cancelled, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
-import { runCommand } from "@millrace/eventlog/run-command.ts";
+import { hashOfFile } from "../bytes-piece.ts";
+import { makeFolder } from "../durable-files.ts";
+import { cancelled, diskFailure, fail, type Outcome } from "../outcome.ts";
+import { runCommand } from "../run-command.ts";
 import { kindOf, readTar, readZip } from "./archive-read.ts";
 import { ARCHIVE_LIMITS, type ArchiveLimits, ArchiveRefused, ArchiveTree } from "./archive-tree.ts";
-import { type AppDisk, diskFailure, makeFolder } from "./disk.ts";
 import { findSource, type Pulled, settleSource } from "./git.ts";
+import type { SourceDisk } from "./places.ts";
 
 export interface ArchiveWork {
   /** Absolute path of the archive. */
@@ -25,7 +26,7 @@ export interface ArchiveWork {
 const DAMAGED = (what: string) => fail("permanent", "UPLOAD_LOST", what, "Upload it again, and deploy that.");
 
 /** Makes sure that the archive's files stand in `src/<sha256>`. */
-export async function unpackSource(app: AppDisk, work: ArchiveWork): Promise<Outcome<Pulled>> {
+export async function unpackSource(app: SourceDisk, work: ArchiveWork): Promise<Outcome<Pulled>> {
   const { path, sha256, signal, onLine } = work;
   const there = await findSource(app, sha256);
   if (there) return there;
