@@ -12,7 +12,7 @@ import { LeaseBucket } from "./lease-bucket.ts";
 import { HeldLease, type Lease, type Moment } from "./lease-held.ts";
 import { decodeHolder, type LeaseEnd, type LeaseHolder, type LeaseRecord } from "./lease-record.ts";
 import { LeaseWatch } from "./lease-watch.ts";
-import { type Owner, surelyDead, thisOwner } from "./owner.ts";
+import { type Owner, processOf, surelyDead, thisOwner } from "./owner.ts";
 import { gaugeFrom, metrics } from "./telemetry.ts";
 
 export type { Lease } from "./lease-held.ts";
@@ -157,8 +157,12 @@ export class Leases {
 
   /** Every process looks at the holders on its own machine; of several that see one dead, one takes the lease away. */
   async #takeAwayFromDead(): Promise<void> {
+    const dead = new Map<string, boolean>();
     for (const holder of this.#watch.holders()) {
-      if (holder.owner.pid === process.pid || !surelyDead(holder.owner)) continue;
+      if (holder.owner.pid === process.pid) continue;
+      const holding = processOf(holder.owner);
+      if (!dead.has(holding)) dead.set(holding, surelyDead(holder.owner));
+      if (!dead.get(holding)) continue;
       const written = await this.#bucket.remove(holder.key, holder.revision, "dead");
       if ("revision" in written) metrics.leaseChanges.inc({ change: "taken-away" });
     }

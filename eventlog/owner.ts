@@ -31,14 +31,19 @@ const stat = (pid: number): ReadonlyArray<string> => {
   return text === "" ? [] : text.slice(text.lastIndexOf(")") + 2).split(" ");
 };
 
-const placeOfThis = (): string => {
+let place: string | undefined;
+
+/** Found once: a process stays in its boot and its namespace. */
+function placeOfThis(): string {
+  if (place !== undefined) return place;
   const boot = read("/proc/sys/kernel/random/boot_id");
   try {
-    return boot === "" ? "" : `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
+    place = boot === "" ? "" : `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
   } catch {
-    return "";
+    place = "";
   }
-};
+  return place;
+}
 
 /** This process. Each call is an owner of its own. */
 export const thisOwner = (): Owner => ({
@@ -60,10 +65,13 @@ export function surelyDead(owner: Owner, here = placeOfThis()): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "ESRCH";
   }
-  const [state, began] = [stat(owner.pid)[0], stat(owner.pid)[19]];
+  const { 0: state, 19: began } = stat(owner.pid);
   if (state === "Z" || state === "X") return true;
   return began !== undefined && owner.began !== "" && began !== owner.began;
 }
+
+/** The process of an owner: the same for all that one process holds. */
+export const processOf = ({ place, pid, began }: Owner): string => `${place}:${pid}:${began}`;
 
 /** As one line, for where a lease is a column of text. */
 export const ownerText = ({ name, began, place }: Owner): string => `${name} ${began} ${place}`.trim();

@@ -16,13 +16,16 @@ import { dirname, join } from "node:path";
 type Found = readonly [url: string, format: string];
 
 const ROOT = new URL("../", import.meta.url).href;
+/** By then a program has loaded what it loads at its start. */
+const LOADED_MS = 5_000;
 const cache = process.env.NODE_COMPILE_CACHE;
 if (cache !== undefined && cache !== "" && process.env.NODE_DISABLE_COMPILE_CACHE === undefined) remember(cache);
 
 function remember(folder: string): void {
-  const file = join(folder, `resolved-${installation()}.json`);
+  // One for each program, so that those who end at once do not write over each other.
+  const file = join(folder, `resolved-${keyOf(process.argv[1] ?? "")}.json`);
   const known = read(file);
-  const found: Record<string, Record<string, Found>> = {};
+  let found: Record<string, Record<string, Found>> = {};
   registerHooks({
     resolve(specifier, context, next) {
       const parent = context.parentURL;
@@ -43,19 +46,23 @@ function remember(folder: string): void {
       return { url, format, ...more };
     },
   });
-  process.once("exit", () => {
+  const save = () => {
     if (Object.keys(found).length > 0) write(file, found);
-  });
+    found = {};
+  };
+  process.once("exit", save);
+  // Some never exit of themselves.
+  setTimeout(save, LOADED_MS).unref();
 }
 
 /** Changes whenever the package manager has written what is installed. */
-function installation(): string {
+function keyOf(program: string): string {
   const written = ["node_modules/.modules.yaml", "pnpm-lock.yaml"].map((name) => {
     const { mtimeMs, size } = statSync(new URL(name, ROOT), { throwIfNoEntry: false }) ?? {};
     return `${mtimeMs} ${size}`;
   });
   return createHash("sha256")
-    .update([process.version, ROOT, ...written].join("\n"))
+    .update([process.version, ROOT, program, ...written].join("\n"))
     .digest("hex")
     .slice(0, 16);
 }

@@ -14,6 +14,9 @@ const CLOSED_SET = new Map(
 /** Schema of each problem's body by status, from any operation: all answer with the same. */
 const SCHEMAS = OPERATIONS[0]!.answers;
 
+/** What only a node or the agent of a site can answer; without a body it is not told which is away. */
+const ELSEWHERE = /\/(plan|content)$/;
+
 export interface Verdict {
   /** What does not hold; undefined: all is well. */
   readonly violation: string | undefined;
@@ -53,7 +56,10 @@ export function judge(request: Request, answer: Answer): Verdict {
 function judgeProblem(request: Request, { status, headers }: Answer, text: string): Verdict {
   if (headers["content-type"] !== "application/problem+json")
     return bad(`${status} as ${headers["content-type"]}`, text.slice(0, 500));
-  if (request.bodiless) return { violation: status >= 500 ? `${status}` : undefined, body: undefined };
+  if (request.bodiless) {
+    const isAway = status === 503 && ELSEWHERE.test(request.operation?.path ?? "");
+    return { violation: status >= 500 && !isAway ? `${status}` : undefined, body: undefined };
+  }
   const value = parse(text) as Record<string, unknown> | undefined;
   if (value === undefined) return bad(`${status} without JSON`, text.slice(0, 500));
   if (CLOSED_SET.get(String(value.type)) !== status || value.status !== status)

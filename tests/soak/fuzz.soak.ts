@@ -12,7 +12,7 @@ const ROUND = Math.min(REQUESTS, 50_000);
 /** What is kept for good (tokens and organisations in memory) takes a little; requests take nothing. */
 const HEAP_GROWTH = 192 * 1024 * 1024;
 
-const test = suite("fuzz for long", { timeoutMs: 110 * 60_000 });
+const test = suite("fuzz for long", { timeoutMs: 170 * 60_000 });
 let target: Target;
 test.before(async () => {
   target = await openTarget();
