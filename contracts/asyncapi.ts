@@ -34,7 +34,7 @@ import { webhookEvents } from "./integrations/events.ts";
 import { subscriberEvents } from "./integrations/subscribers.ts";
 import { buildEvents } from "./publishing/build-events.ts";
 import { clientTokenEvents } from "./publishing/client-tokens.ts";
-import { repositoryEvents } from "./publishing/repositories.ts";
+import { repositoryEvents } from "./publishing/repository-events.ts";
 import { itemEvents, typeEvents } from "./work/events.ts";
 
 /** Every public event there is, by context and kind. */

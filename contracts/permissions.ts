@@ -45,6 +45,10 @@ export const PERMISSIONS = {
   "publishing:edit": "Create repositories and change them",
   "publishing:upload": "Begin builds, upload to them, commit, cancel and purge them",
   "publishing:publish": "Publish builds",
+  "publishing:keys": "Change the keys that repositories sign with",
+  "publishing:operate": "Validate and prune repositories",
+  "publishing:delete": "Delete repositories",
+  "publishing:download": "Install from private repositories",
   "system:read": "See projections and dead letters",
   "system:operate": "Rebuild projections, retry and drop dead letters",
 } as const;

@@ -114,6 +114,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_PUBLIC_LISTEN_TLS: proxy?.tlsAddress ?? "",
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
+      MILLRACE_GATEWAY_ADDRESS: `${reachable(settings.host)}:${port}`,
+      MILLRACE_REPOSITORIES_URL: settings.repositoriesUrl ?? (proxy && `http://${reachable(proxy.host)}:${proxy.port}`),
       ...(await publishingEnvironment()),
     };
     const timeoutMs = options.readyTimeoutMs ?? 60_000;

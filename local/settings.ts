@@ -204,6 +204,14 @@ const declarations = {
     fallback: undefined,
     meaning: "the address on which applications are reached; unless set, the gateway's",
   },
+  repositoriesUrl: {
+    env: "MILLRACE_REPOSITORIES_URL",
+    key: "publishing.url",
+    read: url,
+    fallback: undefined,
+    meaning:
+      "the address that clients of repositories are given (https://flatpak.example.org); unless set, that of applications",
+  },
   publicTlsPort: {
     env: "MILLRACE_PUBLIC_TLS_PORT",
     key: "apps.tls_port",

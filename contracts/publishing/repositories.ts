@@ -1,111 +1,52 @@
-/** Repositories of Flatpaks: what they are, what happens to them, how they are asked for. */
+/** Repositories of Flatpaks: how they are asked for. What they are and what happens to them: repository-parts.ts, repository-events.ts. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
-import { changeOf, createOf, getOf, listOf } from "../endpoints.ts";
-import type { PublicEvents } from "../events.ts";
-import { accepted, commandHeaders, entity, entityParams, ORGANISATION, says, Time, textFilter } from "../http.ts";
-import { Id, Name } from "../ids.ts";
+import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
+import { accepted, changeHeaders, commandHeaders, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
+import { PrunePreview, RepositoryContents, Statistics } from "./asks.ts";
+import { changedSettings, REPOSITORY_LIMITS, Repository, RepositorySpec } from "./repository-parts.ts";
 
 const { optionalKey } = Schema;
-const text = (description: string) => Schema.String.annotate({ description });
 
-export const REPOSITORY_LIMITS = {
-  title: 200,
-  collectionId: 255,
-  /** Begun attempts of making one before it is given up. */
-  attempts: 10,
-} as const;
-export const REPOSITORY_PATTERNS = {
-  title: /^[^\p{Cc}\p{Cs}\s][^\p{Cc}\p{Cs}]{0,199}$/u,
-  /** As `ostree` takes them: at least two parts, none beginning with a digit. */
-  collectionId: /^[A-Za-z_][A-Za-z0-9_]{0,99}(\.[A-Za-z_][A-Za-z0-9_]{0,99}){1,20}$/u,
-} as const;
-/** `pending`: no publisher has begun; `making`: one has. */
-export const REPOSITORY_STATES = ["pending", "making", "ready", "failed"] as const;
-
-const Title = Schema.String.check(Schema.isPattern(REPOSITORY_PATTERNS.title)).annotate({
-  title: "Title",
-  description: `One line of at most ${REPOSITORY_LIMITS.title} characters; clients show it`,
-  examples: ["Our applications"],
-});
-const CollectionId = Schema.String.check(
-  Schema.isMaxLength(REPOSITORY_LIMITS.collectionId),
-  Schema.isPattern(REPOSITORY_PATTERNS.collectionId),
+export const SecretKey = Schema.String.check(
+  Schema.isMinLength(100),
+  Schema.isMaxLength(REPOSITORY_LIMITS.keyCharacters),
 ).annotate({
-  title: "Collection id",
-  description: "What makes its references unique in the world, by a domain of yours; it stays",
-  examples: ["org.example.Stable"],
+  title: "Secret key",
+  description:
+    "A secret GPG key without a passphrase, as `gpg --export-secret-keys --armor` writes it; kept sealed, never shown",
 });
+const OVERLAP = { usual: 90, most: 3_650 } as const;
+export const OVERLAP_DAYS = OVERLAP.usual;
 
-const KeyShown = Schema.Struct({
-  fingerprint: text("40 hexadecimal digits"),
-  user: text("Whose it is"),
-  publicKey: text("The public key, binary, in base 64: `GPGKey=` of a `.flatpakrepo`"),
-}).annotate({ identifier: "RepositoryKey", description: "What its commits and summaries are signed with" });
-const FailureShown = Schema.Struct({
-  code: text("Stable, in capitals: `TOOLS_MISSING`"),
-  reason: text("What happened"),
-  fix: text("What to do about it"),
-}).annotate({ identifier: "RepositoryFailure" });
-
-export const RepositorySpec = Schema.Struct({
-  name: Name,
-  title: optionalKey(Title),
-  collectionId: optionalKey(CollectionId),
-}).annotate({ identifier: "RepositorySpec" });
-export const RepositoryStatus = Schema.Struct({
-  state: Schema.Literals(REPOSITORY_STATES),
-  node: optionalKey(text("The node on whose disk it lies")),
-  key: optionalKey(KeyShown),
-  failure: optionalKey(FailureShown),
-  readyAt: optionalKey(Time),
-}).annotate({ identifier: "RepositoryStatus" });
-export const Repository = entity(Id("rep", "Repository id"), RepositorySpec, RepositoryStatus).annotate({
-  identifier: "Repository",
-});
-
-export const RepositoryCreated = Schema.Struct({
-  name: text("Unique name in the organisation"),
-  title: optionalKey(text("What clients show")),
-  collectionId: optionalKey(text("What makes its references unique in the world")),
-});
-export const RepositoryRetitled = Schema.Struct({ title: Schema.NullOr(text("What clients show; null: its name")) });
-export const RepositoryBegun = Schema.Struct({
-  node: text("The node on whose disk it is made"),
-  attempt: Schema.Int.annotate({ description: "From 1; anew when somebody asks for another try" }),
-  worker: text("Which process"),
-});
-export const RepositoryKeyMade = KeyShown;
-export const RepositoryMade = Schema.Struct({
-  attempt: Schema.Int.annotate({ description: "Which attempt it was" }),
-});
-export const RepositoryFailed = FailureShown;
-export const RepositoryRetried = Schema.Struct({});
-
-export const repositoryEvents = {
-  RepositoryCreated: { version: 1, data: RepositoryCreated, description: "A repository was asked for." },
-  RepositoryRetitled: { version: 1, data: RepositoryRetitled, description: "A repository has another title." },
-  RepositoryBegun: { version: 1, data: RepositoryBegun, description: "A publisher began to make a repository." },
-  RepositoryKeyMade: { version: 1, data: RepositoryKeyMade, description: "A repository has a key that signs." },
-  RepositoryMade: { version: 1, data: RepositoryMade, description: "A repository is there." },
-  RepositoryFailed: { version: 1, data: RepositoryFailed, description: "A repository could not be made." },
-  RepositoryRetried: { version: 1, data: RepositoryRetried, description: "Another try was asked for." },
-} as const satisfies PublicEvents;
-
-export const CreateRepository = Schema.Struct(RepositorySpec.fields).annotate({
+export const CreateRepository = Schema.Struct({
+  ...RepositorySpec.fields,
+  secretKey: optionalKey(SecretKey),
+}).annotate({
   identifier: "CreateRepository",
+  description: "Without a key it gets one of its own",
   examples: [{ name: "stable", title: "Our applications", collectionId: "org.example.Stable" }],
 });
-export const ChangeRepository = Schema.Struct({ title: optionalKey(Schema.NullOr(Title)) }).annotate({
+export const ChangeRepository = Schema.Struct(changedSettings).annotate({
   identifier: "ChangeRepository",
-  description: "What is left out stays; `null` takes the title off",
+  description: "What is left out stays; `null` takes it off",
 });
+export const RotateKey = Schema.Struct({
+  secretKey: optionalKey(SecretKey),
+  overlapDays: optionalKey(
+    Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: OVERLAP.most })).annotate({
+      description: `How long today's key signs, too; ${OVERLAP.usual} unless said. Clients that do not ask in this time must be told the new key`,
+    }),
+  ),
+}).annotate({ identifier: "RotateRepositoryKey", description: "Without a key a new one is made" });
 
 const repositories = `${ORGANISATION}/repositories` as const;
 const repository = `${repositories}/:id` as const;
+const act = { params: entityParams, headers: commandHeaders, success: accepted(Repository) } as const;
+const Day = Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}$/u));
 
 export const repositoriesApi = HttpApiGroup.make("repositories")
   .add(
@@ -117,6 +58,7 @@ export const repositoriesApi = HttpApiGroup.make("repositories")
     listOf("listRepositories", repositories, Repository, {
       name: textFilter("Its name"),
       state: textFilter("Its state"),
+      visibility: textFilter("`public` or `private`"),
     }).annotateMerge(says("publishing:read", "List repositories")),
   )
   .add(
@@ -126,15 +68,68 @@ export const repositoriesApi = HttpApiGroup.make("repositories")
   )
   .add(
     changeOf("changeRepository", repository, ChangeRepository, Repository).annotateMerge(
-      says("publishing:edit", "Change a repository's title"),
+      says("publishing:edit", "Change what clients are told of a repository, who may read it, what is kept"),
     ),
   )
   .add(
-    HttpApiEndpoint.post("retryRepository", `${repository}/retry`, {
+    deleteOf("deleteRepository", repository).annotateMerge(
+      says(
+        "publishing:delete",
+        "Delete a repository, with all that was published in it",
+        "Its files and keys are destroyed; its past can still be read.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("retryRepository", `${repository}/retry`, act).annotateMerge(
+      says("publishing:edit", "Try again to make a repository that could not be made"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("rotateRepositoryKey", `${repository}/rotate-key`, {
+      ...act,
+      headers: changeHeaders,
+      payload: RotateKey,
+    }).annotateMerge(
+      says(
+        "publishing:keys",
+        "Sign with another key",
+        "Both sign while clients learn the new one; then the old one ends by itself.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("validateRepository", `${repository}/validate`, act).annotateMerge(
+      says("publishing:operate", "Read all of a repository and check it", "What is found stands in its status."),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("pruneRepository", `${repository}/prune`, act).annotateMerge(
+      says("publishing:operate", "Move what nothing leads to into quarantine, and delete what has been there for long"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.get("previewPrune", `${repository}/prune`, {
       params: entityParams,
-      headers: commandHeaders,
-      success: accepted(Repository),
-    }).annotateMerge(says("publishing:edit", "Try again to make a repository that could not be made")),
+      success: PrunePreview,
+    }).annotateMerge(says("publishing:read", "What pruning would do at this moment")),
+  )
+  .add(
+    HttpApiEndpoint.get("repositoryContents", `${repository}/contents`, {
+      params: entityParams,
+      success: RepositoryContents,
+    }).annotateMerge(says("publishing:read", "References and snapshots of a repository at this moment")),
+  )
+  .add(
+    HttpApiEndpoint.get("repositoryStatistics", `${repository}/statistics`, {
+      params: entityParams,
+      query: {
+        from: optionalKey(Day.annotate({ description: "First day; a month ago unless said" })),
+        to: optionalKey(Day.annotate({ description: "Last day; today unless said" })),
+        ref: textFilter("Only this reference"),
+      },
+      success: Statistics,
+    }).annotateMerge(says("publishing:read", "Installs and updates by day, reference and version")),
   )
   .add(historyOf("historyOfRepository", repository).annotateMerge(says("publishing:read", "What happened to it")))
   .add(

@@ -1,191 +1,28 @@
-/** A repository: asked for, made by a publisher on one node's disk, with a key that signs. */
-import * as shape from "@millrace/contracts/publishing/repositories.ts";
+/** A repository: asked for, made by a publisher on one node's disk, with keys that sign. */
+import * as shape from "@millrace/contracts/publishing/repository-events.ts";
 import * as Schema from "effect/Schema";
-import { type Decider, type Decision, type DomainEvent, type EventMeta, rule } from "../decider.ts";
-import { Faults, says } from "../faults.ts";
+import type { DomainEvent } from "../decider.ts";
 import type { Kind } from "../kind.ts";
-import { nameClaims } from "../names.ts";
 import { Sealed } from "../sealed.ts";
-import { excerpt, first } from "../sentences.ts";
+import { excerpt, first, listed } from "../sentences.ts";
+import { decide, names, type RepositoryCommand } from "./repository-decide.ts";
+import { evolve, initial, type RepositoryKey, type RepositoryState } from "./repository-state.ts";
 
-const { REPOSITORY_LIMITS: LIMITS, REPOSITORY_PATTERNS: PATTERNS } = shape;
-
-export type RepositoryStateName = (typeof shape.REPOSITORY_STATES)[number];
-export type RepositoryFailure = typeof shape.RepositoryFailed.Type;
-
-export interface RepositoryKey {
-  readonly fingerprint: string;
-  readonly user: string;
-  readonly publicKey: string;
-  readonly sealed: Sealed;
-}
-
-export interface RepositoryState {
-  readonly id: string;
-  readonly organisation: string;
-  readonly generation: number;
-  readonly name: string;
-  readonly title: string | null;
-  readonly collectionId: string | null;
-  /** Null: there has never been one. */
-  readonly state: RepositoryStateName | null;
-  /** Null: no publisher has begun. Then it stays there. */
-  readonly node: string | null;
-  readonly attempt: number;
-  readonly worker: string;
-  readonly key: RepositoryKey | null;
-  readonly failure: RepositoryFailure | null;
-  readonly createdAt: string;
-  readonly updatedAt: string;
-  readonly readyAt: string | null;
-}
-
-interface Attempted {
-  readonly attempt: number;
-  readonly worker: string;
-}
-export type RepositoryCommand =
-  | {
-      readonly do: "create";
-      readonly name: string;
-      readonly title?: string | undefined;
-      readonly collectionId?: string | undefined;
-    }
-  | { readonly do: "change"; readonly title?: string | null | undefined; readonly seen?: number }
-  | { readonly do: "retry" }
-  /** By a publisher, before it touches anything. */
-  | (Attempted & { readonly do: "begin"; readonly node: string })
-  | (Attempted & { readonly do: "keepKey"; readonly key: RepositoryKey })
-  | (Attempted & { readonly do: "finish" })
-  | (Attempted & { readonly do: "fail"; readonly failure: RepositoryFailure });
-
-/** What a publisher is to do. */
-export type RepositoryStep =
-  | { readonly kind: "begin"; readonly attempt: number }
-  | { readonly kind: "giveUp"; readonly attempt: number };
-
-/** Pure: the same for every publisher. Who asks holds the lease, so an attempt that is under way is one that broke off. */
-export function nextOfRepository(state: RepositoryState): { readonly do: RepositoryStep } | undefined {
-  if (state.state !== "pending" && state.state !== "making") return undefined;
-  const { attempt } = state;
-  return { do: attempt < LIMITS.attempts ? { kind: "begin", attempt: attempt + 1 } : { kind: "giveUp", attempt } };
-}
-
-const names = nameClaims("repository");
-const title = says((text) => PATTERNS.title.test(text), `one line of at most ${LIMITS.title} characters`);
-const collectionId = says(
-  (text) => text.length <= LIMITS.collectionId && PATTERNS.collectionId.test(text),
-  "two or more parts of letters, digits and _ with dots between, none beginning with a digit",
-);
-
-function evolve(
-  before: RepositoryState,
-  { type, data }: DomainEvent,
-  { time, organisation }: EventMeta,
-): RepositoryState {
-  const state = { ...before, updatedAt: time };
-  switch (type) {
-    case "RepositoryCreated": {
-      const asked = data as typeof shape.RepositoryCreated.Type;
-      return { ...state, ...asked, organisation, generation: 1, state: "pending", createdAt: time };
-    }
-    case "RepositoryRetitled":
-      return { ...state, ...(data as typeof shape.RepositoryRetitled.Type), generation: before.generation + 1 };
-    case "RepositoryBegun":
-      return { ...state, ...(data as typeof shape.RepositoryBegun.Type), state: "making" };
-    case "RepositoryKeyMade":
-      return { ...state, key: data as RepositoryKey };
-    case "RepositoryMade":
-      return { ...state, state: "ready", failure: null, readyAt: time };
-    case "RepositoryFailed":
-      return { ...state, state: "failed", failure: data as RepositoryFailure };
-    case "RepositoryRetried":
-      return { ...state, state: "pending", attempt: 0, failure: null };
-    default:
-      return before;
-  }
-}
-
-const overtaken = rule("overtaken", "Another attempt is under way, or it is over.", "Let it pass.");
-
-function create(
-  command: Extract<RepositoryCommand, { do: "create" }>,
-  state: RepositoryState,
-  organisation: string,
-): Decision<DomainEvent> {
-  if (state.state !== null) {
-    return { refused: "conflict", reason: "This repository exists already.", fix: "Use another Idempotency-Key." };
-  }
-  const { do: _, ...asked } = command;
-  const faults = new Faults()
-    .check("/title", title, asked.title)
-    .check("/collectionId", collectionId, asked.collectionId);
-  const data = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
-  const claims = [names.claim(organisation, asked.name, true)];
-  return faults.refusal() ?? { events: [{ type: "RepositoryCreated", data }], claims };
-}
-
-/** What only the publisher does whose attempt it is. */
-function report(command: Extract<RepositoryCommand, Attempted>, state: RepositoryState): Decision<DomainEvent> {
-  if (command.do === "begin") {
-    const { attempt, worker, node } = command;
-    const isNext = nextOfRepository(state) !== undefined && attempt === state.attempt + 1;
-    if (!isNext || (state.node !== null && state.node !== node)) return overtaken;
-    return { events: [{ type: "RepositoryBegun", data: { node, attempt, worker } }] };
-  }
-  if (state.state !== "making" || command.attempt !== state.attempt || command.worker !== state.worker)
-    return overtaken;
-  switch (command.do) {
-    case "keepKey":
-      // One key, whatever breaks off afterwards.
-      return state.key === null ? { events: [{ type: "RepositoryKeyMade", data: command.key }] } : overtaken;
-    case "finish":
-      if (state.key === null) return overtaken;
-      return { events: [{ type: "RepositoryMade", data: { attempt: command.attempt } }] };
-    case "fail":
-      return { events: [{ type: "RepositoryFailed", data: command.failure }] };
-  }
-}
-
-const decider: Decider<RepositoryState, RepositoryCommand, DomainEvent> = {
-  initial: (id) => ({
-    id,
-    organisation: "",
-    generation: 0,
-    name: "",
-    title: null,
-    collectionId: null,
-    state: null,
-    node: null,
-    attempt: 0,
-    worker: "",
-    key: null,
-    failure: null,
-    createdAt: "",
-    updatedAt: "",
-    readyAt: null,
-  }),
-  evolve,
-  decide: (command, state, { organisation }): Decision<DomainEvent> => {
-    if (command.do === "create") return create(command, state, organisation);
-    if (state.state === null) return { refused: "not-found", reason: "There is no such repository." };
-    if (command.do === "change") {
-      if (command.seen !== undefined && command.seen !== state.generation) {
-        return { refused: "precondition", expected: command.seen, actual: state.generation };
-      }
-      if (command.title === undefined || command.title === state.title) return { events: [] };
-      const faults = new Faults().check("/title", title, command.title ?? undefined);
-      return faults.refusal() ?? { events: [{ type: "RepositoryRetitled", data: { title: command.title } }] };
-    }
-    if (command.do === "retry") {
-      if (state.state !== "failed") {
-        return rule("not-failed", `The repository is ${state.state}.`, "Nothing: only one that failed is tried again.");
-      }
-      return { events: [{ type: "RepositoryRetried", data: {} }] };
-    }
-    return report(command, state);
-  },
-};
+export {
+  nextOfRepository,
+  type RepositoryCommand,
+  type RepositoryNext,
+  type RepositoryReport,
+  type RepositoryStep,
+} from "./repository-decide.ts";
+export type {
+  RepositoryFailure,
+  RepositoryKey,
+  RepositorySettings,
+  RepositoryState,
+  RepositoryStateName,
+  Retention,
+} from "./repository-state.ts";
 
 const KEY = {
   fingerprint: "9F3C1A2B4D5E6F708192A3B4C5D6E7F801234567",
@@ -193,67 +30,149 @@ const KEY = {
   publicKey: "mDMEZ…",
 };
 const SEALED = { v: 1, key: "k1", subject: "rep_01kajzq4v0e8r9t2m5x7c3d6fg", iv: "AA", data: "AA" } as const;
+const FAILURE = { code: "TOOLS_MISSING", reason: "ostree is not installed.", fix: "Run mill setup." };
+const LOOKED = { objects: 43_000, bytes: 334_000_000, refs: 200, found: 0, findings: [], request: 1 };
+const PRUNED = {
+  quarantined: 12,
+  quarantinedBytes: 4_096,
+  deltas: 1,
+  restored: 0,
+  deleted: 0,
+  deletedBytes: 0,
+  snapshots: 0,
+  request: 1,
+};
+const short = (fingerprint: string): string => fingerprint.slice(-16);
+/** Names of fields as people read them: `default branch`. */
+const words = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
-export const repository: Kind<RepositoryState, RepositoryCommand> = {
+export const repository: Kind<RepositoryState, RepositoryCommand, DomainEvent> = {
   context: "publishing",
   kind: "repository",
   prefix: "rep",
   collection: "repositories",
-  decider,
+  decider: { initial, evolve, decide },
   events: {
     RepositoryCreated: first(
       shape.RepositoryCreated,
       { name: "stable", title: "Our applications", collectionId: "org.example.Stable" },
-      ({ name }) => `asked for the repository "${name}"`,
+      ({ name, visibility }) => `asked for the ${visibility === "private" ? "private " : ""}repository "${name}"`,
     ),
     RepositoryRetitled: first(shape.RepositoryRetitled, { title: "Ours" }, ({ title: text }) =>
       text === null ? "took its title off" : `titled it "${excerpt(text)}"`,
+    ),
+    RepositoryChanged: first(
+      shape.RepositoryChanged,
+      { comment: "What we make", homepage: null },
+      (data) => `changed its ${listed(Object.keys(data).map(words))}`,
     ),
     RepositoryBegun: first(
       shape.RepositoryBegun,
       { node: "local", attempt: 1, worker: "attic:1:a" },
       ({ node, attempt }) => `began to make it on the node ${node}${attempt > 1 ? `, attempt ${attempt}` : ""}`,
     ),
+    RepositoryKeyAsked: {
+      version: 1,
+      data: Schema.Struct({ ...shape.RepositoryKeyAsked.fields, sealed: Schema.optionalKey(Sealed) }),
+      examples: { 1: { imported: true, overlapDays: 90, sealed: SEALED } },
+      sentence: ({ imported }: { imported: boolean }) => (imported ? "gave it another key" : "asked for another key"),
+      toPublic: ({ imported, overlapDays }: typeof shape.RepositoryKeyAsked.Type) => ({ imported, overlapDays }),
+    },
     RepositoryKeyMade: {
       version: 1,
       data: Schema.Struct({ ...shape.RepositoryKeyMade.fields, sealed: Sealed }),
       examples: { 1: { ...KEY, sealed: SEALED } },
-      sentence: ({ fingerprint }: RepositoryKey) => `made its key ${fingerprint.slice(-16)}`,
+      sentence: ({ fingerprint }: RepositoryKey) => `made its key ${short(fingerprint)}`,
       toPublic: ({ sealed: _, ...shown }: RepositoryKey) => shown,
     },
+    RepositoryKeyRefused: first(
+      shape.RepositoryKeyRefused,
+      { code: "NO_KEY", reason: "There is no secret key in it.", fix: "Export it anew." },
+      ({ code, reason }) => `did not take the key (${code}): ${excerpt(reason)}`,
+    ),
+    RepositoryKeyRetired: first(
+      shape.RepositoryKeyRetired,
+      { fingerprint: KEY.fingerprint },
+      ({ fingerprint }) => `ended its key ${short(fingerprint)}`,
+    ),
     RepositoryMade: first(shape.RepositoryMade, { attempt: 1 }, () => "made it"),
+    RepositoryConfigured: first(
+      shape.RepositoryConfigured,
+      { revision: 2, url: "https://flatpak.example.org/repo/stable/" },
+      ({ url }) => `let clients see it as asked${url === undefined ? "" : ` at ${url}`}`,
+    ),
     RepositoryFailed: first(
       shape.RepositoryFailed,
-      { code: "TOOLS_MISSING", reason: "ostree is not installed.", fix: "Run mill setup." },
+      FAILURE,
       ({ code, reason }) => `could not make it (${code}): ${excerpt(reason)}`,
     ),
     RepositoryRetried: first(shape.RepositoryRetried, {}, () => "asked for another try"),
+    RepositoryValidationAsked: first(shape.RepositoryValidationAsked, {}, () => "asked to have all of it checked"),
+    RepositoryValidated: first(
+      shape.RepositoryValidated,
+      { ...LOOKED, by: "command" },
+      ({ objects, found }) => `checked ${objects} objects: ${found === 0 ? "all well" : `${found} findings`}`,
+    ),
+    RepositoryPruneAsked: first(shape.RepositoryPruneAsked, {}, () => "asked to prune it"),
+    RepositoryPruned: first(
+      shape.RepositoryPruned,
+      { ...PRUNED, by: "retention" },
+      ({ quarantined, deleted }) => `pruned it: ${quarantined} objects into quarantine, ${deleted} deleted`,
+    ),
+    RepositoryDeleted: first(
+      shape.RepositoryDeleted,
+      { name: "stable" },
+      ({ name }) => `deleted the repository "${name}"`,
+    ),
+    RepositoryRemoved: first(shape.RepositoryRemoved, {}, () => "destroyed its files and keys"),
   },
   publicEvents: shape.repositoryEvents,
   generation: (state) => state.generation,
-  exists: (state) => state.state !== null,
-  over: ({ state }) => state === "ready" || state === "failed",
+  exists: (state) => state.state !== null && state.state !== "deleted",
+  over: ({ state }) => state === "ready" || state === "failed" || state === "deleted",
   represent: (state) => ({
     id: state.id,
     organisation: state.organisation,
     generation: state.generation,
     spec: {
       name: state.name,
-      ...(state.title === null ? {} : { title: state.title }),
       ...(state.collectionId === null ? {} : { collectionId: state.collectionId }),
+      ...state.settings,
     },
-    status: {
-      state: state.state,
-      ...(state.node === null ? {} : { node: state.node }),
-      ...(state.key === null ? {} : { key: shown(state.key) }),
-      ...(state.failure === null ? {} : { failure: state.failure }),
-      ...(state.readyAt === null ? {} : { readyAt: state.readyAt }),
-    },
+    status: statusOf(state),
     createdAt: state.createdAt,
     updatedAt: state.updatedAt,
   }),
   nameClaim: names.of,
-  stateVersion: 1,
+  stateVersion: 2,
 };
 
 const shown = ({ fingerprint, user, publicKey }: RepositoryKey) => ({ fingerprint, user, publicKey });
+const present = <T>(name: string, value: T | null | undefined) =>
+  value === null || value === undefined ? {} : { [name]: value };
+
+function statusOf(state: RepositoryState): object {
+  const [key, ...others] = state.keys;
+  const { validation, pruning } = state;
+  const withoutRequest = <R extends { readonly request: number; readonly by: string }>(last: R | null) => {
+    if (last === null) return undefined;
+    const { request: _, by: __, ...told } = last;
+    return told;
+  };
+  return {
+    state: state.state,
+    ...present("node", state.node),
+    ...present("url", state.url),
+    ...present("key", key && shown(key)),
+    ...(others.length === 0 ? {} : { otherKeys: others.map((one) => ({ ...shown(one), until: one.until })) }),
+    ...(state.rotation === null || state.state !== "ready" ? {} : { rotating: true }),
+    ...present("keyFailure", state.keyFailure),
+    ...present("failure", state.failure),
+    ...(state.state === "ready" ? { settled: state.carried >= state.revision } : {}),
+    ...present("readyAt", state.readyAt),
+    ...(validation.asked > validation.done ? { validating: true } : {}),
+    ...present("validation", withoutRequest(validation.last)),
+    ...(pruning.asked > pruning.done ? { pruning: true } : {}),
+    ...present("pruned", withoutRequest(pruning.last)),
+  };
+}

@@ -6,16 +6,17 @@ import { type RepositoryState, repository } from "./repository.ts";
 
 export const repositoriesView: View<RepositoryState> = {
   name: "repositories",
-  version: 1,
+  version: 2,
   kind: repository,
   columns: {
     name: { type: "text", value: (state) => state.name, filter: true, sort: true },
     /** Every view has a column `state` of its own: the route asks for this one when it is asked for `state`. */
     stateName: { type: "text", value: (state) => state.state ?? "", filter: true },
+    visibility: { type: "text", value: ({ settings }) => settings.visibility ?? "public", filter: true },
   },
-  search: ({ name, title, collectionId }) => ({
+  search: ({ name, settings: { title, comment, description }, collectionId }) => ({
     title: title ?? name,
-    text: [name, collectionId].filter((text) => text !== null).join("\n"),
+    text: [name, collectionId, comment, description].filter((text) => text != null).join("\n"),
   }),
 };
 

@@ -88,6 +88,13 @@ export const ORCHESTRATOR_SETTINGS = defineSettings({
     example: "0.0.0.0:443",
     optional: true,
   },
+  gatewayAddress: {
+    variable: "MILLRACE_GATEWAY_ADDRESS",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]+:[0-9]{1,5}$/u)),
+    describe: "Where Caddy asks the gateway who may read a private repository; without it none is served.",
+    example: "127.0.0.1:7400",
+    optional: true,
+  },
   caddyStorage: {
     variable: "MILLRACE_CADDY_STORAGE",
     schema: Text,

@@ -18,6 +18,7 @@ import { openLogs } from "@millrace/eventlog/logs.ts";
 import { announce } from "@millrace/eventlog/presence.ts";
 import { ensureTelemetry, type TelemetryLimits } from "@millrace/eventlog/series.ts";
 import { keepRollingUp } from "@millrace/eventlog/series-rollup.ts";
+import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { logLimits, streamSettings } from "@millrace/eventlog/settings.ts";
 import { runSingleton } from "@millrace/eventlog/singleton.ts";
@@ -292,6 +293,7 @@ const caddyNode = (config: OrchestratorConfig, { disk }: OrchestratorNode, admin
   storage: config.caddyStorage ?? join(resolve(config.data), "caddy"),
   tls: config.tls,
   ...(config.publicListenTls === undefined ? {} : { listenTls: config.publicListenTls }),
+  repositories: { places: servedPlaces(config.data, config.node), gateway: config.gatewayAddress },
 });
 
 /** Where this machine reaches what listens there. */

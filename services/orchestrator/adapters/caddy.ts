@@ -6,6 +6,13 @@
 import { type IncomingMessage, type RequestOptions, request } from "node:http";
 import { isDeepStrictEqual } from "node:util";
 import { cancelled, type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
+import {
+  ACCESS_LOGS,
+  NOT_LOGGED,
+  type RepositoryServing,
+  repositoriesRoute,
+  repositoryLogs,
+} from "./caddy-repositories.ts";
 import { type AppDisk, appDisk, type NodeDisk } from "./disk.ts";
 import { SLOTS } from "./routes.ts";
 
@@ -27,6 +34,8 @@ export interface CaddyNode {
   readonly tls: "off" | "internal" | "auto";
   /** Where HTTPS is served; without it there is none. */
   readonly listenTls?: string;
+  /** The repositories of the node; left out: none are served. */
+  readonly repositories?: RepositoryServing;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -37,19 +46,23 @@ export function renderCaddy(apps: readonly AppRoute[], node: CaddyNode): Json {
     .map(({ id, hosts }) => ({ id, hosts: [...new Set(hosts.filter(isHost))].sort() }))
     .filter(({ hosts }) => hosts.length > 0)
     .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const { repositories } = node;
+  const quiet = repositories === undefined ? [] : [NOT_LOGGED];
   const routes = [
     ...sorted.map(({ id, hosts }) => ({
       match: [{ host: hosts }],
       terminal: true,
-      handle: [appHandler(appDisk(node.disk, id))],
+      handle: [...quiet, appHandler(appDisk(node.disk, id))],
     })),
-    { handle: [page(404, "No application is reachable under this name.\n")] },
+    ...(repositories === undefined ? [] : [repositoriesRoute(repositories)]),
+    { handle: [...quiet, page(404, "No application is reachable under this name.\n")] },
   ];
   const server = (listen: string) => ({
     listen: [listen],
     read_header_timeout: "15s",
     idle_timeout: "2m",
     automatic_https: { disable: true },
+    ...(repositories === undefined ? {} : { logs: ACCESS_LOGS }),
     routes,
   });
   const secured = sorted.flatMap(({ hosts }) => hosts).filter((host) => node.tls === "internal" || isPublic(host));
@@ -57,7 +70,12 @@ export function renderCaddy(apps: readonly AppRoute[], node: CaddyNode): Json {
   return {
     admin: { listen: node.admin, config: { persist: true } },
     // Every request of the admin API would be a line otherwise.
-    logging: { logs: { default: { level: "INFO", exclude: ["admin.api"] } } },
+    logging: {
+      logs: {
+        default: { level: "INFO", exclude: ["admin.api", "http.log.access"] },
+        ...(repositories === undefined ? {} : repositoryLogs(repositories)),
+      },
+    },
     storage: { module: "file_system", root: node.storage },
     apps: {
       http: {
