@@ -115,7 +115,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
       MILLRACE_GATEWAY_ADDRESS: `${reachable(settings.host)}:${port}`,
-      MILLRACE_REPOSITORIES_URL: settings.repositoriesUrl ?? (proxy && `http://${reachable(proxy.host)}:${proxy.port}`),
+      MILLRACE_REPOSITORIES_URL: settings.repositoriesUrl ?? publicUrlOf(proxy),
       ...(await publishingEnvironment()),
     };
     const timeoutMs = options.readyTimeoutMs ?? 60_000;
@@ -125,7 +125,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     await start(...specs);
     options.signal?.throwIfAborted();
     const url = `http://${reachable(settings.host)}:${port}`;
-    const publicUrl = proxy && `http://${reachable(proxy.host)}:${proxy.port}`;
+    const publicUrl = publicUrlOf(proxy);
     supervisor.tell({ url, ownerTokenFile: secrets.ownerTokenFile, ...(publicUrl ? { publicUrl } : {}) });
     return {
       url,
@@ -275,6 +275,9 @@ interface Proxy {
   readonly admin: string;
   readonly storage: string;
 }
+
+const publicUrlOf = (proxy: Proxy | undefined): string | undefined =>
+  proxy && `http://${reachable(proxy.host)}:${proxy.port}`;
 
 interface ProxyStart {
   readonly dataDir: string;

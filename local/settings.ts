@@ -207,7 +207,7 @@ const declarations = {
   repositoriesUrl: {
     env: "MILLRACE_REPOSITORIES_URL",
     key: "publishing.url",
-    read: url,
+    read: url("http", "https"),
     fallback: undefined,
     meaning:
       "the address that clients of repositories are given (https://flatpak.example.org); unless set, that of applications",

@@ -115,7 +115,7 @@ test("made once, wherever its publisher is killed; what is missing is told, and 
     assert.equal(await publishing.fsck(await Repository.open(folder)), undefined);
     // The key that is shown is the one that is kept.
     const { state } = await log.aggregates.load(repository, id);
-    const secret = await sealing.unseal(state.key!.sealed, { organisation: state.organisation, purpose: "a test" });
+    const secret = await sealing.unseal(state.keys[0]!.sealed, { organisation: state.organisation, purpose: "a test" });
     const key = await importKey(publishing.tools, secret);
     assert.deepEqual(
       [key.fingerprint, key.publicKey.toString("base64")],

@@ -29,7 +29,7 @@ const LINE = /^[^\p{Cc}\p{Cs}\s][^\p{Cc}\p{Cs}]{0,199}$/u;
 export const REPOSITORY_PATTERNS = {
   title: LINE,
   comment: LINE,
-  description: /^(?!\s*$)[^\p{Cs}\x00-\x09\x0b-\x1f\x7f]{1,4000}$/u,
+  description: /^(?!\s*$)([^\p{Cs}\p{Cc}]|\n){1,4000}$/u,
   url: /^https?:\/\/[^\s@<>"'`{}\\\p{Cc}]{1,480}$/u,
   branch: /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/u,
   /** As `ostree` takes them: at least two parts, none beginning with a digit. */

@@ -43,6 +43,27 @@ export const PUBLISHER_SETTINGS = defineSettings({
     example: "10",
     fallback: 10,
   },
+  publicUrl: {
+    variable: "MILLRACE_REPOSITORIES_URL",
+    schema: Text.check(Schema.isPattern(/^https?:\/\/[^\s@]{1,200}$/u)),
+    describe: "Where clients reach what Caddy serves: repositories are below it, at /repo/<name>/.",
+    example: "https://flatpak.example.org",
+    optional: true,
+  },
+  pruneYoungSeconds: {
+    variable: "MILLRACE_PRUNE_YOUNG_SECONDS",
+    schema: IntegerBetween(0, 2_592_000),
+    describe: "Objects that are younger are not pruned: they may belong to a commit that is just being made.",
+    example: "3600",
+    fallback: 3_600,
+  },
+  scrubMib: {
+    variable: "MILLRACE_SCRUB_MIB_PER_SECOND",
+    schema: IntegerBetween(0, 10_000),
+    describe: "How fast repositories are read through by themselves, to find what a disk has lost; 0: not at all.",
+    example: "4",
+    fallback: 4,
+  },
   concurrency: {
     variable: "MILLRACE_REPOSITORIES_AT_ONCE",
     schema: IntegerBetween(1, 64),

@@ -8,12 +8,14 @@ import type { Check } from "@millrace/eventlog/health.ts";
 import { Leases } from "@millrace/eventlog/leases.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
+import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { streamSettings } from "@millrace/eventlog/settings.ts";
 import { startWorker } from "@millrace/eventlog/worker.ts";
 import { sweepGpgHomes } from "./adapters/ostree/keys.ts";
 import { Tools } from "./adapters/ostree/tools.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
+import { OpenRepositories, type PublisherNode } from "./places.ts";
 import { repositoryReactor } from "./reactors/repository.ts";
 
 const SERVICE = "publisher";
@@ -44,12 +46,22 @@ export async function startPublisher(config: PublisherConfig, logger: Logger): P
     env: config.tools ?? { PATH: process.env.PATH ?? "" },
     home: join(folder, "home"),
   });
+  const place: PublisherNode = {
+    name: node,
+    folder: join(folder, "repositories"),
+    tools,
+    sealing,
+    served: servedPlaces(config.data, node),
+    publicUrl: config.publicUrl,
+    repositories: new OpenRepositories(),
+    youngMs: config.pruneYoungSeconds * 1_000,
+  };
   const worker = await startWorker({
     log,
     service: SERVICE,
     node,
     context: repository.context,
-    reactors: [repositoryReactor({ name: node, folder: join(folder, "repositories"), tools, sealing })],
+    reactors: [repositoryReactor(place)],
     concurrency: config.concurrency,
     logger,
     deadLetters: new DeadLetters(log.nats, replicas),

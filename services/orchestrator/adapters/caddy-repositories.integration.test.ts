@@ -140,7 +140,10 @@ test("each class of paths as it is to be kept; private ones by the word of the g
   assert.deepEqual(asked.length > 0 ? asked.filter(([uri]) => uri?.startsWith("/repo/stable")) : [], []);
 
   const no = await ask("/repo/other/config");
-  assert.deepEqual([no.status, no.headers["www-authenticate"], no.body], [401, 'Basic realm="Millrace"', "who are you?"]);
+  assert.deepEqual(
+    [no.status, no.headers["www-authenticate"], no.body],
+    [401, 'Basic realm="Millrace"', "who are you?"],
+  );
   const credentials = { authorization: "Basic dXNlcjpzZWNyZXQ=" };
   const yes = await shown(`/repo/other/objects/cd/${OBJECT}.filez`, { ...credentials, range: "bytes=0-3" });
   assert.deepEqual(yes, [206, "private, max-age=31536000, immutable", binary, "0123"]);
@@ -150,7 +153,7 @@ test("each class of paths as it is to be kept; private ones by the word of the g
   const index = `delta-indexes/AB/${DELTA}.index`;
   await ask(`/repo/stable/${index}`, { "flatpak-ref": "app/org.test.App/x86_64/stable" });
   await ask(`/repo/other/${index}`, { ...credentials, "flatpak-ref": "app/org.test.App/x86_64/stable" });
-  const lines = await eventually(() => {
+  const lines = await eventually(async () => {
     const text = readFileSync(places.accessLog, "utf8");
     const found = text.split("\n").filter((line) => line.includes("Flatpak-Ref"));
     return found.length === 2 ? text : undefined;

@@ -202,6 +202,20 @@ export async function buildUpdateRepo(
   await tools.run("flatpak", args, { ...options, gpgHome: what.signer?.home });
 }
 
+/** Adds signatures to commits; one that has it already keeps it. */
+export async function signCommits(
+  tools: Tools,
+  repo: string,
+  commits: ReadonlyArray<string>,
+  signer: Signer,
+  options: Common = {},
+): Promise<void> {
+  for (const commit of commits) {
+    const args = [`--repo=${repo}`, "gpg-sign", `--gpg-homedir=${signer.home}`, commit, ...signer.fingerprints];
+    await tools.run("ostree", args, { ...options, gpgHome: signer.home });
+  }
+}
+
 /** Makes one static delta; it is offered to clients from the next summary on. */
 export async function generateDelta(
   tools: Tools,

@@ -1,0 +1,81 @@
+/** The node of a publisher: its folder, its tools, and the repositories on its disk. */
+import { join } from "node:path";
+import type { RepositoryKey } from "@millrace/domain/publishing/repository.ts";
+import type { Sealing } from "@millrace/eventlog/sealing.ts";
+import type { ServedPlaces } from "@millrace/eventlog/served.ts";
+import { withSigner } from "./adapters/ostree/keys.ts";
+import { Leases } from "./adapters/ostree/leases.ts";
+import { Repository } from "./adapters/ostree/repository.ts";
+import type { Signer, Tools } from "./adapters/ostree/tools.ts";
+
+export interface PublisherNode {
+  readonly name: string;
+  /** Where its repositories lie. */
+  readonly folder: string;
+  readonly tools: Tools;
+  /** Undefined: without a master key nothing can be sealed. */
+  readonly sealing: Sealing | undefined;
+  /** Where Caddy finds what is served. */
+  readonly served: ServedPlaces;
+  /** `https://flatpak.example.org`: below it clients reach `/repo/<name>/`. Undefined: nothing serves here. */
+  readonly publicUrl: string | undefined;
+  readonly repositories: OpenRepositories;
+  /** What is younger is not pruned, milliseconds: it may belong to a commit that is just being made. */
+  readonly youngMs: number;
+}
+
+export class NoMasterKey extends Error {}
+
+/** Where all of a repository lies: `repo`, `web`, `snapshots`. @throws RangeError for what is no id of one */
+export function repositoryPlace({ folder }: Pick<PublisherNode, "folder">, id: string): string {
+  if (!/^rep_[0-9a-hjkmnp-tv-z]{26}$/.test(id)) throw new RangeError(`"${id.slice(0, 60)}" is no id of a repository`);
+  return join(folder, id);
+}
+
+/** Where the OSTree repository of one lies. @throws RangeError for what is no id of one */
+export const repositoryFolder = (node: Pick<PublisherNode, "folder">, id: string): string =>
+  join(repositoryPlace(node, id), "repo");
+
+/** The leases of this process's repositories, each opened once, and turns for what must not be done twice at once. */
+export class OpenRepositories {
+  readonly #leases = new Map<string, Promise<Leases>>();
+  readonly #turns = new Map<string, Promise<unknown>>();
+
+  /** One object for each repository of the process: what is held by one is seen by all. @throws Refusal */
+  leases(node: Pick<PublisherNode, "folder">, id: string): Promise<Leases> {
+    const known = this.#leases.get(id);
+    if (known !== undefined) return known;
+    const opened = Repository.open(repositoryFolder(node, id)).then((repository) => Leases.open(repository));
+    this.#leases.set(id, opened);
+    opened.catch(() => this.#leases.delete(id));
+    return opened;
+  }
+
+  forget(id: string): void {
+    this.#leases.delete(id);
+  }
+
+  /** One after the other for a name: summaries of a repository are written by one at a time. */
+  inTurn<T>(name: string, act: () => Promise<T>): Promise<T> {
+    const next = (this.#turns.get(name) ?? Promise.resolve()).then(act, act);
+    const kept = next.catch(() => {}).then(() => void (this.#turns.get(name) === kept && this.#turns.delete(name)));
+    this.#turns.set(name, kept);
+    return next;
+  }
+}
+
+/** Signs with all keys of a repository that are valid, while `use` takes. @throws NoMasterKey */
+export async function withKeysOf<T>(
+  { sealing, tools }: Pick<PublisherNode, "sealing" | "tools">,
+  { organisation, keys }: { readonly organisation: string; readonly keys: ReadonlyArray<RepositoryKey> },
+  use: (signer: Signer) => Promise<T>,
+): Promise<T> {
+  if (sealing === undefined) throw new NoMasterKey();
+  const opened = await Promise.all(
+    keys.map(async ({ fingerprint, sealed }) => ({
+      fingerprint,
+      secretKey: Buffer.from(await sealing.unseal(sealed, { organisation, purpose: "signing what is published" })),
+    })),
+  );
+  return withSigner(tools, opened, use);
+}

@@ -1,0 +1,68 @@
+/**
+ * Lets clients see a repository as it is asked to be: its links, its settings, every reference, signed by all keys that are valid, its page
+ * and files. Found again after a crash: each part is compared with what is there. One at a time for a repository.
+ */
+import { join } from "node:path";
+import type { RepositoryState } from "@millrace/domain/publishing/repository.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { announce } from "../adapters/ostree/builds.ts";
+import { Repository } from "../adapters/ostree/repository.ts";
+import { writeSettings } from "../adapters/ostree/settings.ts";
+import { type Signer, signCommits } from "../adapters/ostree/tools.ts";
+import { type PublisherNode, repositoryPlace, withKeysOf } from "../places.ts";
+import { linkRepository } from "./links.ts";
+import { keepSnapshot } from "./snapshots.ts";
+import { keysOf, writeWeb } from "./web.ts";
+
+export interface PresentOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Every reference's commit is signed by every key: after a key came or went. */
+  readonly signsAll?: boolean;
+  /** Keys that are open already; otherwise they are unsealed. */
+  readonly signer?: Signer;
+}
+
+/** @returns where clients reach it; undefined where nothing serves @throws NoMasterKey, ToolFailed, Refusal */
+export function presentRepository(
+  node: PublisherNode,
+  state: RepositoryState,
+  options: PresentOptions = {},
+): Promise<string | undefined> {
+  const { signer } = options;
+  return node.repositories.inTurn(state.id, () =>
+    signer === undefined
+      ? withKeysOf(node, state, (opened) => present(node, state, opened, options))
+      : present(node, state, signer, options),
+  );
+}
+
+async function present(
+  node: PublisherNode,
+  state: RepositoryState,
+  signer: Signer,
+  { signal, signsAll = false }: PresentOptions,
+): Promise<string | undefined> {
+  const { id, name, settings } = state;
+  const place = repositoryPlace(node, id);
+  const repository = await Repository.open(join(place, "repo"));
+  const publicKeys = state.keys.map(({ publicKey }) => publicKey);
+  const isPrivate = settings.visibility === "private";
+  const link = await linkRepository(node.served, place, { id, name, isPrivate });
+  const url = node.publicUrl === undefined ? undefined : `${node.publicUrl.replace(/\/+$/, "")}/repo/${link}/`;
+  await writeSettings(repository, { ...settings, keys: keysOf({ publicKeys }) });
+  if (signsAll) {
+    const commits = new Set((await repository.refs()).values());
+    await signCommits(node.tools, repository.root, [...commits], signer, { signal });
+    faultPoint("repository.signed");
+  }
+  await announce(node.tools, repository, { signer }, signal);
+  faultPoint("repository.announced");
+  await writeWeb(node.tools, repository, join(place, "web"), {
+    name,
+    settings,
+    publicKeys,
+    url: url ?? `/repo/${link}/`,
+  });
+  await keepSnapshot(place, new Date());
+  return url;
+}
