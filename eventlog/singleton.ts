@@ -8,6 +8,8 @@ export interface SingletonOptions {
   readonly name: string;
   /** Ends it, and releases the lease. */
   readonly signal: AbortSignal;
+  /** Waited for before each try to get the lease. */
+  readonly wanted?: (signal: AbortSignal) => Promise<void>;
   /** Runs while the lease is held; its signal is aborted when it is lost or all ends. When it returns or throws, it is begun again a second later. */
   readonly work: (signal: AbortSignal, epoch: number) => Promise<void>;
   readonly onError?: (error: unknown) => void;
@@ -20,6 +22,8 @@ export async function runSingleton(options: SingletonOptions): Promise<void> {
   const { leases, name, signal, work } = options;
   while (!signal.aborted) {
     try {
+      await options.wanted?.(signal);
+      if (signal.aborted) return;
       const lease = await leases.acquire(name, `singleton/${name}`);
       if ("heldBy" in lease) {
         await ended(options);

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { connectNats } from "@millrace/eventlog/connection.ts";
+import { Leases } from "@millrace/eventlog/leases.ts";
 import { callerOf, eventually, testGateway } from "./harness/gateway.ts";
 import { type Received, startReceiver } from "./harness/receiver.ts";
 import { suite } from "./harness/suite.ts";
@@ -38,7 +40,9 @@ function start(dieAt?: string) {
 const firsts = (received: ReadonlyArray<Received>): Received[] =>
   [...new Map(received.toReversed().map((one) => [one.message, one])).values()].toReversed();
 
-test("it dies before a delivery, after it, before its record and after that", async ({ defer }) => {
+test("it dies before a delivery, after it, before its record and after that; shards go to a second one, and back when the first dies", async ({
+  defer,
+}) => {
   const receiver = await startReceiver();
   // Every third try fails, so that lanes are held back when it dies.
   let tries = 0;
@@ -76,8 +80,48 @@ test("it dies before a delivery, after it, before its record and after that", as
     assert.equal(bodies.get(message) ?? text, text, "a repeat is the same message");
     bodies.set(message, text);
   }
-  last.child.kill("SIGTERM");
+
+  const { natsUrl, natsUser, natsPassword } = config;
+  const nats = await connectNats({ url: natsUrl, user: natsUser!, password: natsPassword!, name: "shares" });
+  const leases = await Leases.open(nats, { node: "test" });
+  defer(() => leases.close().then(nats.close));
+  /** Shards by process. */
+  const shares = () => {
+    const held = leases.list().filter(({ key }) => /^outbox\.\d+$/.test(key));
+    return [...Map.groupBy(held, ({ owner }) => owner.name).values()].map(({ length }) => length);
+  };
+  const spread = (as: string) => eventually(async () => `${shares()}` === as || undefined, `shares of ${as}`, 60_000);
+  await spread("16");
+  // What fails again and again would be parked.
+  receiver.answer(() => 204);
+  const second = start();
+  defer(() => second.child.kill("SIGKILL"));
+  /** While shards go from one to the other: nothing is lost or out of order. */
+  const goesOn = async (until: Promise<unknown>) => {
+    let over = false;
+    void until.finally(() => {
+      over = true;
+    });
+    while (!over) {
+      await say();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    await until;
+    await say();
+    await eventually(async () => all().length >= 2 * (said + 1) || undefined, "everything is there", 90_000);
+    for (const id of items) {
+      const texts = all()
+        .filter(({ body }) => body.source.endsWith(id))
+        .map(({ body }) => body.data.text ?? "opened");
+      assert.deepEqual(texts, ["opened", ...Array.from({ length: said }, (_, i) => `${i + 1}`)]);
+    }
+  };
+  await goesOn(spread("8,8"));
+  last.child.kill("SIGKILL");
   await last.ended;
+  await goesOn(spread("16"));
+  second.child.kill("SIGTERM");
+  assert.equal(await second.ended, null, "it ends by itself");
 });
 
 test.run();

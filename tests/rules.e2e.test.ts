@@ -74,6 +74,37 @@ test("an orchestrator that dies while a rule is triggered and done: each event h
   for (const item of others) assert.deepEqual(await comments(item.id), []);
 });
 
+test("several rules on the same events at a time, a worker dying among them: each does each event once", async () => {
+  const names = ["ada", "ben", "cleo", "dan"];
+  const made = await Promise.all(
+    names.map((name) =>
+      create({
+        name,
+        when: { ...on("work", "ItemOpened"), labels: ["several"] },
+        commands: [
+          { action: "work.writeComment", on: "{{event.entity}}", body: { text: `{{entity.spec.title}} ${name}` } },
+        ],
+      }),
+    ),
+  );
+  const mortal = await grounds.start("rule.command.after:3");
+  await mortal.ready();
+  const titles = Array.from({ length: 6 }, (_, i) => `several ${i}`);
+  const opened = await Promise.all(titles.map((title) => open(title, { labels: ["several"] })));
+  for (const { id } of made) {
+    const all = ({ triggers, waiting }: any) => triggers === titles.length && waiting === 0;
+    assert.equal((await until(id, all, "every event was done")).failures, 0);
+  }
+  for (const { id, spec } of opened) {
+    assert.deepEqual(
+      (await comments(id)).sort(),
+      names.map((name) => `${spec.title} ${name}`),
+    );
+  }
+  mortal.process.kill();
+  for (const { id } of made) await expect(204, "DELETE", `/rules/${id}`, { headers: { "if-match": "*" } });
+});
+
 test("of another context; what it would have done in the past is told, page by page", async () => {
   const app = (name: string) => ({
     name,

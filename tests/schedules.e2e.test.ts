@@ -73,12 +73,13 @@ test("an orchestrator that dies at an effect, and the next one that dies at the 
 });
 
 test("three orchestrators of which one dies in the middle of it: every due time is done once", async () => {
-  const [mortal] = await Promise.all([grounds.start("command.issue.after:3"), grounds.start()]);
+  const [mortal] = await Promise.all([grounds.start("command.issue.after:2"), grounds.start()]);
   await mortal!.ready();
   const ids = await openTwo(
     "three",
     Array.from({ length: 12 }, (_, i) => 1_000 + i * 250),
   );
+  await mortal!.died();
   await doneOnce("three", ids);
 });
 

@@ -1,6 +1,6 @@
 /**
  * The outbox: everything that is sent to webhooks and channels, from the feed, without PostgreSQL. Destinations are spread over shards, and a
- * shard is served by the one process that holds its lease; a second projector takes over what the first leaves.
+ * shard is served by the one process that holds its lease; each projector serves as many as fall to it, and takes over what another leaves.
  */
 
 import { type ChannelState, channel } from "@millrace/domain/integrations/channel.ts";
@@ -27,6 +27,7 @@ import { type AnyState, type Courier, Destination, type Parts } from "./destinat
 import { Lanes } from "./lanes.ts";
 import { isGathering, Paced } from "./paced.ts";
 import type { Sender } from "./sender.ts";
+import { Shares } from "./shares.ts";
 import { Transport } from "./transport.ts";
 import { Slots, Turns } from "./turns.ts";
 import { WebhookSender } from "./webhook.ts";
@@ -102,8 +103,10 @@ export async function startOutbox(options: OutboxOptions): Promise<Outbox> {
   const forget = index.onChange((_, id) => house.look(id));
   const forgetGauge = gaugeFrom(metrics.outboxDestinations, () => house.size);
   const watching = watchConnection(log, feeds);
+  const shares = new Shares(options.leases, SHARDS, house.shards);
+  running.push(shares.join(stopping.signal));
   for (let number = 0; number < SHARDS; number++) {
-    running.push(serve(number, options, index, house, stopping.signal));
+    running.push(serve(number, options, index, house, shares, stopping.signal));
   }
   return {
     checks: () => [{ name: "outbox", ok: true, detail: `${house.shards.size} of ${SHARDS} shards` }],
@@ -120,24 +123,26 @@ export async function startOutbox(options: OutboxOptions): Promise<Outbox> {
   };
 }
 
-/** A shard, as long as its lease is held. */
+/** A shard, as long as its lease is held, and it is not one too many beside what others could serve. */
 const serve = (
   number: number,
   { leases, logger }: OutboxOptions,
   index: LiveIndex,
   house: House,
+  shares: Shares,
   signal: AbortSignal,
 ) =>
   runSingleton({
     leases,
     name: `outbox.${number}`,
     signal,
+    wanted: (stopping) => shares.room(stopping),
     onError: (error) => logger.warn({ err: error, shard: number }, "a shard of the outbox waits"),
     work: async (held) => {
       await Promise.race([index.caughtUp(), pause(2 ** 31 - 1, held)]);
       house.shards.add(number);
       for (const id of house.known()) if (shard(id) === number) house.look(id);
-      await pause(2 ** 31 - 1, held);
+      await shares.surplus(number, held);
       house.shards.delete(number);
       await Promise.all([...house.known()].filter((id) => shard(id) === number).map((id) => house.look(id)));
     },
