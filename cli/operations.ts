@@ -289,6 +289,9 @@ export const OPERATIONS = {
   cancelBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/cancel","summary":"Cancel a build; what was uploaded goes","needs":"publishing:upload","query":{},"ifMatch":false},
   purgeBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/purge","summary":"Remove a build's files","needs":"publishing:upload","query":{},"ifMatch":false},
   retryBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/retry","summary":"Try again what failed, from where it stopped","needs":"publishing:upload","query":{},"ifMatch":false},
+  missingObjects: {"method":"POST","path":"/v1/organisations/:org/builds/:id/missing-objects","summary":"Which objects are to be uploaded","needs":"publishing:upload","query":{},"ifMatch":false},
+  uploadObjects: {"method":"PUT","path":"/v1/organisations/:org/builds/:id/objects","summary":"Upload objects and static deltas","needs":"publishing:upload","query":{},"ifMatch":false},
+  reviewBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/review","summary":"What a build changes for those who have what is published","needs":"publishing:read","query":{},"ifMatch":false},
   historyOfBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/history","summary":"What happened to a build","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
   diffBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/diff","summary":"What differs between two moments of a build's entity","needs":"publishing:read","query":{"from":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"to":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"}},"ifMatch":false},
 } as const;

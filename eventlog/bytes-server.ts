@@ -84,7 +84,7 @@ export async function serveBytes(options: BytesServerOptions): Promise<BytesServ
 const DRAIN_MS = 10_000;
 
 /** An answer. What still comes of a body is read and dropped until the gateway, which has the answer, ends the connection: an end from here could overtake it. */
-function say(
+export function say(
   request: IncomingMessage,
   response: ServerResponse,
   status: number,

@@ -5,7 +5,17 @@
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
-export type BytesAct = "reserve" | "offset" | "append" | "read" | "remove";
+export type BytesAct =
+  | "reserve"
+  | "offset"
+  | "append"
+  | "read"
+  | "remove"
+  /** Of builds: objects; which of them are missing; what a commit lacks; what differs. */
+  | "upload"
+  | "missing"
+  | "check"
+  | "review";
 
 export interface Ticket {
   /** Id of the token that asked. */

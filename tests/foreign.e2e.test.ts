@@ -141,6 +141,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "builds.declareRefs": { refs: [{ ref: "app/org.example.Intruder/x86_64/stable", commit: "0".repeat(64) }] },
   "builds.addExtraIds": { ids: ["org.example.Intruder"] },
   "builds.commitBuild": {},
+  "builds.missingObjects": { wanted: [`${"0".repeat(64)}.commit`] },
   "logs.shareLogsOfApplication": { expiresInMs: 60_000 },
   "logs.shareLogsOfApplications": { expiresInMs: 60_000 },
 };
@@ -155,6 +156,7 @@ const QUERY: Readonly<Record<string, string>> = {
 const STREAMS: Readonly<Record<string, { readonly type: string; readonly sent?: true }>> = {
   "uploads.continueUpload": { type: "application/offset+octet-stream" },
   "work.attachFile": { type: "application/octet-stream", sent: true },
+  "builds.uploadObjects": { type: "multipart/mixed; boundary=x" },
 };
 const queryOf = ({ id, path }: Operation): string => QUERY[id] ?? (path.endsWith("/diff") ? "?from=v1" : "");
 

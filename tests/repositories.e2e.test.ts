@@ -1,10 +1,7 @@
 /** Repositories from HTTP to the disk: made by publishers that are killed in the middle, with one key each, which nobody sees. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -13,6 +10,7 @@ import { importKey } from "@millrace/publisher/adapters/ostree/keys.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
+import { spawnPublisher, type TestPublisher } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
@@ -28,38 +26,7 @@ const log = await EventLog.open(connection, ["publishing"]);
 deferToEndOfFile(() => log.close());
 const data = testFolder("publisher");
 
-interface Publisher {
-  readonly child: ChildProcess;
-  readonly ended: Promise<string | number | null>;
-  said(): string;
-}
-
-function publisher(env: Readonly<Record<string, string>>): Publisher {
-  const main = fileURLToPath(new URL("../services/publisher/main.ts", import.meta.url));
-  const child = spawn(process.execPath, [main], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: {
-      ...process.env,
-      MILLRACE_NATS_URL: nats.url,
-      MILLRACE_NATS_USER: nats.user,
-      MILLRACE_NATS_PASSWORD: nats.pass,
-      MILLRACE_DATA: data,
-      MILLRACE_MASTER_KEY: started.config.masterKey,
-      MILLRACE_LEASE_SECONDS: "2",
-      MILLRACE_HEALTH_PORT: "0",
-      ...env,
-    },
-  });
-  let said = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on("data", (piece: Buffer) => {
-      said = (said + piece.toString()).slice(-20_000);
-    });
-  }
-  deferToEndOfFile(() => child.kill("SIGKILL"));
-  const ended = once(child, "exit").then(([code, signal]) => (signal ?? code) as string | number | null);
-  return { child, ended, said: () => said };
-}
+const publisher = (env: Readonly<Record<string, string>>) => spawnPublisher(started.config, data, env);
 
 async function typesOf(id: string): Promise<string[]> {
   const types: string[] = [];
@@ -71,7 +38,7 @@ const create = async (name: string): Promise<string> => {
   const body = { name, title: `Of ${name}`, collectionId: "org.test.Stable" };
   return (await expect(201, "POST", "/repositories", { body })).body.id;
 };
-const until = (name: string, state: string, by: Publisher) =>
+const until = (name: string, state: string, by: TestPublisher) =>
   eventually(
     async () => {
       const { body } = await expect(200, "GET", `/repositories/${name}`);

@@ -1,6 +1,7 @@
 /** Builds: content on its way into a repository, what is asked of them and what they are. */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
+import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { changeOf, createOf, getOf, listOf } from "../endpoints.ts";
@@ -33,6 +34,8 @@ export const BUILD_LIMITS = {
   priority: 100,
   /** Begun attempts of a step before it is given up. */
   attempts: 10,
+  /** Names in one question for what is missing. */
+  wanted: 10_000,
   /** Names of missing objects that are kept and shown. */
   missing: 100,
 } as const;
@@ -58,6 +61,9 @@ export const RefName = Schema.String.check(Schema.isMaxLength(600), Schema.isPat
   title: "Reference",
   description: "`app/<id>/<arch>/<branch>`, `runtime/<id>/<arch>/<branch>`, or `screenshots/<arch>`",
   examples: ["app/org.example.Hello/x86_64/stable"],
+});
+const ObjectName = Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}[.](commit|dirtree|dirmeta|filez)$/u)).annotate({
+  examples: ["2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c.dirtree"],
 });
 export const CommitName = Schema.String.check(Schema.isPattern(BUILD_PATTERNS.commit)).annotate({
   title: "Commit",
@@ -159,6 +165,44 @@ export const CommitBuild = Schema.Struct({
   tokenType: optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2_147_483_647 }))),
 }).annotate({ identifier: "CommitBuild" });
 
+export const WantedObjects = Schema.Struct({
+  wanted: Schema.Array(ObjectName).check(Schema.isMaxLength(BUILD_LIMITS.wanted)),
+}).annotate({
+  identifier: "WantedObjects",
+  description: "Names of objects, as they lie in a repository in archive mode",
+});
+export const MissingObjects = Schema.Struct({
+  missing: Schema.Array(Schema.String).annotate({ description: "Those that are to be sent, in the order asked" }),
+}).annotate({ identifier: "ObjectsMissing" });
+export const StoredObjects = Schema.Struct({
+  sizes: Schema.Array(Schema.Int).annotate({ description: "Bytes of each part, in their order" }),
+}).annotate({ identifier: "StoredObjects" });
+const Strings = Schema.Array(Schema.String);
+const BeforeAfter = Schema.Struct({ before: optionalKey(Schema.String), after: optionalKey(Schema.String) });
+export const BuildReview = Schema.Struct({
+  refs: Schema.Array(
+    Schema.Struct({
+      ref: text("The reference"),
+      from: optionalKey(text("The commit that is published now")),
+      to: text("The commit of the build"),
+      added: Schema.Int,
+      removed: Schema.Int,
+      changed: Schema.Int,
+      growth: Schema.Int.annotate({ description: "Bytes of content, after less before" }),
+      files: Schema.Array(
+        Schema.Struct({ path: Schema.String, before: optionalKey(Schema.Int), after: optionalKey(Schema.Int) }),
+      ).annotate({ description: "The first two hundred that differ; bytes before and after" }),
+      permissions: Schema.Struct({ added: Strings, removed: Strings }),
+      runtime: BeforeAfter,
+      download: Schema.Struct({
+        objects: Schema.Int,
+        bytes: Schema.Int,
+        deltaBytes: optionalKey(Schema.Int),
+      }).annotate({ description: "What clients load who have the one published now" }),
+    }).annotate({ identifier: "RefReview" }),
+  ),
+}).annotate({ identifier: "BuildReview", description: "The first twenty references of the build" });
+
 const builds = `${ORGANISATION}/builds` as const;
 const build = `${builds}/:id` as const;
 const act = { params: entityParams, headers: commandHeaders } as const;
@@ -231,6 +275,41 @@ export const buildsApi = HttpApiGroup.make("builds")
   .add(
     HttpApiEndpoint.post("retryBuild", `${build}/retry`, { ...act, success: accepted(Build) }).annotateMerge(
       says("publishing:upload", "Try again what failed, from where it stopped"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("missingObjects", `${build}/missing-objects`, {
+      params: entityParams,
+      payload: WantedObjects,
+      success: MissingObjects,
+    }).annotateMerge(
+      says(
+        "publishing:upload",
+        "Which objects are to be uploaded",
+        "What is said to be there is kept until the build ends, so an upload goes on where it stopped by asking again.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.put("uploadObjects", `${build}/objects`, {
+      params: entityParams,
+      payload: HttpApiSchema.StreamUint8Array({ contentType: "multipart/mixed" }),
+      success: StoredObjects,
+    }).annotateMerge(
+      says(
+        "publishing:upload",
+        "Upload objects and static deltas",
+        "Each part has a file name: that of the object, or `<delta>.superblock.delta` and `<delta>.<n>.delta`. Each object is checked against its name as it comes; the first that is another is refused, and those before it stay. As large as one likes.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.get("reviewBuild", `${build}/review`, { params: entityParams, success: BuildReview }).annotateMerge(
+      says(
+        "publishing:read",
+        "What a build changes for those who have what is published",
+        "Permissions, runtime, files, sizes, and what clients load.",
+      ),
     ),
   )
   .add(historyOf("historyOfBuild", build).annotateMerge(says("publishing:read", "What happened to a build")))

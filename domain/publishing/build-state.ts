@@ -118,6 +118,8 @@ export type BuildStep =
 /** Pure: the same for every publisher. Who asks holds the lease, so an attempt that is under way is one that broke off. */
 export function nextOfBuild(state: BuildState): { readonly do: BuildStep } | undefined {
   const step = stepOf(state);
+  // What clients see needs the build's own files no more.
+  if (step === "deltas" && state.isHeld) return { do: { kind: "release", attempt: 1 } };
   if (step !== undefined) {
     const { attempt } = state;
     if (attempt >= LIMITS.attempts) return { do: { kind: "giveUp", step, attempt } };
@@ -238,8 +240,11 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
 }
 
 /** It goes on with what failed; what was never committed may be uploaded again. */
-const retried = ({ published, commitAt }: BuildState): Partial<BuildState> => {
-  if (published === "failed") return { published: "publishing" };
+const retried = ({ published, commitAt, failure }: BuildState): Partial<BuildState> => {
+  // Others were published to the same references meanwhile: it comes after them.
+  if (published === "failed") {
+    return { published: "publishing", ...(failure?.code === "REF_MOVED" ? { publishAt: null } : {}) };
+  }
   return { state: commitAt === null ? "uploading" : "committing" };
 };
 

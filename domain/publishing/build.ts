@@ -10,8 +10,8 @@ import {
   type BuildState,
   evolveBuild,
   initialBuild,
-  nextOfBuild,
   representBuild,
+  stepOf,
 } from "./build-state.ts";
 
 export type * from "./build-state.ts";
@@ -167,12 +167,12 @@ type Report = Extract<BuildCommand, { readonly attempt: number }>;
 
 /** What only the publisher does whose attempt it is. */
 function report(command: Report, state: BuildState): Decision<DomainEvent> {
-  const next = nextOfBuild(state);
-  const step = next?.do.kind;
+  const step = stepOf(state);
   if (command.do === "begin") {
     const { do: _, ...data } = command;
-    const isNext = step === command.step && next!.do.attempt === command.attempt && command.attempt <= LIMITS.attempts;
-    if (!isNext || (state.node !== null && state.node !== command.node)) return overtaken;
+    const isNext = step === command.step && command.attempt === state.attempt + 1;
+    const isLast = command.attempt > LIMITS.attempts;
+    if (!isNext || isLast || (state.node !== null && state.node !== command.node)) return overtaken;
     return happened("BuildStepBegun", without({ do: "", ...data, at: state.publishAt ?? command.at }));
   }
   if (command.attempt !== state.attempt || command.worker !== state.worker) return overtaken;

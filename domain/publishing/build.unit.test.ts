@@ -109,7 +109,9 @@ test("published in steps: intent with its time, references, seen, deltas after",
     [state.published, state.refs[0]],
     ["published", { ref: REF, commit: COMMIT, logUrl: null, committed: OURS, published: LIVE }],
   );
-  assert.deepEqual(nextOfBuild(state), { do: { kind: "deltas", attempt: 1 } });
+  assert.deepEqual(nextOfBuild(state), { do: { kind: "release", attempt: 1 } });
+  const freed = given(build, [...PUBLISHED, ["BuildReleased", {}]]).state;
+  assert.deepEqual(nextOfBuild(freed), { do: { kind: "deltas", attempt: 1 } });
   when({ do: "cancel" }).isRefused({ rule: "too-late" });
   const done = given(build, [...PUBLISHED, begun("deltas"), ["BuildDeltasMade", { made: 2 }]]);
   assert.equal(nextOfBuild(done.state), undefined);
@@ -128,6 +130,10 @@ test("what fails is tried again from where it stopped; what ends its publishers 
   );
   const worn = given(build, [created, refs, wanted, begun("commit", 10)]).state;
   assert.deepEqual(nextOfBuild(worn), { do: { kind: "giveUp", step: "commit", attempt: 10 } });
+  const { worker: by } = worn;
+  given(build, [created, refs, wanted, begun("commit", 10)])
+    .when({ do: "fail", step: "commit", attempt: 10, worker: by, failure: FAILURE })
+    .happens(["BuildFailed", { step: "commit", ...FAILURE }]);
   given(build, READY).when({ do: "retry" }).isRefused({ rule: "not-failed" });
 });
 

@@ -6,7 +6,6 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { Conflict, type Problem, TooLarge, Unavailable } from "@millrace/contracts/problems.ts";
 import { type BytesAct, TICKET_MS, writeTicket } from "@millrace/eventlog/bytes-ticket.ts";
 import { listNodes, type NodeRecord } from "@millrace/eventlog/presence.ts";
-import type { Asked } from "./asked.ts";
 import { fail } from "./failures.ts";
 import type { Gateway } from "./gateway.ts";
 
@@ -75,6 +74,15 @@ export interface Hop {
   readonly headers?: Readonly<Record<string, string | undefined>>;
   /** Sent on as it comes. */
   readonly body?: IncomingMessage;
+  /** Instead of it: what is here already. */
+  readonly content?: Buffer;
+}
+
+/** In whose name it goes on. */
+export interface Caller {
+  readonly requestId: string;
+  readonly token?: { readonly id: string };
+  readonly organisation?: { readonly id: string };
 }
 
 const METHODS: Readonly<Record<BytesAct, string>> = {
@@ -83,6 +91,10 @@ const METHODS: Readonly<Record<BytesAct, string>> = {
   append: "PATCH",
   read: "GET",
   remove: "DELETE",
+  upload: "PUT",
+  missing: "POST",
+  check: "POST",
+  review: "POST",
 };
 
 /** @returns the holder's answer, its body yet to be read @throws Failed (unavailable) */
@@ -90,10 +102,10 @@ export async function hop(
   gateway: Gateway,
   holders: Holders,
   holder: Holder,
-  asked: Asked,
+  asked: Caller,
   hop: Hop,
 ): Promise<IncomingMessage> {
-  const { act, resource, maxBytes = 0, body } = hop;
+  const { act, resource, maxBytes = 0, body, content } = hop;
   const ticket = writeTicket(gateway.ticketKey, {
     subject: asked.token!.id,
     organisation: asked.organisation!.id,
@@ -141,7 +153,7 @@ export async function hop(
       if (body?.complete === false) answer.once("close", () => sending.destroy());
       resolve(answer);
     });
-    if (body === undefined) return void sending.end();
+    if (body === undefined) return void sending.end(content);
     // The client has gone: what it sent is there, and kept.
     body.once("close", () => body.complete || sending.destroy());
     if (body.destroyed && !body.complete) return void sending.destroy();

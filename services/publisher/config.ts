@@ -71,6 +71,34 @@ export const PUBLISHER_SETTINGS = defineSettings({
     example: "2",
     fallback: 2,
   },
+  buildsAtOnce: {
+    variable: "MILLRACE_BUILDS_AT_ONCE",
+    schema: IntegerBetween(1, 64),
+    describe: "Builds that are committed or published at the same moment; the others wait by priority and age.",
+    example: "4",
+    fallback: 4,
+  },
+  deltasAtOnce: {
+    variable: "MILLRACE_DELTAS_AT_ONCE",
+    schema: IntegerBetween(1, 16),
+    describe: "Builds whose static deltas are made at the same moment, after they were published.",
+    example: "1",
+    fallback: 1,
+  },
+  deltaDepth: {
+    variable: "MILLRACE_DELTA_DEPTH",
+    schema: IntegerBetween(0, 20),
+    describe: "Static deltas to each commit: 0 none, 1 from nothing, 2 from the commit before it as well, and so on.",
+    example: "2",
+    fallback: 2,
+  },
+  bytesListen: {
+    variable: "MILLRACE_PUBLISHER_LISTEN",
+    schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u)),
+    describe: "Where gateways bring what is uploaded to builds, within the installation; port 0 is any free one.",
+    example: "10.0.0.7:7491",
+    fallback: "127.0.0.1:0",
+  },
 });
 
 export type PublisherConfig = ConfigOf<typeof PUBLISHER_SETTINGS>;

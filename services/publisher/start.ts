@@ -1,26 +1,50 @@
-/** The publisher as a service: makes repositories on its node's disk. Needs NATS; its tools are used when they are there. */
+/**
+ * The publisher as a service: makes repositories on its node's disk, takes builds and publishes them. Needs NATS; its tools are used when
+ * they are there. One process of a node acts: what open builds hold is kept in its memory; another waits to take over.
+ */
 import { mkdirSync } from "node:fs";
+import { statfs } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { repository } from "@millrace/domain/publishing/repository.ts";
+import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
 import { Leases } from "@millrace/eventlog/leases.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
+import { announce, type NodeRecord } from "@millrace/eventlog/presence.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { streamSettings } from "@millrace/eventlog/settings.ts";
-import { startWorker } from "@millrace/eventlog/worker.ts";
+import { runSingleton } from "@millrace/eventlog/singleton.ts";
+import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import { sweepGpgHomes } from "./adapters/ostree/keys.ts";
 import { Tools } from "./adapters/ostree/tools.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
+import { Coalesced, Lanes } from "./lanes.ts";
 import { OpenRepositories, type PublisherNode } from "./places.ts";
+import { buildReactor } from "./reactors/build.ts";
 import { repositoryReactor } from "./reactors/repository.ts";
+import { serveUploads } from "./server.ts";
+import { Store } from "./store.ts";
 
 const SERVICE = "publisher";
 
-export async function startPublisher(config: PublisherConfig, logger: Logger): Promise<Running> {
+/** What every part of it has. */
+interface Parts {
+  readonly config: PublisherConfig;
+  readonly folder: string;
+  readonly log: EventLog;
+  readonly leases: Leases;
+  readonly sealing: Sealing | undefined;
+  readonly tools: Tools;
+  readonly logger: Logger;
+}
+
+export async function startPublisher(config: PublisherConfig, logger: Logger, version = ""): Promise<Running> {
   const { natsUrl: url, natsUser: user, natsPassword: password, replicas, node, masterKey } = config;
   const folder = join(resolve(config.data), SERVICE, node);
   mkdirSync(folder, { recursive: true, mode: 0o711 });
@@ -46,35 +70,126 @@ export async function startPublisher(config: PublisherConfig, logger: Logger): P
     env: config.tools ?? { PATH: process.env.PATH ?? "" },
     home: join(folder, "home"),
   });
-  const place: PublisherNode = {
-    name: node,
-    folder: join(folder, "repositories"),
-    tools,
-    sealing,
-    served: servedPlaces(config.data, node),
-    publicUrl: config.publicUrl,
-    repositories: new OpenRepositories(),
-    youngMs: config.pruneYoungSeconds * 1_000,
-  };
-  const worker = await startWorker({
-    log,
-    service: SERVICE,
-    node,
-    context: repository.context,
-    reactors: [repositoryReactor(place)],
-    concurrency: config.concurrency,
-    logger,
-    deadLetters: new DeadLetters(log.nats, replicas),
+  const parts = { config, folder, log, leases, sealing, tools, logger };
+  const stopping = new AbortController();
+  let worker: Worker | undefined;
+  const acting = runSingleton({
     leases,
+    name: `${SERVICE}.${node}`,
+    signal: stopping.signal,
+    work: (mine) => act(parts, version, mine, (now) => (worker = now)),
+    onError: (err) => logger.error({ err }, "the publisher broke off"),
   });
   return {
-    ready: (): Check[] => [...worker.checks(), ...missing(sealing)],
+    ready: (): Check[] => [...(worker?.checks() ?? STANDBY), ...missing(sealing)],
     stop: async () => {
-      await worker.stop();
+      stopping.abort();
+      await acting;
       await leases.close();
       sealing?.close();
       await log.close();
     },
+  };
+}
+
+const STANDBY: ReadonlyArray<Check> = [
+  { name: "worker publishing", ok: true, detail: "another process of the node acts; this one takes over" },
+];
+
+/** While this process is the one that acts on the node. */
+async function act(
+  parts: Parts,
+  version: string,
+  mine: AbortSignal,
+  tell: (worker: Worker | undefined) => void,
+): Promise<void> {
+  const { config, folder, log, leases, sealing, tools, logger } = parts;
+  const { node: name, replicas, concurrency, buildsAtOnce, deltasAtOnce, deltaDepth } = config;
+  const place: PublisherNode = {
+    name,
+    folder: join(folder, "repositories"),
+    tools,
+    sealing,
+    served: servedPlaces(config.data, name),
+    publicUrl: config.publicUrl,
+    repositories: new OpenRepositories(),
+    youngMs: config.pruneYoungSeconds * 1_000,
+  };
+  const store = new Store(place);
+  const lanes = new Lanes(buildsAtOnce);
+  const deltaLanes = new Lanes(deltasAtOnce);
+  const summaries = new Coalesced();
+  const worker = await startWorker({
+    log,
+    service: SERVICE,
+    node: name,
+    context: repository.context,
+    reactors: [repositoryReactor(place), buildReactor({ place, log, store, lanes, deltaLanes, summaries, deltaDepth })],
+    concurrency: concurrency + buildsAtOnce + deltasAtOnce,
+    logger,
+    deadLetters: new DeadLetters(log.nats, replicas),
+    leases,
+  });
+  tell(worker);
+  const uploads = await openUploads(parts, store);
+  const presence = await announce({
+    nats: log.nats,
+    describe: () => recordOf(config, folder, worker.name, version, uploads?.url),
+    ttlMs: config.leaseSeconds * 1_000,
+    onError: (err) => logger.warn({ err }, "this node could not be announced"),
+  });
+  try {
+    await pause(2 ** 30, mine);
+  } finally {
+    await presence.stop();
+    await uploads?.stop();
+    await worker.stop();
+    tell(undefined);
+  }
+}
+
+/** Takes what is uploaded. Undefined: without the master key no ticket can be read. */
+async function openUploads({ config, log, logger }: Parts, store: Store) {
+  const { bytesListen, masterKey, node } = config;
+  if (masterKey === undefined) return undefined;
+  const at = bytesListen.lastIndexOf(":");
+  const host = bytesListen.slice(0, at).replace(/^\[(.*)\]$/, "$1");
+  const server = await serveUploads({
+    store,
+    log,
+    keys: parseMasterKeys(masterKey).map(({ bytes }) => ticketKeyOf(bytes)),
+    node,
+    host: host === "" ? "0.0.0.0" : host,
+    port: Number(bytesListen.slice(at + 1)),
+    logger,
+  });
+  const name = host === "" || host === "0.0.0.0" || host === "::" ? hostname() : host;
+  return { url: `http://${name.includes(":") ? `[${name}]` : name}:${server.port}`, stop: () => server.stop() };
+}
+
+const startedAt = new Date().toISOString();
+
+async function recordOf(
+  config: PublisherConfig,
+  dataFolder: string,
+  instance: string,
+  version: string,
+  bytes: string | undefined,
+): Promise<NodeRecord> {
+  const { bavail, bsize } = await statfs(dataFolder).catch(() => ({ bavail: 0, bsize: 0 }));
+  return {
+    node: config.node,
+    service: SERVICE,
+    instance,
+    pid: process.pid,
+    host: hostname(),
+    version,
+    dataFolder,
+    docker: { endpoint: "", missing: "A publisher needs none." },
+    freeBytes: bavail * bsize,
+    capabilities: ["ostree"],
+    ...(bytes === undefined ? {} : { bytes }),
+    startedAt,
   };
 }
 
@@ -84,5 +199,5 @@ const missing = (sealing: Sealing | undefined): Check[] =>
 export const publisherService = defineService({
   name: SERVICE,
   settings: PUBLISHER_SETTINGS,
-  start: (config, shell) => startPublisher(config, shell.log),
+  start: (config, shell) => startPublisher(config, shell.log, shell.version),
 });

@@ -190,6 +190,7 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
     .map((repository) => ({ repository, appId: "org.example.Hello" })),
   "builds.changeBuild": fc.constantFrom({ priority: 5 }, { logUrl: null }, { publicDownload: true }),
   "builds.declareRefs": fc.constant({ refs: [{ ref: "app/org.example.Hello/x86_64/stable", commit: "0".repeat(64) }] }),
+  "builds.missingObjects": fc.constant({ wanted: [`${"0".repeat(64)}.filez`] }),
   "builds.addExtraIds": fc.constant({ ids: ["org.example.Extra"] }),
   "builds.commitBuild": fc.constantFrom({}, { endOfLife: "Over", endOfLifeRebase: "org.example.Next" }),
   "webhooks.changeWebhook": fc.constantFrom({ description: "Other" }, { events: NEVER }),

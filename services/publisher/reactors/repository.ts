@@ -10,13 +10,13 @@ import {
   type RepositoryStep,
   repository,
 } from "@millrace/domain/publishing/repository.ts";
-import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
 import { type GpgKey, generateKey, importKey } from "../adapters/ostree/keys.ts";
 import { Refusal } from "../adapters/ostree/refusal.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { ToolFailed } from "../adapters/ostree/tools.ts";
+import { failureOf as failureOfAct } from "../failure.ts";
 import { NoMasterKey, type PublisherNode, repositoryFolder, repositoryPlace } from "../places.ts";
 import { unlinkRepository } from "../repositories/links.ts";
 import { presentRepository } from "../repositories/present.ts";
@@ -199,21 +199,7 @@ class KeyRefused extends Error {
 
 /** What is told to people; undefined: it is tried again by the worker. */
 function failureOf(error: unknown): RepositoryFailure | undefined {
-  if (error instanceof NoMasterKey) {
-    const fix = "Give the publisher the master key (MILLRACE_MASTER_KEY_FILE), then try again.";
-    return { code: "NO_MASTER_KEY", reason: "Its key cannot be kept without the master key.", fix };
-  }
-  if (error instanceof KeyRefused) {
-    const fix = "Export a secret key without a passphrase: `gpg --export-secret-keys --armor <fingerprint>`.";
-    return { code: "KEY_REFUSED", reason: error.why.reason, fix };
-  }
-  if (error instanceof LogUnavailable) return undefined;
-  if (error instanceof Refusal) return { code: "NOT_POSSIBLE", reason: error.message, fix: error.fix };
-  if (!(error instanceof ToolFailed) || error.how === "cancelled") return undefined;
-  if (error.how === "missing") {
-    const fix = "Run `mill setup` on the publisher's machine, start it again, then try again.";
-    return { code: "TOOLS_MISSING", reason: `${error.tool} is not installed.`, fix };
-  }
-  const fix = "Look at what it said, and at the disk, then try again.";
-  return { code: "TOOL_FAILED", reason: error.message.slice(0, 1_000), fix };
+  if (!(error instanceof KeyRefused)) return failureOfAct(error);
+  const fix = "Export a secret key without a passphrase: `gpg --export-secret-keys --armor <fingerprint>`.";
+  return { code: "KEY_REFUSED", reason: error.why.reason, fix };
 }

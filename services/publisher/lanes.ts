@@ -1,0 +1,105 @@
+/**
+ * Lanes: so many at the same moment, and of those that share a key (a repository) one alone. Who waits goes in the order of priority,
+ * then of age; a priority can change while it waits.
+ */
+
+export interface Waiting {
+  readonly id: string;
+  readonly priority: number;
+  /** Since when it wants to go: milliseconds since 1970. */
+  readonly since: number;
+  /** Of those with the same one goes at a time. */
+  readonly key?: string;
+}
+
+interface Entry extends Waiting {
+  priority: number;
+  readonly go: () => void;
+}
+
+export class Lanes {
+  readonly #most: number;
+  #going = 0;
+  readonly #keys = new Set<string>();
+  #waiting: Entry[] = [];
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** @returns gives the lane back @throws the signal's reason */
+  async enter(what: Waiting, signal: AbortSignal): Promise<() => void> {
+    signal.throwIfAborted();
+    await new Promise<void>((resolve, reject) => {
+      const entry: Entry = {
+        ...what,
+        go: () => {
+          signal.removeEventListener("abort", give);
+          resolve();
+        },
+      };
+      const give = () => {
+        this.#waiting = this.#waiting.filter((each) => each !== entry);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", give, { once: true });
+      this.#waiting.push(entry);
+      this.#next();
+    });
+    let isIn = true;
+    return () => {
+      if (!isIn) return;
+      isIn = false;
+      this.#going--;
+      if (what.key !== undefined) this.#keys.delete(what.key);
+      this.#next();
+    };
+  }
+
+  /** What waits gets another place in the order. */
+  prioritise(id: string, priority: number): void {
+    for (const entry of this.#waiting) if (entry.id === id) entry.priority = priority;
+  }
+
+  #next(): void {
+    while (this.#going < this.#most) {
+      const free = this.#waiting.filter(({ key }) => key === undefined || !this.#keys.has(key));
+      const first = free.sort((a, b) => b.priority - a.priority || a.since - b.since)[0];
+      if (first === undefined) return;
+      this.#waiting = this.#waiting.filter((each) => each !== first);
+      this.#going++;
+      if (first.key !== undefined) this.#keys.add(first.key);
+      first.go();
+    }
+  }
+}
+
+/** Of what everybody wants done anew, and one doing serves all who asked before it began: a summary. */
+export class Coalesced {
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #next = new Map<string, Promise<void>>();
+
+  /** Begins after this call, with others that want the same. */
+  run(key: string, act: () => Promise<void>): Promise<void> {
+    const waiting = this.#next.get(key);
+    if (waiting !== undefined) return waiting;
+    const before = this.#running.get(key);
+    if (before === undefined) return this.#begin(key, act);
+    const after = before
+      .catch(() => {})
+      .then(() => {
+        this.#next.delete(key);
+        return this.#begin(key, act);
+      });
+    this.#next.set(key, after);
+    return after;
+  }
+
+  #begin(key: string, act: () => Promise<void>): Promise<void> {
+    const running = act().finally(() => {
+      if (this.#running.get(key) === running) this.#running.delete(key);
+    });
+    this.#running.set(key, running);
+    return running;
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * The reactor of builds: uploaded commits become ours, signed; ours go into the repository; clients see them by its summary; static
+ * deltas come after, when nothing else waits. Each act looks first whether it was done (adapters/ostree/builds.ts), each intent is in the
+ * log before it, and times of commits come from events: another try makes the same.
+ */
+import { join } from "node:path";
+import {
+  type BuildCommand,
+  type BuildFailure,
+  type BuildState,
+  type BuildStep,
+  type BuildStepName,
+  build,
+  nextOfBuild,
+} from "@millrace/domain/publishing/build.ts";
+import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
+import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
+import { commitBuild, ensureDelta, publishBuild, type RefCommit } from "../adapters/ostree/builds.ts";
+import { parseFlatpakRef } from "../adapters/ostree/names.ts";
+import { parseCommit } from "../adapters/ostree/objects.ts";
+import type { Repository } from "../adapters/ostree/repository.ts";
+import { buildUpdateRepo } from "../adapters/ostree/tools.ts";
+import { failureOf } from "../failure.ts";
+import type { Coalesced, Lanes } from "../lanes.ts";
+import { missingOf } from "../missing.ts";
+import { type PublisherNode, withKeysOf } from "../places.ts";
+import { presentRepository } from "../repositories/present.ts";
+import type { Store } from "../store.ts";
+
+export interface BuildNode {
+  readonly place: PublisherNode;
+  readonly log: EventLog;
+  readonly store: Store;
+  /** Commits and publications at the same moment. */
+  readonly lanes: Lanes;
+  /** Static deltas, one after another beside what matters. */
+  readonly deltaLanes: Lanes;
+  readonly summaries: Coalesced;
+  /** Static deltas of a reference: 0: none, 1: from nothing, 2: from the commit before as well … */
+  readonly deltaDepth: number;
+}
+
+type BuildWork = Work<BuildState, BuildCommand>;
+
+const AGAIN: Verdict = { again: true };
+const NOT_READY_MS = 5_000;
+
+export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand, BuildStep> => ({
+  kind: build,
+  mine: (state) => state.node === null || state.node === node.place.name,
+  next: nextOfBuild,
+  interrupts(state, step) {
+    // What waits for its turn is told of its new place.
+    node.lanes.prioritise(state.id, state.priority);
+    node.deltaLanes.prioritise(state.id, state.priority);
+    return step.kind === "commit" && state.state === "cancelled";
+  },
+  async perform(step, work) {
+    const { state } = work.loaded;
+    const { state: into } = await node.log.aggregates.load(repository, state.repository);
+    if (into.node !== null && into.node !== node.place.name) return { skip: true };
+    if (step.kind === "giveUp") return giveUp(step, work);
+    if (step.kind === "release" || step.kind === "purge") return end(node, step.kind, work);
+    if (into.state !== "ready") return { retryAfterMs: NOT_READY_MS, reason: `its repository is ${into.state}` };
+    try {
+      switch (step.kind) {
+        case "commit":
+          return await commit(node, work, into, step.attempt);
+        case "publish":
+          return await publish(node, work, into, step.attempt);
+        case "deltas":
+          return await deltas(node, work, into, step.attempt);
+      }
+    } catch (error) {
+      const failure = work.signal.aborted ? undefined : failureOf(error);
+      if (failure === undefined) throw error;
+      await fail(work, step.kind, step.attempt, work.worker, failure);
+      return AGAIN;
+    }
+  },
+});
+
+/** Deltas are no part of a publication: it stays as it is without them. */
+async function fail(
+  work: BuildWork,
+  step: BuildStepName,
+  attempt: number,
+  worker: string,
+  failure: Omit<BuildFailure, "step">,
+): Promise<void> {
+  if (step === "deltas") await work.record({ do: "deltasMade", attempt, worker, made: 0, failed: failure.reason });
+  else await work.record({ do: "fail", step, attempt, worker, failure });
+}
+
+async function giveUp(step: Extract<BuildStep, { kind: "giveUp" }>, work: BuildWork): Promise<Verdict> {
+  const reason = `It broke off ${step.attempt} times.`;
+  const failure = { code: "BROKE_OFF", reason, fix: "Look at the publisher's log, then try again." };
+  await fail(work, step.step, step.attempt, work.loaded.state.worker, failure);
+  return AGAIN;
+}
+
+async function end({ store }: BuildNode, kind: "release" | "purge", work: BuildWork): Promise<Verdict> {
+  const { state } = work.loaded;
+  faultPoint(`build.${kind}.before`);
+  if (state.isHeld) await store.end(state.repository, state.id);
+  faultPoint(`build.${kind}.after`);
+  await work.record({ do: kind === "purge" ? "purged" : "released" });
+  faultPoint(`build.${kind}.recorded`);
+  return AGAIN;
+}
+
+/** While it has a lane; others have its place meanwhile. */
+async function inLane<T>(
+  lanes: Lanes,
+  work: BuildWork,
+  what: { readonly since: string | null; readonly key?: string },
+  use: () => Promise<T>,
+): Promise<T> {
+  const { id, priority, createdAt } = work.loaded.state;
+  const since = Date.parse(what.since ?? createdAt);
+  const waiting = { id, priority, since, ...(what.key === undefined ? {} : { key: what.key }) };
+  const leave = await work.aside(() => lanes.enter(waiting, work.signal));
+  try {
+    return await use();
+  } finally {
+    leave();
+  }
+}
+
+function commit(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
+  const { state } = work.loaded;
+  return inLane(node.lanes, work, { since: state.commitAt }, async () => {
+    const { worker, signal } = work;
+    await work.record({ do: "begin", step: "commit", attempt, worker, node: node.place.name });
+    faultPoint("build.commit.begun");
+    const { count, missing } = await missingOf(node.store, state, signal);
+    if (count > 0) {
+      await work.record({ do: "incomplete", attempt, worker, count, missing });
+      return AGAIN;
+    }
+    const place = await node.store.place(state.repository, state.id);
+    const refs = state.refs.map(({ ref, commit }) => ({ ref, commit }));
+    const made = await withKeysOf(node.place, into, async (signer) => {
+      const timestamp = new Date(state.commitAt!);
+      const made = await commitBuild(node.place.tools, place, refs, { ...termsOf(state), timestamp, signer, signal });
+      // So that it can be installed before it is published.
+      await buildUpdateRepo(node.place.tools, join(place.folder, "repo"), { signer }, { signal });
+      return made;
+    });
+    faultPoint("build.commit.made");
+    await work.record({ do: "committed", attempt, worker, refs: made.map(plain) });
+    faultPoint("build.commit.recorded");
+    return AGAIN;
+  });
+}
+
+const plain = ({ ref, commit }: RefCommit): RefCommit => ({ ref, commit });
+
+/** What takes its place is named together with what it takes the place of. */
+function termsOf({ terms, appId, refs }: BuildState) {
+  const { endOfLife, endOfLifeRebase, tokenType } = terms!;
+  const id = appId ?? refs.map(({ ref }) => ref.split("/")).find(([kind]) => kind === "app")?.[1];
+  const rebase = endOfLifeRebase === undefined || id === undefined ? undefined : `${id}=${endOfLifeRebase}`;
+  return { endOfLife, endOfLifeRebase: rebase, tokenType };
+}
+
+async function publish(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
+  const { state } = work.loaded;
+  const { worker, signal } = work;
+  const { repository: main } = await node.store.main(state.repository);
+  const place = await node.store.place(state.repository, state.id);
+  const refs = state.refs.map(({ ref, committed }) => ({ ref, commit: committed! }));
+  await inLane(node.lanes, work, { since: state.publishRequestedAt, key: state.repository }, async () => {
+    const at = state.publishAt ?? (await timeAfter(main, refs)).toISOString();
+    await work.record({ do: "begin", step: "publish", attempt, worker, node: node.place.name, at });
+    faultPoint("build.publish.begun");
+    const made = await withKeysOf(node.place, into, (signer) =>
+      publishBuild(node.place.tools, place, refs, { timestamp: new Date(at), signer, signal }),
+    );
+    faultPoint("build.publish.made");
+    await work.record({ do: "refsPublished", attempt, worker, refs: made.map(plain) });
+    faultPoint("build.publish.recorded");
+  });
+  // The next one's references may go in meanwhile: one summary tells of both.
+  await tellClients(node, into);
+  await work.record({ do: "published", attempt, worker });
+  faultPoint("build.published.recorded");
+  return AGAIN;
+}
+
+/** A time for new commits: now, and later than that of every commit that they follow. Clients refuse what is older. */
+async function timeAfter(main: Repository, refs: ReadonlyArray<RefCommit>): Promise<Date> {
+  let seconds = Math.floor(Date.now() / 1_000);
+  for (const { ref } of refs) {
+    const newest = await main.ref(ref);
+    const bytes = newest === undefined ? undefined : main.read(`${newest}.commit`);
+    if (bytes !== undefined) seconds = Math.max(seconds, parseCommit(bytes, ref).timestamp + 1);
+  }
+  return new Date(seconds * 1_000);
+}
+
+/** What clients see of a repository, with whatever else is new in it. */
+async function tellClients(node: BuildNode, into: RepositoryState): Promise<void> {
+  await node.summaries.run(into.id, async () => {
+    // As it is asked to be now: this may have waited for the one before.
+    const { state } = await node.log.aggregates.load(repository, into.id);
+    await presentRepository(node.place, state);
+  });
+}
+
+/** Static deltas to what was published, unless something newer was. */
+function deltas(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
+  const { state } = work.loaded;
+  return inLane(node.deltaLanes, work, { since: state.publishedAt }, async () => {
+    const { worker, signal } = work;
+    await work.record({ do: "begin", step: "deltas", attempt, worker, node: node.place.name });
+    faultPoint("build.deltas.begun");
+    const { repository: main } = await node.store.main(state.repository);
+    let made = 0;
+    for (const { ref, published } of state.refs) {
+      if (published === null || parseFlatpakRef(ref).kind === "screenshots") continue;
+      for (const from of sourcesOf(main, published, node.deltaDepth)) {
+        signal.throwIfAborted();
+        if ((await main.ref(ref)) !== published) break;
+        await ensureDelta(node.place.tools, main, { from, to: published }, signal);
+        made++;
+      }
+    }
+    if (made > 0) await tellClients(node, into);
+    faultPoint("build.deltas.made");
+    await work.record({ do: "deltasMade", attempt, worker, made });
+    faultPoint("build.deltas.recorded");
+    return AGAIN;
+  });
+}
+
+/** From nothing, and from so many commits before it. */
+function sourcesOf(main: Repository, commit: string, depth: number): (string | undefined)[] {
+  const sources: (string | undefined)[] = depth > 0 ? [undefined] : [];
+  for (let at = commit; sources.length < depth; ) {
+    const bytes = main.read(`${at}.commit`);
+    const parent = bytes === undefined ? undefined : parseCommit(bytes, at).parent;
+    if (parent === undefined || !main.has(`${parent}.commit`)) break;
+    sources.push(parent);
+    at = parent;
+  }
+  return sources;
+}
