@@ -237,6 +237,18 @@ export const OUTGOING_SETTINGS = defineSettings({
   },
 });
 
+/** Whom services believe that send to addresses which others chose. */
+export const AUTHORITY_SETTINGS = defineSettings({
+  outgoingCa: {
+    variable: "MILLRACE_OUTGOING_CA",
+    schema: Text,
+    describe:
+      "Authorities whose certificates are believed of webhooks' and channels' receivers beside the usual public ones: `system`, for those of the operating system, or files in PEM, separated by commas.",
+    example: "system",
+    optional: true,
+  },
+});
+
 /** @param text as `MILLRACE_WEBHOOK_ALLOW` has it */
 export const rangesOf = (text: string | undefined): ReadonlyArray<string> =>
   (text ?? "").split(/[\s,]+/).filter((range) => range !== "");

@@ -84,4 +84,12 @@ export const backupDeclarations = {
     meaning:
       "private addresses that webhooks may lead to, as ranges (192.168.1.0/24) separated by commas; none unless set",
   },
+  outgoingCa: {
+    env: "MILLRACE_OUTGOING_CA",
+    key: "webhooks.ca",
+    read: text,
+    fallback: undefined,
+    meaning:
+      "authorities believed of webhooks' and channels' receivers beside the public ones: system, or files in PEM separated by commas",
+  },
 } as const satisfies Record<string, Declaration<unknown>>;

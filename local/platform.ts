@@ -100,6 +100,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_LOG_DAYS: settings.logDays?.toString(),
       MILLRACE_LOG_GIB: settings.logGib?.toString(),
       MILLRACE_WEBHOOK_ALLOW: settings.webhookAllow,
+      MILLRACE_OUTGOING_CA: settings.outgoingCa,
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       ...backupEnvironment(settings, secrets.backupKeyFile),

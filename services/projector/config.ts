@@ -1,5 +1,6 @@
 /** Configuration of the projector, from the environment. */
 import {
+  AUTHORITY_SETTINGS,
   type ConfigOf,
   defineSettings,
   IntegerBetween,
@@ -13,6 +14,7 @@ export const PROJECTOR_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
   ...POSTGRES_SETTINGS,
   ...OUTGOING_SETTINGS,
+  ...AUTHORITY_SETTINGS,
   masterKey: {
     variable: "MILLRACE_MASTER_KEY",
     schema: Text,

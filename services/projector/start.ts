@@ -22,6 +22,7 @@ import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import { checkUpcasts } from "@millrace/eventlog/upcast.ts";
 import { PROJECTOR_SETTINGS, type ProjectorConfig } from "./config.ts";
+import { authoritiesOf } from "./outbox/authorities.ts";
 import { type Outbox, startOutbox } from "./outbox/outbox.ts";
 import { answerForRelay, parkForRelay } from "./unmappable.ts";
 
@@ -88,8 +89,10 @@ const NO_KEY: Outbox = {
 
 /** What is sent out of the feed: it waits for no PostgreSQL. */
 async function openOutbox(config: ProjectorConfig, nats: Nats, logger: Logger): Promise<Outbox> {
-  const { masterKey, webhookAllow, outboxRequests, outboxTimeoutMs, outboxRetryPermille, replicas } = config;
+  const { masterKey, webhookAllow, outgoingCa, outboxRequests, outboxTimeoutMs, outboxRetryPermille, replicas } =
+    config;
   if (masterKey === undefined) return NO_KEY;
+  const authorities = authoritiesOf(outgoingCa);
   const leases = await Leases.open(nats, { node: "projector" });
   const sealing = await Sealing.open({ nats, masterKeys: parseMasterKeys(masterKey), replicas });
   const outbox = await startOutbox({
@@ -99,6 +102,7 @@ async function openOutbox(config: ProjectorConfig, nats: Nats, logger: Logger): 
     sealing,
     contexts: contexts.map(({ name }) => name),
     addresses: new Addresses(rangesOf(webhookAllow)),
+    ...(authorities === undefined ? {} : { authorities }),
     ...(outboxRequests === undefined ? {} : { requests: outboxRequests }),
     ...(outboxTimeoutMs === undefined ? {} : { timeoutMs: outboxTimeoutMs }),
     ...(outboxRetryPermille === undefined ? {} : { retryScale: outboxRetryPermille / 1_000 }),

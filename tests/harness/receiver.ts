@@ -1,5 +1,6 @@
 /** A receiver of webhooks over real sockets: keeps what it was sent, and answers as it is told. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { deferToEndOfFile } from "./suite.ts";
 
@@ -39,11 +40,11 @@ const parsed = (text: string): unknown => {
   }
 };
 
-/** @param port a free one unless given */
-export async function startReceiver(port = 0): Promise<Receiver> {
+/** @param port a free one unless given @param tls over HTTPS, with these */
+export async function startReceiver(port = 0, tls?: { cert: string; key: string }): Promise<Receiver> {
   const received: Received[] = [];
   let answering: Answering = () => 204;
-  const server = createServer((request, response) => {
+  const take = (request: IncomingMessage, response: ServerResponse) => {
     const chunks: Buffer[] = [];
     request.on("error", () => {});
     response.on("error", () => {});
@@ -64,7 +65,8 @@ export async function startReceiver(port = 0): Promise<Receiver> {
         if (status !== undefined) response.writeHead(status).end();
       });
     });
-  });
+  };
+  const server = tls === undefined ? createServer(take) : createSecureServer(tls, take);
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   const stop = () =>
     new Promise<void>((resolve) => {
@@ -73,7 +75,7 @@ export async function startReceiver(port = 0): Promise<Receiver> {
     });
   deferToEndOfFile(stop);
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? "http" : "https"}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     received,
     answer: (how) => {
       answering = how;

@@ -1,5 +1,6 @@
 /** Tells people of an event, or of several: as a request to their service, or by mail. */
-
+import { isIP } from "node:net";
+import type { SecureContext } from "node:tls";
 import { kindOf } from "@millrace/domain/contexts.ts";
 import type { ChannelState } from "@millrace/domain/integrations/channel.ts";
 import { readChannelUrl, type Target } from "@millrace/domain/integrations/channel-url.ts";
@@ -68,6 +69,7 @@ export interface ChannelMeans {
   readonly transport: Transport;
   readonly addresses: Addresses;
   readonly resolve: Resolve | undefined;
+  readonly authorities: SecureContext | undefined;
   readonly timeoutMs: number;
   readonly unseal: () => Promise<string>;
 }
@@ -124,7 +126,7 @@ export class ChannelSender implements Sender {
   }
 
   async #mail(target: Mail, text: string, message: string, subject: string): Promise<Outcome> {
-    const { addresses, resolve, timeoutMs } = this.#means;
+    const { addresses, resolve, timeoutMs, authorities } = this.#means;
     try {
       // The connection goes to the address that was judged; certificates are checked by the name.
       const [address] = await addresses.of(target.host, resolve);
@@ -135,7 +137,10 @@ export class ChannelSender implements Sender {
         ...(target.user === undefined ? {} : { auth: { user: target.user, pass: target.password ?? "" } }),
         // A password is never sent in clear.
         requireTLS: target.user !== undefined && !target.secure,
-        tls: { servername: target.host },
+        tls: {
+          ...(isIP(target.host) === 0 ? { servername: target.host } : {}),
+          ...(authorities === undefined ? {} : { secureContext: authorities }),
+        },
         connectionTimeout: Math.min(10_000, timeoutMs),
         greetingTimeout: Math.min(10_000, timeoutMs),
         socketTimeout: timeoutMs,

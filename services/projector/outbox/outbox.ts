@@ -3,6 +3,7 @@
  * shard is served by the one process that holds its lease; each projector serves as many as fall to it, and takes over what another leaves.
  */
 
+import type { SecureContext } from "node:tls";
 import { type ChannelState, channel } from "@millrace/domain/integrations/channel.ts";
 import { integrations } from "@millrace/domain/integrations/context.ts";
 import { type WebhookState, webhook } from "@millrace/domain/integrations/webhook.ts";
@@ -40,6 +41,8 @@ export interface OutboxOptions {
   readonly contexts: ReadonlyArray<string>;
   readonly addresses: Addresses;
   readonly resolve?: Resolve;
+  /** Whose certificates are believed; left out: Node's own. */
+  readonly authorities?: SecureContext;
   /** Requests at the same moment; default 256, a quarter of them for receivers that failed or were slow. */
   readonly requests?: number;
   readonly retryScale?: number;
@@ -93,11 +96,12 @@ export async function startOutbox(options: OutboxOptions): Promise<Outbox> {
     snapshot: "outbox",
     onError: (error) => logger.warn({ err: error }, "the outbox does not hear of its destinations"),
   });
-  const { addresses, resolve, timeoutMs } = options;
+  const { addresses, resolve, timeoutMs, authorities } = options;
   const transport = new Transport({
     addresses,
     ...(resolve === undefined ? {} : { resolve }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(authorities === undefined ? {} : { authorities }),
   });
   const house = new House(options, parts, index, transport);
   const forget = index.onChange((_, id) => house.look(id));
@@ -263,9 +267,9 @@ class House {
   }
 
   means(state: ChannelState): ChannelMeans {
-    const { addresses, resolve, timeoutMs = 20_000 } = this.#options;
+    const { addresses, resolve, timeoutMs = 20_000, authorities } = this.#options;
     const unseal = () => this.unseal(state.secrets!.current, state.organisation);
-    return { transport: this.transport, addresses, resolve, timeoutMs, unseal };
+    return { transport: this.transport, addresses, resolve, timeoutMs, authorities, unseal };
   }
 
   /** @throws LogUnavailable, or an Error that says why it cannot be opened */

@@ -2,6 +2,7 @@
  * Requests to addresses that somebody else chose: to vetted addresses only, no redirects followed, everything bounded in time and
  * size. One client for all: connections are kept and used again.
  */
+import type { SecureContext } from "node:tls";
 import type { Addresses, Resolve } from "@millrace/eventlog/addresses.ts";
 import { Agent, type Dispatcher } from "undici";
 
@@ -20,6 +21,7 @@ export type Answered =
 export interface TransportOptions {
   readonly addresses: Addresses;
   readonly resolve?: Resolve;
+  readonly authorities?: SecureContext;
   /** For a request with its answer's head; in milliseconds. */
   readonly timeoutMs?: number;
 }
@@ -46,7 +48,7 @@ export class Transport {
   readonly #addresses: Addresses;
   readonly #timeoutMs: number;
 
-  constructor({ addresses, resolve, timeoutMs = TIMEOUT_MS }: TransportOptions) {
+  constructor({ addresses, resolve, authorities, timeoutMs = TIMEOUT_MS }: TransportOptions) {
     this.#addresses = addresses;
     this.#timeoutMs = timeoutMs;
     this.#agent = new Agent({
@@ -57,7 +59,11 @@ export class Transport {
       bodyTimeout: timeoutMs,
       keepAliveTimeout: 10_000,
       keepAliveMaxTimeout: 60_000,
-      connect: { timeout: Math.min(CONNECT_MS, timeoutMs), lookup: addresses.lookup(resolve) as never },
+      connect: {
+        timeout: Math.min(CONNECT_MS, timeoutMs),
+        lookup: addresses.lookup(resolve) as never,
+        ...(authorities === undefined ? {} : { secureContext: authorities }),
+      },
     });
   }
 
