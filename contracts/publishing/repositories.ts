@@ -43,6 +43,17 @@ export const RotateKey = Schema.Struct({
   ),
 }).annotate({ identifier: "RotateRepositoryKey", description: "Without a key a new one is made" });
 
+export const RepositoryRemote = Schema.Struct({
+  name: Schema.String.annotate({ description: "What the remote may be called" }),
+  url: Schema.String,
+  private: Schema.Boolean.annotate({
+    description:
+      "Its address takes credentials: `https://user:<token>@…`, with a token that holds `publishing:download`",
+  }),
+  publicKey: Schema.String.annotate({ description: "All keys that are valid, binary, in base64" }),
+  command: Schema.String.annotate({ description: "How one adds it; `TOKEN` stands for the token" }),
+}).annotate({ identifier: "RepositoryRemote" });
+
 const repositories = `${ORGANISATION}/repositories` as const;
 const repository = `${repositories}/:id` as const;
 const act = { params: entityParams, headers: commandHeaders, success: accepted(Repository) } as const;
@@ -119,6 +130,12 @@ export const repositoriesApi = HttpApiGroup.make("repositories")
       params: entityParams,
       success: RepositoryContents,
     }).annotateMerge(says("publishing:read", "References and snapshots of a repository at this moment")),
+  )
+  .add(
+    HttpApiEndpoint.get("repositoryRemote", `${repository}/remote`, {
+      params: entityParams,
+      success: RepositoryRemote,
+    }).annotateMerge(says("publishing:download", "How clients install from it")),
   )
   .add(
     HttpApiEndpoint.get("repositoryStatistics", `${repository}/statistics`, {

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import { InvalidInput, NotFound, type Problem, TooLarge } from "@millrace/contracts/problems.ts";
 import type { Health } from "@millrace/eventlog/health.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
+import { ACCESS_PATH } from "@millrace/eventlog/served.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
 import { type Asked, askedOfNode, beginAsked } from "./asked.ts";
 import type { Documents } from "./documents.ts";
@@ -28,6 +29,8 @@ export interface FrontParts {
   readonly subscriptions: Subscriptions | undefined;
   readonly logger: Logger;
   readonly limits: Limits;
+  /** Asked by Caddy before files of private repositories. */
+  readonly access: { serve(request: IncomingMessage, response: ServerResponse, asked: Asked): void };
   /** Origins of pages, beside its own, that may change things. */
   readonly origins: ReadonlySet<string>;
   /** The API. */
@@ -97,6 +100,7 @@ export function openFront(parts: FrontParts): Server {
       asked.route = "/v1/organisations/{org}/events";
       return parts.subscriptions.serve(request, response, asked);
     }
+    if (path === ACCESS_PATH) return parts.access.serve(request, response, asked);
     const document = request.method === "GET" || request.method === "HEAD" ? parts.documents.find(path) : undefined;
     if (document === undefined) return parts.api(request, response);
     asked.route = document.route;

@@ -46,6 +46,7 @@ import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
 import { Limits } from "./limits.ts";
+import { RepositoryAccess } from "./publishing/access.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
@@ -252,6 +253,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     }),
     logger,
     limits,
+    access: new RepositoryAccess(gateway),
     origins: new Set(listed(config.origins)),
     api: await openApi(gateway, () => gate, scope),
   });

@@ -22,6 +22,8 @@ export interface PublisherNode {
   readonly repositories: OpenRepositories;
   /** What is younger is not pruned, milliseconds: it may belong to a commit that is just being made. */
   readonly youngMs: number;
+  /** Counts pulls up to now, where this process is the node's one that counts. */
+  readonly counted: () => Promise<void>;
 }
 
 export class NoMasterKey extends Error {}

@@ -23,11 +23,14 @@ import { runSingleton } from "@millrace/eventlog/singleton.ts";
 import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import { sweepGpgHomes } from "./adapters/ostree/keys.ts";
 import { Tools } from "./adapters/ostree/tools.ts";
+import { answerAsks, bookOf, pulledFrom } from "./answers.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
 import { Coalesced, Lanes } from "./lanes.ts";
 import { OpenRepositories, type PublisherNode } from "./places.ts";
 import { buildReactor } from "./reactors/build.ts";
 import { repositoryReactor } from "./reactors/repository.ts";
+import { scrubAll } from "./repositories/scrub.ts";
+import { count } from "./repositories/statistics.ts";
 import { serveUploads } from "./server.ts";
 import { Store } from "./store.ts";
 
@@ -81,7 +84,7 @@ export async function startPublisher(config: PublisherConfig, logger: Logger, ve
     onError: (err) => logger.error({ err }, "the publisher broke off"),
   });
   return {
-    ready: (): Check[] => [...(worker?.checks() ?? STANDBY), ...missing(sealing)],
+    ready: (): Check[] => [...(worker?.checks() ?? STANDBY), ...missing(sealing), ...unserved(config)],
     stop: async () => {
       stopping.abort();
       await acting;
@@ -105,6 +108,7 @@ async function act(
 ): Promise<void> {
   const { config, folder, log, leases, sealing, tools, logger } = parts;
   const { node: name, replicas, concurrency, buildsAtOnce, deltasAtOnce, deltaDepth } = config;
+  const ending = new AbortController();
   const place: PublisherNode = {
     name,
     folder: join(folder, "repositories"),
@@ -114,6 +118,10 @@ async function act(
     publicUrl: config.publicUrl,
     repositories: new OpenRepositories(),
     youngMs: config.pruneYoungSeconds * 1_000,
+    counted: async () => {
+      const counting = { log: place.served.accessLog, book: bookOf(place), of: pulledFrom(place) };
+      await place.repositories.inTurn("statistics", () => count({ ...counting, signal: ending.signal }));
+    },
   };
   const store = new Store(place);
   const lanes = new Lanes(buildsAtOnce);
@@ -138,15 +146,51 @@ async function act(
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
+  const endAnswers = answerAsks(place, log, logger);
+  const beside = [countOn(place, logger, ending.signal), scrubOn(parts, place, ending.signal)];
   try {
     await pause(2 ** 30, mine);
   } finally {
+    endAnswers();
+    ending.abort();
+    await Promise.all(beside);
     await presence.stop();
     await uploads?.stop();
     await worker.stop();
     tell(undefined);
   }
 }
+
+/** How often pulls are counted; who asks has them counted before. */
+const COUNT_MS = 15_000;
+/** A round of reading begins a week after the last; it is looked for every ten minutes. */
+const SCRUB_MS = { everyMs: 7 * 86_400_000, lookMs: 600_000 } as const;
+const AGAIN_MS = 30_000;
+
+async function countOn(place: PublisherNode, logger: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await place.counted().catch((err: unknown) => {
+      if (!signal.aborted) logger.warn({ err }, "pulls could not be counted; tried again");
+    });
+    await pause(COUNT_MS, signal);
+  }
+}
+
+async function scrubOn({ config, log, logger }: Parts, node: PublisherNode, signal: AbortSignal): Promise<void> {
+  const bytesPerSecond = config.scrubMib * 1024 ** 2;
+  while (bytesPerSecond > 0 && !signal.aborted) {
+    await scrubAll({ node, log, bytesPerSecond, ...SCRUB_MS }, signal).catch((err: unknown) => {
+      if (!signal.aborted) logger.warn({ err }, "reading through repositories broke off; it goes on in a while");
+    });
+    await pause(AGAIN_MS, signal);
+  }
+}
+
+/** Without Caddy repositories are made and published into; only nobody can reach them. */
+const unserved = ({ publicUrl }: PublisherConfig): Check[] =>
+  publicUrl === undefined
+    ? [{ name: "caddy", ok: true, detail: "missing: repositories are not served (mill doctor)" }]
+    : [];
 
 /** Takes what is uploaded. Undefined: without the master key no ticket can be read. */
 async function openUploads({ config, log, logger }: Parts, store: Store) {

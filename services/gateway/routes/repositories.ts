@@ -1,7 +1,7 @@
 /** Repositories of Flatpaks. */
 import { Api } from "@millrace/contracts/api.ts";
 import type { AskDeclaration } from "@millrace/contracts/asks.ts";
-import { NotFound } from "@millrace/contracts/problems.ts";
+import { NotFound, Refused } from "@millrace/contracts/problems.ts";
 import { prunePreview, repositoryContents, repositoryStatistics } from "@millrace/contracts/publishing/asks.ts";
 import { OVERLAP_DAYS } from "@millrace/contracts/publishing/repositories.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
@@ -105,6 +105,13 @@ export const repositoryRoutes = (gateway: Gateway) =>
         told(repositoryContents, () => ({})),
       )
       .handle(
+        "repositoryRemote",
+        handle(gateway, async (request, asked) => {
+          const { state } = await loadOwn<RepositoryState>(gateway, repository, asked, request.params.id);
+          return json(remoteOf(state));
+        }),
+      )
+      .handle(
         "repositoryStatistics",
         told(repositoryStatistics, ({ query }: { readonly query: StatisticsQuery } & Request) => {
           const to = query.to ?? dayOf(Date.now());
@@ -117,6 +124,21 @@ export const repositoryRoutes = (gateway: Gateway) =>
       .handle("historyOfRepository", history(gateway, repository))
       .handle("diffRepository", before.diff());
   });
+
+/** @throws Failed (refused) where nothing serves it yet */
+function remoteOf({ name, url, keys, settings }: RepositoryState) {
+  if (url === null) {
+    const reason = "Nothing serves this repository yet.";
+    const fix = "Wait until it is settled; without Caddy (`mill doctor`) repositories cannot be reached.";
+    return fail(new Refused({ rule: "not-served", reason, detail: reason, fix }));
+  }
+  const isPrivate = settings.visibility === "private";
+  const publicKey = Buffer.concat(keys.map((key) => Buffer.from(key.publicKey, "base64"))).toString("base64");
+  const command = isPrivate
+    ? `flatpak remote-add --if-not-exists --gpg-import=key.gpg ${name} ${url.replace("://", "://user:TOKEN@")}`
+    : `flatpak remote-add --if-not-exists ${name} ${url}${name}.flatpakrepo`;
+  return { name, url, private: isPrivate, publicKey, command };
+}
 
 interface StatisticsQuery {
   readonly from?: string;
