@@ -5,6 +5,7 @@ import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
 import { buildCommands } from "./commands/builds.ts";
 import { channelCommands } from "./commands/channels.ts";
+import { deviceExportCommands } from "./commands/device-exports.ts";
 import { deviceOperationCommands } from "./commands/device-operations.ts";
 import { deviceSetCommands } from "./commands/device-sets.ts";
 import { deviceSyncCommands } from "./commands/device-syncs.ts";
@@ -33,6 +34,7 @@ export const GROUPS: readonly Group[] = [
       ...deviceTaskCommands,
       ...deviceSetCommands,
       ...deviceSyncCommands,
+      ...deviceExportCommands,
       ...deviceOperationCommands,
     ],
   },

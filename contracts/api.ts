@@ -10,6 +10,7 @@ import { automationApi } from "./automation/api.ts";
 import { processesApi } from "./automation/processes.ts";
 import { rulesApi } from "./automation/rules.ts";
 import { devicesApi } from "./devices/api.ts";
+import { deviceExportsApi } from "./devices/exports.ts";
 import { deviceOperationsApi } from "./devices/operations.ts";
 import { deviceScansApi } from "./devices/scans.ts";
 import { deviceSetsApi } from "./devices/sets.ts";
@@ -48,6 +49,7 @@ export class Api extends HttpApi.make("millrace")
   .add(deviceOperationsApi)
   .add(deviceScansApi)
   .add(deviceSyncsApi)
+  .add(deviceExportsApi)
   .add(repositoriesApi)
   .add(buildsApi)
   .middleware(Authorization)

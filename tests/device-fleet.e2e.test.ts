@@ -74,4 +74,93 @@ test("scans by address and by mDNS: found, taken in, read, and what newer firmwa
   );
 });
 
+const change = { "if-match": "*" };
+
+test("a profile that changes is wanted by its devices, and written to them where it says so", async () => {
+  const [hall, , third] = site.fleet.devices;
+  const configuration = { "switch:0": { name: "{{room}}" }, sys: { device: { eco_mode: true } } };
+  await home.expect(201, "POST", "/device-profiles", { body: { name: "eco", configuration, reapply: true } });
+  for (const [handle, room] of [
+    [hall, "Hall"],
+    [third, "Third"],
+  ] as const) {
+    const body = { profiles: ["eco"], values: { room } };
+    await home.expect(200, "PATCH", `/devices/${handle!.id}/configuration`, { body, headers: change });
+  }
+  const changed = { configuration: { "switch:0": { name: "{{room}} light" } } };
+  await home.expect(200, "PATCH", "/device-profiles/eco", { body: changed, headers: change });
+  const named = (handle: typeof hall) => (handle!.config("switch:0") as { name: string }).name;
+  await eventually(
+    async () => (named(hall) === "Hall light" && named(third) === "Third light" ? true : undefined),
+    "it is written to both",
+    60_000,
+  );
+  const { body: bulks } = await home.expect(200, "GET", "/device-bulks");
+  const [bulk] = bulks.items.filter(({ spec }: any) => spec.profile !== undefined);
+  assert.is(bulk.spec.devices, 2);
+  const done = await reached(`/device-bulks/${bulk.id}`, "completed|halted");
+  assert.equal([done.status.state, done.status.succeeded], ["completed", 2]);
+});
+
+test("the fleet out and in: what was exported is taken in as it is, and a slip takes nothing in", async () => {
+  const [hall, roller] = site.fleet.devices;
+  const seen = await home.expect(200, "GET", `/devices/${hall!.id}`);
+  const after = await home.listed("/devices", seen);
+  assert.is(after.body.items.length, 4);
+  const exported = async (query: string): Promise<any> =>
+    (await home.expect(200, "GET", `/devices/export?format=${query}`)).body;
+
+  const hosts = await exported("hosts&domain=iot.lan&tag=new");
+  assert.is(hosts.devices, 2);
+  assert.match(hosts.files[0].text, /^127\.91\.0\.1\thall\.iot\.lan hall\t# /m);
+  const mac = roller!.mac.match(/../g)!.join(":");
+  assert.match((await exported("csv")).files[0].text, new RegExp(`^${mac},`, "m"));
+  assert.match((await exported("dnsmasq")).files[0].text, new RegExp(`^dhcp-host=${mac.toLowerCase()},127\\.91`, "m"));
+  assert.match((await exported("isc")).files[0].text, new RegExp(`hardware ethernet ${mac.toLowerCase()};`));
+  assert.is(JSON.parse((await exported("kea")).files[0].text).reservations.length, 4);
+
+  const [json, toml] = [await exported("json"), await exported("toml")];
+  assert.is(toml.files.length, 4);
+  assert.not.match(json.files[0].text + JSON.stringify(toml.files), /127\.91|reach/);
+  const fleet = JSON.parse(json.files[0].text);
+  const files = Object.fromEntries(toml.files.map(({ name, text }: any) => [name, text]));
+  const taken = async (status: number, body: object) =>
+    (await home.expect(status, "POST", "/devices/import", { body })).body;
+  for (const body of [{ fleet }, { files }]) {
+    const same = await taken(200, body);
+    assert.equal([same.steps, same.same, same.applied], [[], 4, 0]);
+  }
+  const file = `${hall!.id}.toml`;
+  const slip = await taken(400, { files: { ...files, [file]: `${files[file]}\n["switch:0"]\nin_modde = "follow"\n` } });
+  assert.match(slip.errors[0].detail, /Did you mean in_mode/);
+  const other = files[file].replace('"new"', '"new", "lamp"');
+  const more = `[device]\nmac = "A0DD00BEEF01"\nname = "spare"\n\n["switch:0"]\nname = "Spare"\n`;
+  const dry = await taken(200, { files: { [file]: other, "spare.toml": more }, dryRun: true });
+  assert.equal(dry.steps.map(({ step, fields }: any) => [step, ...fields].join(" ")).sort(), [
+    "add",
+    "change device/tags",
+  ]);
+  await home.expect(404, "GET", "/devices/spare");
+  assert.is((await taken(200, { files: { [file]: other, "spare.toml": more } })).applied, 2);
+  assert.equal((await home.expect(200, "GET", `/devices/${hall!.id}`)).body.spec.tags, ["lamp", "new"]);
+  assert.equal((await home.expect(200, "GET", "/devices/spare")).body.spec.configuration, {
+    "switch:0": { name: "Spare" },
+  });
+});
+
+test("what can only be asked of the device itself: what it can, and what an apply would write", async () => {
+  const [hall, roller] = site.fleet.devices;
+  const { body: can } = await home.expect(200, "GET", `/devices/${hall!.id}/capabilities`);
+  const relay = can.capabilities.find((one: any) => one.key === "switch:0" && one.type === "switch");
+  assert.ok(relay.configurable && relay.actions.includes("Switch.Toggle"), JSON.stringify(relay));
+  const gen1 = `/devices/shelly-${roller!.mac.toLowerCase()}`;
+  const old = await home.expect(200, "GET", `${gen1}/capabilities`);
+  assert.ok(old.body.capabilities.some((one: any) => one.actions.includes("/relay/0")));
+  const wanted = { configuration: { "switch:0": { name: "Lamp" } } };
+  await home.expect(200, "PATCH", `${gen1}/configuration`, { body: wanted, headers: change });
+  const { body: plan } = await home.expect(200, "GET", `${gen1}/plan`);
+  assert.is(plan.differences.length, 1);
+  assert.is(plan.writes[0].call.path, "/settings/relay/0");
+});
+
 test.run();

@@ -131,6 +131,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "deviceOperations.startRollout": { name: "intruder", select: { where: { tag: "canary" } } },
   "deviceScans.startScan": { ranges: ["10.0.0.1"] },
   "deviceScans.importFindings": {},
+  "deviceExports.importDevices": { files: {} },
   "deviceSyncs.createSync": { name: "intruder", repository: { url: "https://git.example.org/a.git" } },
   "deviceSyncs.changeSync": { title: "Taken over" },
   "deviceSyncs.approveSync": { commit: "0".repeat(40) },

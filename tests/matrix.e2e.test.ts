@@ -74,7 +74,7 @@ function requestFor(operation: Operation, things: Things) {
     .filter((one) => one.in === "query" && one.required)
     .map(
       ({ name }) =>
-        `${name}=${{ q: "Marked", from: "v1", name: "x.txt", why: "because", permission: "work:read", applications: byCollection.applications }[name]}`,
+        `${name}=${{ q: "Marked", from: "v1", name: "x.txt", why: "because", permission: "work:read", applications: byCollection.applications, format: "json" }[name]}`,
     );
   const path = operation.path.replaceAll(/\{([a-z]+)\}/g, (_, name) => values[name]!);
   assert.ok(!/undefined/.test(path + query), `${operation.id}: ${path}`);

@@ -250,6 +250,24 @@ export async function live(call: Of<unknown>): Promise<void> {
   );
 }
 
+export async function capabilities(call: Of<unknown>): Promise<void> {
+  const { capabilities: rows } = await gatewayOf(call).call("capabilitiesOfDevice", {
+    params: { id: call.args.device },
+  });
+  await printList(
+    call.io,
+    styleOf(call),
+    rows,
+    [
+      { title: "component", value: (row) => row.key },
+      { title: "what", value: (row) => row.type },
+      { title: "configurable", value: (row) => (row.configurable ? "yes" : "") },
+      { title: "does", value: (row) => row.actions },
+    ],
+    (row) => row.key,
+  );
+}
+
 export async function storePassword(
   call: Of<Seen & { readonly forget: boolean; readonly realm?: string | undefined; readonly gen?: number | undefined }>,
 ): Promise<void> {

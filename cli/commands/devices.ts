@@ -151,6 +151,14 @@ export const deviceCommands: readonly Command[] = [
     run: async (call) => (await actions()).live(call),
   }),
   command({
+    path: "devices capabilities",
+    summary: "What a device can, by what it says of itself",
+    arguments: DEVICE,
+    examples: [{ line: "mill devices capabilities hall-lamp", says: "By component, with what it can be told to do" }],
+    impact: "read",
+    run: async (call) => (await actions()).capabilities(call),
+  }),
+  command({
     path: "devices password",
     summary: "Store a device's password, which it has already",
     description:

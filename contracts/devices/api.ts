@@ -17,7 +17,7 @@ import {
 } from "../http.ts";
 import { Name, Reference } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
-import { ConfigurationShown } from "./device-parts.ts";
+import { Capabilities, ConfigurationShown } from "./device-parts.ts";
 import { DEVICE_STATES, Device, ListedDevice, ListedTask, Task } from "./entities.ts";
 import { Action, FirmwareAsked, Plan } from "./task-parts.ts";
 import {
@@ -261,6 +261,12 @@ const taskEndpoints = entityEndpoints
     HttpApiEndpoint.get("liveDevice", `${one}/live`, { params: entityParams, success: LiveStatus }).annotateMerge(
       says("devices:read", "How a device stands at this moment, asked of itself"),
     ),
+  )
+  .add(
+    HttpApiEndpoint.get("capabilitiesOfDevice", `${one}/capabilities`, {
+      params: entityParams,
+      success: Capabilities,
+    }).annotateMerge(says("devices:read", "What a device can, by what it says of itself")),
   );
 
 export const devicesApi = taskEndpoints

@@ -1,7 +1,7 @@
 /** What only an agent can tell, that stands in the device's network. Asked of a site; nothing is changed by it. */
 import * as Schema from "effect/Schema";
 import { declareAsk } from "../asks.ts";
-import { ConfigurationShown } from "./device-parts.ts";
+import { Capabilities, ConfigurationShown } from "./device-parts.ts";
 import { Plan } from "./task-parts.ts";
 import { DeviceId } from "./values.ts";
 
@@ -34,4 +34,17 @@ export const deviceStatus = declareAsk({
     Schema.Struct({ failed: Schema.Struct({ code: Schema.String, message: Schema.String, fix: Schema.String }) }),
   ]),
   timeoutMs: 10_000,
+});
+
+/** What a device can, by what it says of itself: a model never seen has all its capabilities at once. */
+export const deviceCapabilities = declareAsk({
+  context: "devices",
+  name: "device-capabilities",
+  request: AskedOfDevice,
+  answer: Schema.Union([
+    Capabilities,
+    Schema.Struct({ failed: Schema.Struct({ code: Schema.String, message: Schema.String, fix: Schema.String }) }),
+  ]),
+  timeoutMs: 20_000,
+  maxBytes: 256 * 1024,
 });

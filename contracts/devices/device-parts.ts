@@ -44,6 +44,20 @@ export const Identity = Schema.Struct({
 }).annotate({ identifier: "DeviceIdentity" });
 export type Identity = typeof Identity.Type;
 
+export const Capabilities = Schema.Struct({
+  at: Schema.String,
+  capabilities: Schema.Array(
+    Schema.Struct({
+      type: text("`switch`, `meter`, `temperature`, `schedules` …: the same word whatever the generation"),
+      key: text("The component that has it: `switch:0`"),
+      configurable: Schema.Boolean.annotate({ description: "Whether something of it can be wanted" }),
+      actions: Schema.Array(Schema.String).annotate({
+        description: "What it can be told to do, in the device's words",
+      }),
+    }),
+  ),
+}).annotate({ identifier: "DeviceCapabilities" });
+
 /** `{ cfg: 14, schedule: 2 }` */
 export const Revisions = Schema.Record(Schema.String, Schema.Finite).annotate({
   description: "The device's own counters: a configuration is read again when one has moved",

@@ -47,6 +47,8 @@ export const LIMITS = {
   findings: 2_000,
   /** Findings taken in by one request. */
   import: 200,
+  /** Devices of one export. */
+  exported: 20_000,
 } as const;
 
 export const PATTERNS = {

@@ -28,8 +28,17 @@ export const isSelected = (selection: Selection | null, state: DeviceState): boo
     return Array.isArray(value) ? value.includes(wanted) : value !== null && String(value) === String(wanted);
   });
 
+/** Names by id, of what devices have. */
+export interface Named {
+  readonly profiles: ReadonlyMap<string, { readonly spec: { readonly name: string } }>;
+  readonly groups: ReadonlyMap<string, string>;
+}
+
 /** As it is written to its file: what people said of it. */
-export function documentOfDevice(state: DeviceState, { profiles, groups }: Fleet): Document {
+export function documentOfDevice(
+  state: Pick<DeviceState, "mac" | "name" | "tags" | "identity" | "values" | "groups" | "profiles" | "configuration">,
+  { profiles, groups }: Named,
+): Document {
   const { mac, name, tags, identity, values } = state;
   const named = {
     tags,
@@ -51,7 +60,10 @@ export function documentOfDevice(state: DeviceState, { profiles, groups }: Fleet
 }
 
 /** Its file's name within the folder, and its text. */
-export const fileOfDevice = (state: DeviceState, fleet: Fleet): { readonly file: string; readonly text: string } => ({
+export const fileOfDevice = (
+  state: Parameters<typeof documentOfDevice>[0],
+  fleet: Named,
+): { readonly file: string; readonly text: string } => ({
   file: `${state.name}.toml`,
   text: tomlOf(documentOfDevice(state, fleet)),
 });
@@ -77,26 +89,58 @@ const wishes = ({ device: { model: _, app: __, generation: ___, ...about }, conf
   configuration,
 });
 
+/** A device as a file says it should be. */
+export interface Said {
+  readonly file: string;
+  readonly document: Document;
+}
+
+/** What is known of devices, by MAC: it says which fields there are. */
+export function knownOf(devices: ReadonlyArray<DeviceState>): (mac: string) => Document["configuration"] | undefined {
+  const byMac = new Map(devices.map((state) => [state.mac, state]));
+  return (mac) => (byMac.get(mac)?.observed ?? undefined) as Document["configuration"] | undefined;
+}
+
+export interface PlanOptions {
+  /** Where devices that are new stand. */
+  readonly site: string;
+  /** Of which devices files may speak; null: of all. */
+  readonly select: Selection | null;
+  /** Whether a secret may be named in a place where it is not named already; left out: none may. */
+  readonly mayName?: (secret: string) => boolean;
+}
+
 /**
  * @param files texts by name, those that are to be taken in
- * @param spec of the sync: where devices that are new stand, and of which devices files may speak
  * @returns what would change; or what is wrong, all of it: nothing is taken in then
  */
 export function planOf(
   files: ReadonlyMap<string, string>,
   fleet: Fleet,
-  { site, select }: { readonly site: string; readonly select: Selection | null },
+  options: PlanOptions,
 ): Plan | { readonly faults: ReadonlyArray<SyncFault> } {
+  const known = knownOf(fleet.devices);
   const faults: SyncFault[] = [];
-  const byMac = new Map(fleet.devices.map((state) => [state.mac, state]));
-  const known = (mac: string) => (byMac.get(mac)?.observed ?? undefined) as Document["configuration"] | undefined;
-  const documents = new Map<string, { readonly file: string; readonly document: Document }>();
+  const said: Said[] = [];
   for (const [file, text] of files) {
     const document = documentFromToml(text, known);
-    if ("faults" in document) {
-      faults.push(...document.faults.map((fault) => ({ file, ...fault })));
-      continue;
-    }
+    if ("faults" in document) faults.push(...document.faults.map((fault) => ({ file, ...fault })));
+    else said.push({ file, document });
+  }
+  return planOfDocuments(said, fleet, options, faults);
+}
+
+/** @param faults of what could not be read */
+export function planOfDocuments(
+  said: ReadonlyArray<Said>,
+  fleet: Fleet,
+  options: PlanOptions,
+  faults: SyncFault[] = [],
+): Plan | { readonly faults: ReadonlyArray<SyncFault> } {
+  const { select } = options;
+  const byMac = new Map(fleet.devices.map((state) => [state.mac, state]));
+  const documents = new Map<string, Said>();
+  for (const { file, document } of said) {
     const twin = documents.get(document.device.mac);
     if (twin === undefined) documents.set(document.device.mac, { file, document: wishes(document) });
     else faults.push(wrong(file, "device.mac", `stands in ${twin.file}, too`, "Keep one of the files."));
@@ -123,7 +167,7 @@ export function planOf(
       );
       continue;
     }
-    const commands = commandsOf(document, state, fleet, site, file);
+    const commands = commandsOf(document, state, fleet, file, options);
     if ("faults" in commands) faults.push(...commands.faults);
     else incoming.push({ mac, file, id: state?.id, commands: commands.commands });
     steps.push({ mac, name: name ?? mac, file, step, fields });
@@ -144,8 +188,8 @@ function commandsOf(
   { device: about, configuration }: Document,
   state: DeviceState | undefined,
   fleet: Fleet,
-  site: string,
   file: string,
+  { site, mayName }: PlanOptions,
 ): { readonly commands: ReadonlyArray<DeviceCommand> } | { readonly faults: ReadonlyArray<SyncFault> } {
   const faults: SyncFault[] = [];
   const idsOf = (what: "groups" | "profiles", named: ReadonlyMap<string, string>) =>
@@ -161,7 +205,7 @@ function commandsOf(
   // Who may write into a repository may not have any secret sent to any device.
   const before = secretsNamed(state?.configuration ?? {});
   for (const { place, secret } of secretsNamed(own)) {
-    if (before.some((one) => one.place === place && one.secret === secret)) continue;
+    if (before.some((one) => one.place === place && one.secret === secret) || mayName?.(secret) === true) continue;
     const fix = "Name it by `mill devices configure` first, which takes the permission for secrets.";
     faults.push(
       wrong(file, place.slice(1).replaceAll("/", "."), "names a secret that the device did not have there", fix),

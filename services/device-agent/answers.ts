@@ -1,8 +1,16 @@
 /** What is asked of the agents of a site: whoever is asked passes it on to the one that holds the device's lane. */
 import type { AskDeclaration } from "@millrace/contracts/asks.ts";
-import { type AskedOfDevice, devicePlan, deviceStatus, holderOfSite } from "@millrace/contracts/devices/asks.ts";
+import {
+  type AskedOfDevice,
+  deviceCapabilities,
+  devicePlan,
+  deviceStatus,
+  holderOfSite,
+} from "@millrace/contracts/devices/asks.ts";
+import { LIMITS } from "@millrace/contracts/devices/values.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { type DeviceState, device } from "@millrace/domain/devices/device.ts";
+import { capabilitiesOf } from "@millrace/domain/devices/model/capabilities.ts";
 import type { Configuration } from "@millrace/domain/devices/model/configuration.ts";
 import { AskRefused, AskUnavailable, answerAsk, ask } from "@millrace/eventlog/asks.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -41,6 +49,7 @@ export class Answers {
     this.#declared = [
       { declaration: deviceStatus, answer: (asked) => this.#status(asked) },
       { declaration: devicePlan, answer: (asked) => this.#plan(asked) },
+      { declaration: deviceCapabilities, answer: (asked) => this.#capabilities(asked) },
     ];
   }
 
@@ -90,6 +99,13 @@ export class Answers {
     return this.#of(asked, async (driven, state) => {
       if (state.desired === null) throw permanent("NOTHING_WANTED", "Nothing is wanted of it.", "Configure it first.");
       return shownPlan(state, state.desired as Configuration, await driven.report());
+    });
+  }
+
+  #capabilities(asked: AskedOfDevice) {
+    return this.#of(asked, async (driven) => {
+      const capabilities = capabilitiesOf(await driven.report()).slice(0, LIMITS.capabilities);
+      return { at: new Date().toISOString(), capabilities };
     });
   }
 

@@ -1,5 +1,8 @@
 /** What a device says of itself, as the log knows it: the protocol's report through the model. */
+
+import { LIMITS } from "@millrace/contracts/devices/values.ts";
 import type { DeviceReport } from "@millrace/domain/devices/device.ts";
+import { componentKeys } from "@millrace/domain/devices/model/capabilities.ts";
 import { configurationOf } from "@millrace/domain/devices/model/configuration.ts";
 import {
   identityOf,
@@ -32,7 +35,9 @@ export function observedOf(report: Report, offers = false): { readonly known: Kn
     gen: generation,
     ...(profile === null ? {} : { profile }),
     sleeps: known.sleeper === true,
-    capabilities: Object.keys(configuration).filter((name) => COMPONENT.test(name)),
+    capabilities: componentKeys(report)
+      .filter((name) => COMPONENT.test(name))
+      .slice(0, LIMITS.capabilities),
   };
   const offered = offers && isObject(report.status) ? offerIn(report.status, { identity, firmware }) : undefined;
   return {

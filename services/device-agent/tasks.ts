@@ -17,6 +17,7 @@ import type { AgentConfig } from "./config.ts";
 import type { Images } from "./images.ts";
 import type { Logins } from "./logins.ts";
 import { bulkReactor, rolloutReactor } from "./reactors/operations.ts";
+import { profileReactor } from "./reactors/profiles.ts";
 import { scanReactor } from "./reactors/scans.ts";
 import type { Keeping } from "./reactors/task-work.ts";
 import { nextHere, taskReactor, turnReactor } from "./reactors/tasks.ts";
@@ -76,6 +77,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
       taskReactor(keeping),
       bulkReactor(log),
       rolloutReactor(),
+      profileReactor(log, index),
       syncReactor(options),
       scans,
     ],

@@ -3,8 +3,10 @@
  * configuration is read again when the device says that something has changed. Follows the log: a device that is added, changed or
  * removed anywhere is so here a moment later.
  */
+import type { OfferedFirmware } from "@millrace/contracts/devices/device-parts.ts";
 import { type DeviceState, device as deviceKind } from "@millrace/domain/devices/device.ts";
 import { sameJson } from "@millrace/domain/devices/drift.ts";
+import { group } from "@millrace/domain/devices/group.ts";
 import { revisionsOf } from "@millrace/domain/devices/model/identity.ts";
 import type { IndexEntry, LiveIndex } from "@millrace/eventlog/live-index.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
@@ -15,13 +17,14 @@ import type { Device, Identity } from "./adapters/shelly/device.ts";
 import { DeviceFailure } from "./adapters/shelly/failures.ts";
 import type { Fleet, FleetListener } from "./adapters/shelly/fleet.ts";
 import { Gate } from "./adapters/shelly/gate.ts";
-import type { Json, JsonObject } from "./adapters/shelly/json.ts";
+import type { JsonObject } from "./adapters/shelly/json.ts";
+import type { Kept } from "./adapters/shelly/keeper.ts";
 import { type Found, lookAt } from "./adapters/shelly/scan.ts";
 import type { Images } from "./images.ts";
 import { addressIn, keptOf } from "./kept.ts";
 import { laneOf } from "./lanes.ts";
 import { addressOf, observedOf, strangerOf } from "./observed.ts";
-import { offerIn, offerOf, updatesIn } from "./offers.ts";
+import { Offers } from "./offers.ts";
 import type { Recorder } from "./recorder.ts";
 import { isMissing } from "./search.ts";
 
@@ -46,6 +49,7 @@ interface Watched {
   readonly mac: string;
   device: Device;
   state: DeviceState;
+  kept: Kept;
   /** What answered at its address, until the log knows what it is. */
   found: Identity | undefined;
   tries: number;
@@ -57,7 +61,6 @@ interface Watched {
   timer: NodeJS.Timeout | undefined;
   /** When it fires, by the clock of `performance`. */
   timerAt: number;
-  updates: Json | undefined;
 }
 
 /** Reports read at the same moment: each is a dozen calls. */
@@ -66,19 +69,24 @@ const READS_AT_ONCE = 32;
 const SETTLE_MS = 1_000;
 const READ_AGAIN_MS = 30_000;
 const LOOK_MS = 3_000;
-const OFFER_MS = 60_000;
 
 export class Watch {
   readonly #options: WatchOptions;
   readonly #byId = new Map<string, Watched>();
   readonly #byMac = new Map<string, Watched>();
   readonly #reads = new Gate(READS_AT_ONCE);
+  readonly #offers: Offers;
   #fleet!: Fleet;
   #stopChanges: () => void = () => {};
   #closed = false;
 
   constructor(options: WatchOptions) {
     this.#options = options;
+    const tell = (id: string, offered: OfferedFirmware | null) => {
+      const one = this.#byId.get(id);
+      if (one !== undefined) this.#report(one, { offered });
+    };
+    this.#offers = new Offers({ images: options.images, logger: options.logger, tell });
   }
 
   /** What the fleet tells; made before it. */
@@ -103,6 +111,8 @@ export class Watch {
     this.#fleet = fleet;
     this.#stopChanges = this.#options.index.onChange((kind, id) => {
       if (kind === deviceKind.kind) this.#sync(id);
+      // How often its devices are polled may stand there.
+      else if (kind === group.kind) for (const one of this.#byId.values()) this.#keep(one);
     });
   }
 
@@ -201,9 +211,10 @@ export class Watch {
       );
       return;
     }
-    const device = this.#fleet.keep(keptOf(state, undefined, this.#options));
+    const kept = keptOf(state, undefined, this.#options);
+    const device = this.#fleet.keep(kept);
     const fresh = { found: undefined, tries: 0, readAt: 0, reading: false, stale: false, timer: undefined, timerAt: 0 };
-    const one: Watched = { id, mac, device, state, ...fresh, updates: undefined };
+    const one: Watched = { id, mac, device, state, kept, ...fresh };
     this.#byId.set(id, one);
     this.#byMac.set(mac, one);
     if (state.identity === null) void this.#recognise(one);
@@ -218,7 +229,7 @@ export class Watch {
       if (this.#byId.get(one.id) !== one) return;
       if (found.identity.mac === one.mac) {
         one.found = found.identity;
-        one.device = this.#fleet.keep(keptOf(one.state, found.identity, this.#options));
+        this.#keep(one);
         return;
       }
     } catch (error) {
@@ -241,8 +252,7 @@ export class Watch {
   #change(one: Watched, state: DeviceState): void {
     const before = one.state;
     one.state = state;
-    const kept = keptOf(state, one.found, this.#options);
-    if (!sameJson(kept, keptOf(before, one.found, this.#options))) one.device = this.#fleet.keep(kept);
+    this.#keep(one);
     if (state.identity === null && !sameJson(state.address, before.address)) void this.#recognise(one);
     if (!sameJson(state.credentials, before.credentials) || (before.rejected !== null && state.rejected === null)) {
       one.device.forgetCredentials();
@@ -251,10 +261,18 @@ export class Watch {
     }
   }
 
+  #keep(one: Watched): void {
+    const kept = keptOf(one.state, one.found, this.#options);
+    if (sameJson(kept, one.kept)) return;
+    one.kept = kept;
+    one.device = this.#fleet.keep(kept);
+  }
+
   #release(one: Watched): void {
     clearTimeout(one.timer);
     this.#byId.delete(one.id);
     this.#byMac.delete(one.mac);
+    this.#offers.forget(one.id);
     void this.#fleet.release(one.mac);
   }
 
@@ -274,34 +292,12 @@ export class Watch {
     if (one.state.authentication.state === "locked-out" || one.state.authentication.state === "rejected") {
       this.#report(one, { authentication: { state: one.device.identity.login ? "accepted" : "open" } });
     }
-    this.#offered(one, status);
+    this.#offers.status(one.id, one.state, status);
     if (one.reading) return;
     const isOld = performance.now() - one.readAt > this.#options.readAfterMs && one.readAt > 0;
     if (isOld || one.state.observedAt === null || !sameJson(revisionsOf(status), one.state.revisions)) {
       this.#read(one, SETTLE_MS);
     } else if (one.readAt === 0) one.readAt = performance.now();
-  }
-
-  /** Told when what the device says of updates has changed: it says the same all day. */
-  #offered(one: Watched, status: JsonObject): void {
-    const updates = updatesIn(status);
-    if (this.#options.images !== undefined || one.state.identity === null || sameJson(updates, one.updates)) return;
-    const offered = offerIn(status, one.state);
-    if (offered === undefined) return;
-    one.updates = updates;
-    this.#report(one, { offered });
-  }
-
-  /** Never rejects. */
-  async #askedFor(one: Watched): Promise<void> {
-    const { images, logger } = this.#options;
-    if (images === undefined) return;
-    try {
-      const offered = await offerOf(images, one.state, AbortSignal.timeout(OFFER_MS));
-      if (offered !== undefined && this.#byId.get(one.id) === one) this.#report(one, { offered });
-    } catch (error) {
-      logger.error({ err: error, device: one.id }, "firmware for it could not be looked for");
-    }
   }
 
   #touched(mac: string): void {
@@ -331,9 +327,10 @@ export class Watch {
     try {
       const report = await this.#reads.pass(() => one.device.report());
       if (this.#byId.get(one.id) !== one) return;
-      this.#report(one, observedOf(report, this.#options.images === undefined).report);
+      const seen = observedOf(report, this.#offers.ofDevices).report;
+      this.#report(one, seen);
       one.readAt = performance.now();
-      void this.#askedFor(one);
+      void this.#offers.read(one.id, { ...one.state, ...seen });
     } catch (error) {
       if (!(error instanceof DeviceFailure)) {
         this.#options.logger.error({ err: error, device: one.id }, "a device could not be read");

@@ -52,6 +52,7 @@ import { applicationRoutes } from "./routes/applications.ts";
 import { automationRoutes } from "./routes/automation.ts";
 import { buildRoutes } from "./routes/builds.ts";
 import { channelRoutes } from "./routes/channels.ts";
+import { deviceExportRoutes } from "./routes/device-exports.ts";
 import { deviceOperationRoutes, deviceScanRoutes } from "./routes/device-operations.ts";
 import { deviceSetRoutes } from "./routes/device-sets.ts";
 import { deviceSyncRoutes } from "./routes/device-syncs.ts";
@@ -103,6 +104,7 @@ const routes = (gateway: Gateway, gate: () => Gate | undefined) =>
     deviceOperationRoutes(gateway),
     deviceScanRoutes(gateway),
     deviceSyncRoutes(gateway),
+    deviceExportRoutes(gateway),
   ] as const;
 
 /** The API as a function of Node's request and response. */

@@ -178,6 +178,7 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "deviceOperations.startRollout": newName.map((name) => ({ name, select: { where: { tag: "a" } } })),
   "deviceScans.startScan": fc.constantFrom({}, { ranges: ["10.0.0.0/30", "10.1.0.1-10.1.0.9:8080"] }),
   "deviceScans.importFindings": fc.constant({}),
+  "deviceExports.importDevices": fc.constantFrom({ files: {} }, { files: { "a.toml": "[device]\nmac = 7\n" } }, {}),
   "deviceSyncs.createSync": newName.map((name) => ({ name, repository: { url: "https://git.example.org/a.git" } })),
   "deviceSyncs.changeSync": fc.constantFrom({ title: "Other" }, { select: null }, { direction: "both" }),
   "deviceSyncs.approveSync": fc.constant({ commit: "0".repeat(40) }),

@@ -24,7 +24,7 @@ import { type Reactor, RecordRefused, type Verdict, type Work } from "@millrace/
 const AGAIN: Verdict = { again: true };
 
 /** Always the same for the same. @param at RFC 3339: when what it is made for began */
-const madeId = (prefix: string, at: string, ...of: ReadonlyArray<string>): string =>
+export const madeId = (prefix: string, at: string, ...of: ReadonlyArray<string>): string =>
   makeId(prefix, Date.parse(at), createHash("sha256").update(of.join("\n")).digest());
 
 const reasonOf = (refusal: Refusal): string => ("reason" in refusal ? refusal.reason : "It cannot be asked of it now.");

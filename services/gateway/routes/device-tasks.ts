@@ -1,6 +1,12 @@
 /** What is asked of single devices: tasks, and questions that only an agent of their site can answer. */
 import type { AskDeclaration } from "@millrace/contracts/asks.ts";
-import { type AskedOfDevice, devicePlan, deviceStatus, holderOfSite } from "@millrace/contracts/devices/asks.ts";
+import {
+  type AskedOfDevice,
+  deviceCapabilities,
+  devicePlan,
+  deviceStatus,
+  holderOfSite,
+} from "@millrace/contracts/devices/asks.ts";
 import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
 import { Refused } from "@millrace/contracts/problems.ts";
 import type { Refusal } from "@millrace/domain/decider.ts";
@@ -134,12 +140,13 @@ const told = <A extends object>(answer: A | CouldNot): A => {
   return fail(new Refused({ rule, reason: message, detail: message, fix }));
 };
 
-export const planHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
-  handle(gateway, async (request, caller) =>
-    json(told(await askAgent(gateway, caller, referenceOf(request), devicePlan))),
-  );
+const toldBy =
+  <A extends object>(declaration: AskDeclaration<AskedOfDevice, A | CouldNot>) =>
+  <R extends Request>(gateway: Gateway): Handle<R> =>
+    handle(gateway, async (request, caller) =>
+      json(told<A>(await askAgent(gateway, caller, referenceOf(request), declaration))),
+    );
 
-export const liveHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
-  handle(gateway, async (request, caller) =>
-    json(told(await askAgent(gateway, caller, referenceOf(request), deviceStatus))),
-  );
+export const planHandler = toldBy(devicePlan);
+export const liveHandler = toldBy(deviceStatus);
+export const capabilitiesHandler = toldBy(deviceCapabilities);

@@ -13,7 +13,15 @@ import { past } from "../past.ts";
 import { list } from "../queries.ts";
 import { sealCredentials } from "./device-credentials.ts";
 import { adoptedBy, configuredBy, idsOf } from "./device-desired.ts";
-import { asking, authenticating, cancelHandler, listedTask, liveHandler, planHandler } from "./device-tasks.ts";
+import {
+  asking,
+  authenticating,
+  cancelHandler,
+  capabilitiesHandler,
+  listedTask,
+  liveHandler,
+  planHandler,
+} from "./device-tasks.ts";
 
 /** As lists show it. */
 // biome-ignore lint/suspicious/noExplicitAny: as the kind represents it
@@ -129,6 +137,7 @@ export const deviceRoutes = (gateway: Gateway) =>
       .handle("setAuthentication", authenticating(gateway))
       .handle("planOfDevice", planHandler(gateway))
       .handle("liveDevice", liveHandler(gateway))
+      .handle("capabilitiesOfDevice", capabilitiesHandler(gateway))
       .handle("listDeviceTasks", list(gateway, deviceTasksView, { query: inWords, show: listedTask }))
       .handle("getDeviceTask", pastTasks.get())
       .handle("cancelDeviceTask", cancelHandler(gateway))

@@ -73,6 +73,13 @@ export function documentFromToml(
   return { faults: found.faults.map((fault) => ({ ...fault, ...lineOf(text, fault.place) })) };
 }
 
+/** What a text says of the device itself, unchecked: which one it is about. */
+export function aboutInToml(text: string): JsonObject | undefined {
+  const table = text.length > TOML_MOST ? undefined : parsed(text);
+  const device = table !== undefined && "value" in table ? at(decoded(table.value), ["device"]) : undefined;
+  return isObject(device) ? device : undefined;
+}
+
 function parsed(text: string): { readonly value: Json } | { readonly faults: ReadonlyArray<Fault> } {
   try {
     const value = parse(text, { maxDepth: DEPTH });
