@@ -119,6 +119,29 @@ export const GATEWAY_SETTINGS = defineSettings({
     example: "10",
     optional: true,
   },
+  flatManagerConfig: {
+    variable: "MILLRACE_FLAT_MANAGER_CONFIG",
+    schema: Schema.String.check(Schema.isMaxLength(1_000_000)),
+    describe:
+      "Configuration of a flat-manager whose clients push here, as it is (JSON); its tokens are taken. `mill repos import-flat-manager` tells what of it counts.",
+    example: '{"secret":"…","repos":{"stable":{"path":"repo","subsets":{}}}}',
+    optional: true,
+    secret: true,
+  },
+  flatManagerOrganisation: {
+    variable: "MILLRACE_FLAT_MANAGER_ORGANISATION",
+    schema: Name,
+    describe: "Name of the organisation that the repositories of that configuration belong to; MILLRACE_ORGANISATION unless set.",
+    example: "home",
+    optional: true,
+  },
+  publicUrl: {
+    variable: "MILLRACE_GATEWAY_URL",
+    schema: Text.check(Schema.isPattern(/^https?:\/\/[^\s?#]{1,1000}$/u)),
+    describe: "Where clients reach this gateway; unless set, what they ask for.",
+    example: "https://flatpak.example.org",
+    optional: true,
+  },
   limitRead: limit("READ", "Requests a minute that one token may read with", USUAL_LIMITS.read),
   limitWrite: limit("WRITE", "Requests a minute that one token may change something with", USUAL_LIMITS.write),
   limitExpensive: limit(

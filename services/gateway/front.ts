@@ -23,10 +23,15 @@ export interface Subscriptions {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
 }
 
+/** What takes requests by paths of its own, before the API. @returns whether it has taken this one */
+export type Taking = (request: IncomingMessage, response: ServerResponse) => boolean;
+
 export interface FrontParts {
   readonly health: Health;
   readonly documents: Documents;
   readonly subscriptions: Subscriptions | undefined;
+  /** The API of flat-manager. */
+  readonly flatManager?: Taking;
   readonly logger: Logger;
   readonly limits: Limits;
   /** Asked by Caddy before files of private repositories. */
@@ -101,6 +106,7 @@ export function openFront(parts: FrontParts): Server {
       return parts.subscriptions.serve(request, response, asked);
     }
     if (path === ACCESS_PATH) return parts.access.serve(request, response, asked);
+    if (parts.flatManager?.(request, response) === true) return;
     const document = request.method === "GET" || request.method === "HEAD" ? parts.documents.find(path) : undefined;
     if (document === undefined) return parts.api(request, response);
     asked.route = document.route;

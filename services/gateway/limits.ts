@@ -111,12 +111,13 @@ export class Limits {
   }
 
   /** Whether the client came by TLS, to a proxy that is trusted. */
-  isSecure({ socket, headers }: IncomingMessage): boolean {
-    return (
-      this.#trusted !== undefined &&
-      headers["x-forwarded-proto"] === "https" &&
-      has(this.#trusted, plain(socket.remoteAddress ?? ""))
-    );
+  isSecure(request: IncomingMessage): boolean {
+    return request.headers["x-forwarded-proto"] === "https" && this.isForwarded(request);
+  }
+
+  /** Whether it came through a proxy that is trusted: what that says of the client's request is so. */
+  isForwarded({ socket }: IncomingMessage): boolean {
+    return this.#trusted !== undefined && has(this.#trusted, plain(socket.remoteAddress ?? ""));
   }
 
   #useUp(what: string, until: number): void {

@@ -135,6 +135,10 @@ function conditionsOf(view: View, query: ListQuery, values: Values, organisation
   for (const [name, column] of Object.entries(view.columns)) {
     const wanted = query[name];
     if (column.filter !== true || wanted === undefined) continue;
+    if (wanted === null) {
+      conditions.push(`r."${name}" IS NULL`);
+      continue;
+    }
     conditions.push(
       column.type === "text[]"
         ? `r."${name}" @> ARRAY[${values.add(wanted)}]::text[]`

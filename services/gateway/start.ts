@@ -41,6 +41,7 @@ import { GATEWAY_SETTINGS, type GatewayConfig, listed } from "./config.ts";
 import { openDocuments } from "./documents.ts";
 import { Erasures } from "./erasures.ts";
 import { answerDefect } from "./failures.ts";
+import { openFlatManager } from "./flat-manager/open.ts";
 import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
@@ -245,6 +246,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
   const hub = new Hub({ nats: log.nats, contexts: Object.keys(CONTEXTS), log: logger });
   const gate = openGate({ config, gateway, hub });
   const scope = Scope.makeUnsafe();
+  const flatManager = openFlatManager(gateway, config, [masterKey, ...olderKeys]);
   const server = openFront({
     health: shell.health,
     documents: openDocuments(),
@@ -253,6 +255,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
       hub,
       ...(config.limitStreams === undefined ? {} : { perToken: config.limitStreams }),
     }),
+    flatManager: (request, response) => flatManager.serve(request, response),
     logger,
     limits,
     access: new RepositoryAccess(gateway),
@@ -287,7 +290,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     waits.stop();
     await close(server);
     await Promise.all([subscriptions, gate?.stop()]);
-    await uses.stop();
+    await Promise.all([uses.stop(), flatManager.stop()]);
     await identity.stop();
     erasures.stop();
     sealing.close();

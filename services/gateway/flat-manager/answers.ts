@@ -98,8 +98,7 @@ export function sendJson(response: ServerResponse, { status = 200, body, headers
   response.end(text);
 }
 
-/** @param close what the client still sends is not read */
-export function sendRefused(response: ServerResponse, { error, retryAfterSeconds }: FlatRefused, close: boolean): void {
+export function sendRefused(response: ServerResponse, { error, retryAfterSeconds }: FlatRefused): void {
   if (response.headersSent) return void response.destroy();
   const text = JSON.stringify(error);
   response.writeHead(error.status, {
@@ -107,7 +106,6 @@ export function sendRefused(response: ServerResponse, { error, retryAfterSeconds
     "content-length": Buffer.byteLength(text),
     ...(retryAfterSeconds === undefined ? {} : { "retry-after": `${retryAfterSeconds}` }),
     ...(error.status === 401 ? { "www-authenticate": "Bearer" } : {}),
-    ...(close ? { connection: "close" } : {}),
   });
   response.end(text);
 }

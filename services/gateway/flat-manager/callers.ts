@@ -60,9 +60,9 @@ export interface Need {
   readonly everyApp?: boolean;
 }
 
-/** @throws FlatRefused (403) */
-export function check({ organisation, claims, powers }: Caller, need: Need): void {
-  const { sub, scopes, lineage = [], repo, app } = need;
+/** What a signed token says of itself; for what is not known yet it can be asked before. @throws FlatRefused (403) */
+export function checkClaims({ claims }: Pick<Caller, "claims">, need: Need): void {
+  const { sub, scopes, repo, app } = need;
   if (claims !== undefined) {
     if (!coversSubject(claims.sub, sub)) throw insufficient(`Not matching sub '${sub}' in token`);
     if (!scopes.some((scope) => claims.scope.includes(scope))) {
@@ -74,6 +74,13 @@ export function check({ organisation, claims, powers }: Caller, need: Need): voi
     }
     if (need.everyApp === true && !coversEveryApp(claims)) throw insufficient("The token is not for all applications");
   }
+}
+
+/** @throws FlatRefused (403) */
+export function check(caller: Caller, need: Need): void {
+  checkClaims(caller, need);
+  const { organisation, powers } = caller;
+  const { scopes, lineage = [] } = need;
   if (powers !== undefined && !scopes.some((scope) => powers.allows(SCOPES[scope], organisation.id, lineage))) {
     throw insufficient(`It takes the permission ${SCOPES[scopes[0]!]}`);
   }
@@ -84,8 +91,8 @@ export interface FlatManagerSettings {
   readonly config: FlatManagerConfig | undefined;
   /** Name of the organisation that the configuration's repositories and tokens belong to. */
   readonly organisation: string;
-  /** Signs what is made on behalf of tokens of ours. */
-  readonly ownKey: Uint8Array;
+  /** Sign what is made on behalf of tokens of ours: today's, then those of before. */
+  readonly ownKeys: readonly [Uint8Array, ...Uint8Array[]];
 }
 
 export const ownKeyOf = (masterKey: Uint8Array): Uint8Array =>
@@ -138,14 +145,14 @@ export class Callers {
         lastUsedAt,
       },
     }));
-    const { config, ownKey } = settings;
+    const { config, ownKeys } = settings;
     const key = (text: string): Key => ({ bytes: Buffer.from(text, "base64"), from: "file" });
-    const own: Key = { bytes: ownKey, from: "own" };
+    const own = ownKeys.map((bytes): Key => ({ bytes, from: "own" }));
     const secret = config?.secret;
     const repo = config?.["repo-secret"] ?? secret;
     this.#keys = {
-      api: secret === undefined ? [own] : [key(secret), own],
-      repo: repo === undefined || repo === null ? [own] : [key(repo), own],
+      api: secret === undefined ? own : [key(secret), ...own],
+      repo: repo === undefined || repo === null ? own : [key(repo), ...own],
     };
     for (const name of Object.keys(config?.repos ?? {})) this.#clientNames.set(repositoryNameOf(name)!, name);
   }
@@ -157,7 +164,7 @@ export class Callers {
   /** Signs for who asks: with the secret that signed theirs, or with ours. */
   get signing(): { readonly file: Uint8Array | undefined; readonly own: Uint8Array } {
     const file = this.#keys.api.find(({ from }) => from === "file");
-    return { file: file?.bytes, own: this.#settings.ownKey };
+    return { file: file?.bytes, own: this.#settings.ownKeys[0] };
   }
 
   stop(): Promise<void> {
