@@ -44,6 +44,9 @@ export async function bytesOf(
   }
 }
 
+/** As it came, packed or not. @throws FlatRefused */
+export const packedOf = (request: IncomingMessage): Promise<Buffer> => collect(request, JSON_MOST);
+
 /**
  * @param schema unknown fields are passed over
  * @param must a body with its content type has to be there; else none is `{}`

@@ -3,7 +3,7 @@ import { type BuildState, build } from "@millrace/domain/publishing/build.ts";
 import { buildsView } from "@millrace/domain/publishing/views.ts";
 import * as Schema from "effect/Schema";
 import { readPage } from "../queries.ts";
-import { type Answer, away, generic, notFound, wrongPublishedState, wrongRepoState } from "./answers.ts";
+import { type Answer, away, generic, notFound } from "./answers.ts";
 import { jsonOf } from "./body.ts";
 import {
   allowedBuild,
@@ -18,6 +18,8 @@ import {
 import { check, checkClaims } from "./callers.ts";
 import { coversApp, coversRepo } from "./claims.ts";
 import { jobAnswer } from "./jobs.ts";
+import { mustBePublishable, mustBeUploading } from "./states.ts";
+import { answered, senderOf } from "./uploads.ts";
 import { type BuildJson, buildJson, refJson } from "./wire.ts";
 
 const { optionalKey, NullOr } = Schema;
@@ -108,43 +110,6 @@ export async function getExtended(call: Call): Promise<Answer> {
   };
 }
 
-const SAYS_UPLOADING: Readonly<Record<string, readonly [current: string, message: string]>> = {
-  committing: ["committing", "Build is currently being committed"],
-  ready: ["ready", "Build is already committed"],
-  validating: ["ready", "Build is already committed"],
-  failed: ["failed", "Commit already failed: "],
-};
-
-/** @throws FlatRefused where nothing may be added any more */
-export function mustBeUploading({ state, failure }: BuildState): void {
-  if (state === "uploading" || state === "building") return;
-  const [current, message] = SAYS_UPLOADING[state!] ?? ["purged", "Build has been purged"];
-  throw wrongRepoState(current === "failed" ? message + (failure?.reason ?? "") : message, current, "uploading");
-}
-
-const SAYS_READY: Readonly<Record<string, readonly [current: string, message: string]>> = {
-  queued: ["uploading", "Build is not committed"],
-  building: ["uploading", "Build is not committed"],
-  uploading: ["uploading", "Build is not committed"],
-  committing: ["committing", "Build is not committed"],
-  validating: ["validating", "Build is still validating"],
-  failed: ["failed", "Build failed: "],
-};
-
-function mustBePublishable({ state, published, failure }: BuildState): void {
-  const expected = "unpublished";
-  if (published === "publishing") {
-    throw wrongPublishedState("Build is currently being published", "publishing", expected);
-  }
-  if (published === "published") throw wrongPublishedState("Build has already been published", "published", expected);
-  if (published === "failed") {
-    throw wrongPublishedState(`Previous publish failed: ${failure?.reason ?? ""}`, "failed", expected);
-  }
-  if (state === "ready") return;
-  const [current, message] = SAYS_READY[state!] ?? ["purged", "Build has been purged"];
-  throw wrongRepoState(current === "failed" ? message + (failure?.reason ?? "") : message, current, "ready");
-}
-
 const REF = /^(?:(app|runtime)\/([^/]+)\/([^/]+)\/([^/]+)|screenshots\/([^/]+))$/;
 
 /** Of an application's reference its id has to be allowed; of screenshots that of the build, or of its one application. */
@@ -188,10 +153,16 @@ export async function addExtraIds(call: Call): Promise<Answer> {
   return { body: shown(after), headers: location(call, `${pathOfBuild(found)}/add_extra_ids`) };
 }
 
+/** Of missing objects. */
+const NAMED = 20;
+
 export async function commit(call: Call): Promise<Answer> {
   const found = await allowedBuild(call, ["build"]);
   const { endoflife, endoflife_rebase: rebase, token_type: tokenType } = await jsonOf(call.request, CommitAsked, true);
   mustBeUploading(found.state);
+  if (found.state.refs.length === 0) throw generic("No refs in build");
+  const { count, missing } = answered(await call.uploads.check(senderOf(call), found.state));
+  if (count > 0) throw generic(`${count} objects are missing: ${missing.slice(0, NAMED).join(", ")}`);
   const after = await changeBuild(call, found, {
     do: "commit",
     ...(endoflife ? { endOfLife: endoflife } : {}),

@@ -7,9 +7,9 @@ import { type RepositoryState, repository } from "@millrace/domain/publishing/re
 import { type Change, type CommandContext, type Executed, execute, readClaim } from "@millrace/eventlog/execute.ts";
 import { PASSING } from "@millrace/eventlog/remembered.ts";
 import type { Asked } from "../asked.ts";
-import type { Holders } from "../bytes.ts";
 import { type Gateway, resolve } from "../gateway.ts";
 import type { BuildNumbers } from "../publishing/numbers.ts";
+import type { BuildUploads } from "../publishing/uploads.ts";
 import { accepted, away, notFound, refuse } from "./answers.ts";
 import { type Caller, type Callers, check, checkClaims, type FlatScope } from "./callers.ts";
 
@@ -18,7 +18,7 @@ export interface FlatParts {
   readonly gateway: Gateway;
   readonly callers: Callers;
   readonly numbers: BuildNumbers;
-  readonly holders: Holders;
+  readonly uploads: BuildUploads;
   /** Where clients reach the gateway, without a slash at the end; undefined: where they say that they did. */
   readonly baseUrl: string | undefined;
 }

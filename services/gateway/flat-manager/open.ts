@@ -1,10 +1,10 @@
 /** The API of flat-manager, put together from the gateway's configuration. */
 import { readFlatManagerConfig } from "@millrace/contracts/publishing/flat-manager.ts";
 import type { MasterKey } from "@millrace/eventlog/sealing.ts";
-import { Holders } from "../bytes.ts";
 import type { GatewayConfig } from "../config.ts";
 import type { Gateway } from "../gateway.ts";
 import { BuildNumbers } from "../publishing/numbers.ts";
+import { BuildUploads } from "../publishing/uploads.ts";
 import { FlatManager } from "./api.ts";
 import { Callers, ownKeyOf } from "./callers.ts";
 
@@ -27,7 +27,7 @@ export function openFlatManager(gateway: Gateway, config: GatewayConfig, masterK
     gateway,
     callers,
     numbers: new BuildNumbers(gateway.log),
-    holders: new Holders(gateway, "publisher"),
+    uploads: new BuildUploads(gateway),
     baseUrl: base === undefined ? undefined : base.replace(/\/+$/, ""),
   });
 }
