@@ -157,7 +157,10 @@ export async function hop(
     // The client has gone: what it sent is there, and kept.
     body.once("close", () => body.complete || sending.destroy());
     if (body.destroyed && !body.complete) return void sending.destroy();
-    cutWhenStalled(body.socket, () => body.complete);
+    body.once(
+      "close",
+      cutWhenStalled(body.socket, () => body.complete),
+    );
     body.pipe(sending);
   });
 }

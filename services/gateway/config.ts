@@ -131,7 +131,8 @@ export const GATEWAY_SETTINGS = defineSettings({
   flatManagerOrganisation: {
     variable: "MILLRACE_FLAT_MANAGER_ORGANISATION",
     schema: Name,
-    describe: "Name of the organisation that the repositories of that configuration belong to; MILLRACE_ORGANISATION unless set.",
+    describe:
+      "Name of the organisation that the repositories of that configuration belong to; MILLRACE_ORGANISATION unless set.",
     example: "home",
     optional: true,
   },

@@ -9,7 +9,7 @@ import { encodeDelta } from "@millrace/publisher/adapters/ostree/names.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
 import { eventually } from "../harness/eventually.ts";
-import { callerOf, testGateway, testProjector } from "../harness/gateway.ts";
+import { ask, callerOf, testGateway, testProjector } from "../harness/gateway.ts";
 import { develop, spawnPublisher } from "../harness/publisher.ts";
 import { type TestPublishing, testPublishing } from "../harness/publishing.ts";
 import { testFolder, testNats } from "../harness/servers.ts";
@@ -32,8 +32,13 @@ const started = await testGateway({
   flatManagerConfig: JSON.stringify(CONFIG),
 });
 await testProjector(started.config);
-const { expect, call } = callerOf(started);
+const { expect } = callerOf(started);
 const data = testFolder("publisher");
+const call = async (method: string, path: string, options: Parameters<typeof ask>[3] = {}) => {
+  const answer = await ask(started.url, method, path, { token: started.owner, ...options });
+  assert.ok(answer.status < 300, `${method} ${path}: ${answer.text}`);
+  return answer;
+};
 
 const now = () => Math.floor(Date.now() / 1_000);
 const token = (claims: Partial<Claims> = {}): string =>
@@ -155,7 +160,12 @@ test("uploads cut at every byte, in both forms; a large delta in one request; wh
     const wrong = { ...bytes(commit), name: `${"0".repeat(64)}.commit` };
     await refuses(client.upload(build, [wrong]), 400, "generic-error", /0{64}\.commit/);
     for (const name of ["../escape", "objects/00/x.filez", `${dev.commit}.commitmeta`, "x.superblock.delta"]) {
-      await refuses(client.upload(build, [{ name, content: Buffer.from("x") }]), 400, "generic-error", /Invalid upload filename/);
+      await refuses(
+        client.upload(build, [{ name, content: Buffer.from("x") }]),
+        400,
+        "generic-error",
+        /Invalid upload filename/,
+      );
     }
     const path = `/api/v1/build/${build}/upload`;
     const whole = multipart(dialect, [bytes(commit)], "b");
@@ -165,7 +175,11 @@ test("uploads cut at every byte, in both forms; a large delta in one request; wh
     assert.equal((await client.send("POST", path, plain)).status, 400);
     // Bodies of questions: a bomb, what is no name, what is no gzip.
     const asks = async (body: Buffer, encoding = "gzip") => {
-      const headers = { "content-type": "application/json", "content-encoding": encoding };
+      const headers = {
+        "content-type": "application/json",
+        "content-encoding": encoding,
+        "content-length": `${body.length}`,
+      };
       return (await client.send("GET", `/api/v1/build/${build}/missing_objects`, { headers, body: [body] })).status;
     };
     assert.equal(await asks(gzipSync(Buffer.alloc(64 * 1024 * 1024, " "))), 413);
@@ -182,6 +196,185 @@ test("uploads cut at every byte, in both forms; a large delta in one request; wh
     assert.equal(body.repo_state, 5);
     await refuses(client.missing(build, [commit]), 400, "wrong-repo-state", "Build has been purged");
   }
+});
+
+test("who may do what: by the token's own words, and another organisation's build as if there were none", async () => {
+  const all = clientOf("rust");
+  const build = await all.create("stable", "org.test.May");
+  const at = `/api/v1/build/${build}`;
+  const get = (given: string) => clientOf("python", given).expect(200, "GET", at);
+  const no = (given: string, message?: RegExp) => refuses(get(given), 401, "invalid-token", message);
+  await no("", /No token/);
+  await no("nonsense");
+  await no(token({ exp: now() - 10 }), /expired/);
+  await no(signJwt(randomBytes(32), { ...{ sub: "build", exp: now() + 60, scope: ["build"] }, ...NONE }), /signature/);
+  await get(token());
+  await get(started.owner);
+  await get(token({ sub: `build/${build}`, scope: ["upload"], repos: ["stable"], prefixes: ["org.test"] }));
+  const insufficient: Partial<Claims>[] = [
+    { sub: `build/${build}0` },
+    { sub: "" },
+    { scope: ["jobs"] },
+    { repos: [] },
+    { repos: ["Beta_1"] },
+    { prefixes: ["org.tes"] },
+  ];
+  for (const claims of insufficient)
+    await refuses(get(token(claims)), 403, "token-insufficient", /^Not enough permissions: /);
+  const create = (given: string, repo: string, app?: string) => clientOf("python", given).create(repo, app);
+  await refuses(create(token(), "unlisted"), 400, "generic-error", "No such repo");
+  await refuses(create(token(), "beta-1"), 400, "generic-error", "No such repo");
+  assert.ok((await create(token(), "Beta_1")) > build);
+  assert.ok((await create(started.owner, "unlisted")) > build);
+  await refuses(create(token({ sub: `build/${build}` }), "stable"), 403, "token-insufficient");
+  await refuses(create(token({ prefixes: ["net"] }), "stable", "org.test.May"), 403, "token-insufficient");
+  const publish = clientOf("rust", token({ scope: ["build", "upload"] })).expect(200, "POST", `${at}/publish`, {});
+  await refuses(publish, 403, "token-insufficient");
+
+  // Of another organisation: what is there, and what is not, look alike.
+  const { body: other } = await call("POST", "/v1/organisations", { body: { name: "other" } });
+  const base = `/v1/organisations/${other.id}`;
+  await call("POST", `${base}/repositories`, { body: { name: "stable" } });
+  const { body: theirs } = await call("POST", `${base}/builds`, { body: { repository: "stable" } });
+  const { body: mine } = await call("POST", `${base}/tokens`, { body: { name: "ci", grants: ["publishing:*"] } });
+  const foreign = clientOf("rust", mine.secret);
+  const { number } = theirs.status;
+  await foreign.expect(200, "GET", `/api/v1/build/${number}`);
+  for (const path of ["", "/extended", "/commit", "/build_ref/1"]) {
+    for (const [client, id] of [
+      [foreign, build],
+      [all, number],
+      [all, 987_654],
+    ] as const) {
+      await refuses(client.expect(200, "GET", `/api/v1/build/${id}${path}`), 404, "not-found", "Not found");
+    }
+  }
+  await refuses(foreign.expect(200, "GET", `/api/v1/job/${build * 4}`), 404, "not-found");
+  // A token of ours may do what its grants say.
+  const { body: reader } = await call("POST", `${base}/tokens`, { body: { name: "r", grants: ["publishing:read"] } });
+  const reads = clientOf("rust", reader.secret);
+  await reads.expect(200, "GET", "/api/v1/build");
+  await refuses(reads.expect(200, "POST", `/api/v1/build/${number}/purge`, {}), 403, "token-insufficient");
+});
+
+const NONE = { prefixes: [], apps: [], repos: [] };
+
+test("builds, references and ids: described, listed, refused", async () => {
+  const client = clientOf("rust");
+  const build = await client.create("stable", "org.test.Listed");
+  const at = `/api/v1/build/${build}`;
+  const commit = "a".repeat(64);
+  const add = (ref: unknown, more: object = {}) =>
+    client.expect(200, "POST", `${at}/build_ref`, { ref, commit, ...more });
+  const { body, headers } = await add("app/org.test.Listed/x86_64/stable", { "build-log-url": "https://ci.test/1" });
+  assert.deepEqual(body, {
+    id: 1,
+    build_id: build,
+    ref_name: "app/org.test.Listed/x86_64/stable",
+    commit,
+    build_log_url: "https://ci.test/1",
+  });
+  assert.equal(headers.location, `${started.url}${at}/build_ref/1`);
+  await add("runtime/org.test.Listed.Locale/x86_64/stable");
+  await add("screenshots/x86_64", { unknown: "fields are passed over" });
+  // Again, with another commit: the same reference.
+  const again = await client.expect(200, "POST", `${at}/build_ref`, { ref: body.ref_name, commit: "b".repeat(64) });
+  assert.deepEqual([again.body.id, again.body.commit], [1, "b".repeat(64)]);
+  assert.deepEqual((await client.expect(200, "GET", `${at}/build_ref/1`)).body, again.body);
+  const { body: extended } = await client.expect(200, "GET", `${at}/extended`);
+  assert.deepEqual(
+    extended.build_refs.map((one: { id: number }) => one.id),
+    [1, 2, 3],
+  );
+  for (const ref of [
+    "app/x",
+    "app/org.test.A/x86_64/a/b",
+    "app/../x86_64/a",
+    "heads/x",
+    "screenshots/a/b",
+    "ostree-metadata",
+  ]) {
+    await refuses(add(ref), 400, "generic-error");
+  }
+  const bound = clientOf("rust", token({ prefixes: ["org.test.Listed"] }));
+  const others = bound.expect(200, "POST", `${at}/build_ref`, { ref: "app/org.test.Other/x86_64/a", commit });
+  await refuses(others, 403, "token-insufficient");
+  await client.expect(200, "POST", `${at}/add_extra_ids`, { ids: ["org.test.One"] });
+  await refuses(client.expect(200, "POST", `${at}/add_extra_ids`, { ids: ["org/test"] }), 400, "generic-error");
+  await refuses(client.expect(200, "GET", `${at}/commit`), 404, "not-found");
+  await refuses(client.expect(200, "GET", `${at}/check/lint/job`), 404, "not-found");
+  await refuses(client.expect(200, "POST", `${at}/publish`, {}), 400, "wrong-repo-state", "Build is not committed");
+  const nameless = await client.create("stable");
+  const ids = async (query: string) =>
+    (await client.expect(200, "GET", `/api/v1/build${query}`)).body.map(({ id }: { id: number }) => id) as number[];
+  await eventually(async () => (await ids("?app_id=org.test.Listed"))[0] === build || undefined, "it is listed");
+  const without = await eventually(async () => {
+    const found = await ids("");
+    return found.includes(nameless) ? found : undefined;
+  }, "the one without an id is listed");
+  assert.ok(!without.includes(build), "one that has an id is not among those without");
+
+  for (const [method, path, sent, status] of [
+    ["POST", "/api/v1/build", { headers: { "content-type": "application/json" }, body: [Buffer.from("{")] }, 400],
+    ["POST", "/api/v1/build", { body: [Buffer.from('{"repo":"stable"}')] }, 400],
+    [
+      "POST",
+      "/api/v1/build",
+      { headers: { "content-type": "application/json" }, body: [Buffer.from('{"repo":7}')] },
+      400,
+    ],
+    ["DELETE", at, {}, 405],
+    ["GET", "/api/v1/nothing", {}, 404],
+    ["GET", "/api/v1/build/x", {}, 404],
+    ["GET", "/api/v1/build/99999999999999999999", {}, 404],
+    ["GET", "/api/v1/job/3", {}, 404],
+    ["GET", "/api/v1/job/-1", {}, 404],
+  ] as const) {
+    const answer = await client.send(method, path, sent);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+    assert.equal(answer.body.status, status);
+  }
+});
+
+test("smaller tokens, revoked ones, and those made for tokens of ours", async () => {
+  const jti = `id-${randomBytes(4).toString("hex")}`;
+  const parent = clientOf("python", `fm_${token({ jti })}`);
+  const build = await parent.create("stable", "org.test.Sub");
+  const asked = { name: "up", sub: `build/${build}`, scope: ["upload"], duration: 600, repos: ["stable"] };
+  const { body } = await parent.expect(200, "POST", "/api/v1/token_subset", { ...asked, prefixes: ["org.test.Sub"] });
+  assert.match(body.token, /^fm_eyJ/);
+  const small = clientOf("rust", body.token);
+  await small.expect(200, "GET", `/api/v1/build/${build}`);
+  await refuses(small.expect(200, "POST", `/api/v1/build/${build}/commit`, {}), 403, "token-insufficient");
+  const more = small.expect(200, "POST", "/api/v1/token_subset", { ...asked, scope: ["publish"], duration: 1 });
+  await refuses(more, 403, "token-insufficient");
+
+  const admin = clientOf("rust", token({ sub: "", scope: ["tokenmanagement"] }));
+  await refuses(parent.expect(200, "POST", "/api/v1/tokens/revoke", { token_ids: [jti] }), 403, "token-insufficient");
+  await admin.expect(204, "POST", "/api/v1/tokens/revoke", { token_ids: [jti, "never-seen"] });
+  await refuses(parent.expect(200, "GET", `/api/v1/build/${build}`), 401, "invalid-token", /revoked/);
+  await refuses(small.expect(200, "GET", `/api/v1/build/${build}`), 401, "invalid-token", /revoked/);
+  const { body: listed } = await admin.expect(200, "POST", "/api/v1/tokens/get_list", { token_ids: [jti, "unknown"] });
+  assert.deepEqual(
+    listed.map((one: { token_id: string }) => one.token_id),
+    [jti],
+  );
+  assert.match(listed[0].revoked_at, /^\d{4}-\d\d-\d\dT[\d:]+\.\d{6}$/);
+
+  // For a token of ours: it ends with that.
+  const { body: own } = await expect(201, "POST", "/tokens", { body: { name: "own", grants: ["publishing:upload"] } });
+  const mine = clientOf("rust", own.secret);
+  const { body: made } = await mine.expect(200, "POST", "/api/v1/token_subset", {
+    ...asked,
+    sub: "build",
+    scope: ["build", "upload"],
+  });
+  const signed = clientOf("rust", made.token);
+  await signed.expect(200, "GET", `/api/v1/build/${build}`);
+  const publish = mine.expect(200, "POST", "/api/v1/token_subset", { ...asked, scope: ["publish"] });
+  await refuses(publish, 403, "token-insufficient");
+  await call("DELETE", `/v1/organisations/home/tokens/${own.id}`, { headers: { "if-match": "*" } });
+  await refuses(signed.expect(200, "GET", `/api/v1/build/${build}`), 401, "invalid-token", /revoked/);
 });
 
 test.run();

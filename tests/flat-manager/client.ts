@@ -8,13 +8,13 @@
  */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { Agent, type IncomingHttpHeaders, request as httpRequest } from "node:http";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { walk } from "@millrace/publisher/adapters/ostree/closure.ts";
 import { encodeDelta } from "@millrace/publisher/adapters/ostree/names.ts";
 import type { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 
 export type Dialect = "python" | "rust";
 
@@ -96,7 +96,11 @@ export class FlatClient {
       ...(this.token === "" ? {} : { authorization: `Bearer ${this.token}` }),
     };
     return new Promise((resolve, reject) => {
-      const sending = httpRequest(new URL(path, this.url), { method, agent: this.#agent, headers: { ...own, ...headers } });
+      const sending = httpRequest(new URL(path, this.url), {
+        method,
+        agent: this.#agent,
+        headers: { ...own, ...headers },
+      });
       sending.once("error", reject);
       sending.once("response", (response) => {
         const pieces: Buffer[] = [];
@@ -143,7 +147,10 @@ export class FlatClient {
     for (let at = 0; at < names.length; at += NAMES_AT_ONCE) {
       const packed = gzipSync(JSON.stringify({ wanted: names.slice(at, at + NAMES_AT_ONCE) }));
       const path = `/api/v1/build/${build}/missing_objects`;
-      const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+      // Node sends no body with GET unless it is told how long it is.
+      const framing: Record<string, string> =
+        this.dialect === "python" ? { "transfer-encoding": "chunked" } : { "content-length": `${packed.length}` };
+      const headers = { "content-type": "application/json", "content-encoding": "gzip", ...framing };
       const answer = await this.send("GET", path, { headers, body: [packed] });
       if (answer.status !== 200) throw new FlatFailure("GET", path, answer);
       missing.push(...(answer.body.missing as string[]));
@@ -154,16 +161,22 @@ export class FlatClient {
   /** @param pieces bytes that are written at once; left out: all of it */
   async upload(build: number, files: ReadonlyArray<PushFiles>, pieces?: number): Promise<number[]> {
     const boundary = randomBytes(16).toString("hex");
-    const type = this.dialect === "python" ? `multipart/mixed; boundary=${boundary}` : `multipart/form-data; boundary=${boundary}`;
+    const type =
+      this.dialect === "python" ? `multipart/mixed; boundary=${boundary}` : `multipart/form-data; boundary=${boundary}`;
     const whole = multipart(this.dialect, files, boundary);
     const size = pieces ?? whole.length;
     const path = `/api/v1/build/${build}/upload`;
-    const body = Array.from({ length: Math.ceil(whole.length / size) }, (_, at) => whole.subarray(at * size, (at + 1) * size));
+    const body = Array.from({ length: Math.ceil(whole.length / size) }, (_, at) =>
+      whole.subarray(at * size, (at + 1) * size),
+    );
     const answer = await this.send("POST", path, { headers: { "content-type": type }, body });
     if (answer.status !== 200) throw new FlatFailure("POST", path, answer);
     const sizes = answer.body as number[];
     // The newer client sends all of it again where one is missing.
-    assert.deepEqual(sizes, files.map(({ content }) => content.length));
+    assert.deepEqual(
+      sizes,
+      files.map(({ content }) => content.length),
+    );
     return sizes;
   }
 
@@ -186,8 +199,16 @@ export class FlatClient {
   }
 
   /** What `push` does, in its order. */
-  async push(build: number, from: Repository, refs: ReadonlyMap<string, string>, extraIds: string[] = []): Promise<Pushed> {
-    const { objects } = await walk(from, [...refs.values()].map((commit) => `${commit}.commit`));
+  async push(
+    build: number,
+    from: Repository,
+    refs: ReadonlyMap<string, string>,
+    extraIds: string[] = [],
+  ): Promise<Pushed> {
+    const { objects } = await walk(
+      from,
+      [...refs.values()].map((commit) => `${commit}.commit`),
+    );
     const isFile = (name: string) => name.endsWith(".filez");
     const metadata = [...objects].filter((name) => !isFile(name));
     const file = (name: string): PushFiles => ({ name, content: readFileSync(from.path(name)) });
@@ -217,7 +238,9 @@ export class FlatClient {
   }
 
   /** Follows a job as `follow-job` does. @returns its log and what came of it */
-  async follow(location: string): Promise<{ readonly log: string; readonly status: number; readonly results: any; readonly polls: number }> {
+  async follow(
+    location: string,
+  ): Promise<{ readonly log: string; readonly status: number; readonly results: any; readonly polls: number }> {
     let log = "";
     for (let polls = 1; ; polls++) {
       const { body } = await this.expect(200, "GET", location, { "log-offset": log.length });
@@ -262,7 +285,8 @@ export { UPLOADING };
 async function writeAll(sending: ReturnType<typeof httpRequest>, body: NonNullable<Sent["body"]>): Promise<void> {
   for await (const piece of body) {
     if (sending.destroyed) return;
-    if (!sending.write(piece)) await new Promise<void>((resolve) => void sending.once("drain", resolve).once("close", resolve));
+    if (!sending.write(piece))
+      await new Promise<void>((resolve) => void sending.once("drain", resolve).once("close", resolve));
   }
   sending.end();
 }
@@ -272,5 +296,8 @@ function deltaFiles(from: Repository, commit: string): PushFiles[] {
   const name = encodeDelta({ from: undefined, to: commit });
   const folder = join(from.root, "deltas", name.slice(0, 2), name.slice(2));
   if (!existsSync(folder)) return [];
-  return readdirSync(folder).map((part) => ({ name: `${name}.${part}.delta`, content: readFileSync(join(folder, part)) }));
+  return readdirSync(folder).map((part) => ({
+    name: `${name}.${part}.delta`,
+    content: readFileSync(join(folder, part)),
+  }));
 }

@@ -5,7 +5,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Asked, askedOfNode } from "../asked.ts";
 import { cutWhenStalled } from "../bytes.ts";
-import { DEFECT, notFound, refusedOfError, sendJson, sendRefused, wrongMethod, type Answer } from "./answers.ts";
+import { type Answer, DEFECT, notFound, refusedOfError, sendJson, sendRefused, wrongMethod } from "./answers.ts";
 import * as builds from "./builds.ts";
 import type { Call, FlatParts } from "./call.ts";
 import * as jobs from "./jobs.ts";
@@ -76,7 +76,12 @@ export class FlatManager {
     asked.streams = true;
     asked.route = "/api/v1/{unmatched}";
     const { "content-length": length = "0", "transfer-encoding": coding } = request.headers;
-    if (length !== "0" || coding !== undefined) cutWhenStalled(request.socket, () => request.complete);
+    const hasBody = length !== "0" || coding !== undefined;
+    if (hasBody)
+      request.once(
+        "close",
+        cutWhenStalled(request.socket, () => request.complete),
+      );
     this.#answer(request, response, asked, path, query).then(
       (answer) => sendJson(response, answer),
       (error: unknown) => this.#refuse(request, response, asked, error),
@@ -104,7 +109,7 @@ export class FlatManager {
 
   #refuse(request: IncomingMessage, response: ServerResponse, asked: Asked, error: unknown): void {
     // The client has gone: nobody is there to be answered.
-    if (request.destroyed && !request.complete) return void response.destroy();
+    if (request.socket.destroyed) return void response.destroy();
     const refused = refusedOfError(error);
     if (refused === undefined) {
       this.#parts.gateway.logger.error({ err: error, requestId: asked.requestId, route: asked.route }, "a defect");

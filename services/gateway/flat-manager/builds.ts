@@ -100,7 +100,9 @@ function isListed({ caller: { claims } }: Call, { state, repository }: FoundBuil
   return coversRepo(claims, repository.name) && (appId === null || coversApp(claims, appId));
 }
 
-export const get = async (call: Call): Promise<Answer> => ({ body: shown(await allowedBuild(call, ["build", "upload"])) });
+export const get = async (call: Call): Promise<Answer> => ({
+  body: shown(await allowedBuild(call, ["build", "upload"])),
+});
 
 export async function getExtended(call: Call): Promise<Answer> {
   const found = await allowedBuild(call, ["build", "upload"]);

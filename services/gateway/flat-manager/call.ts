@@ -2,7 +2,13 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { makeId } from "@millrace/contracts/ids.ts";
-import { type BuildCommand, type BuildState, build, NUMBER_TAKEN, numberClaim } from "@millrace/domain/publishing/build.ts";
+import {
+  type BuildCommand,
+  type BuildState,
+  build,
+  NUMBER_TAKEN,
+  numberClaim,
+} from "@millrace/domain/publishing/build.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import { type Change, type CommandContext, type Executed, execute, readClaim } from "@millrace/eventlog/execute.ts";
 import { PASSING } from "@millrace/eventlog/remembered.ts";
@@ -49,7 +55,10 @@ export interface FoundBuild {
 }
 
 /** Absolute, of a path that begins with a slash. */
-export function urlOf({ baseUrl, gateway, request }: Pick<Call, "baseUrl" | "gateway" | "request">, path: string): string {
+export function urlOf(
+  { baseUrl, gateway, request }: Pick<Call, "baseUrl" | "gateway" | "request">,
+  path: string,
+): string {
   if (baseUrl !== undefined) return `${baseUrl}${path}`;
   const { limits } = gateway;
   const { host = "localhost" } = request.headers;
@@ -69,7 +78,10 @@ export async function findRepository(call: Call<Caller>, clientName: string): Pr
   return (await repositoryOf(call, id)) ?? undefined;
 }
 
-async function repositoryOf({ gateway, callers, caller }: Call<Caller>, id: string): Promise<FoundRepository | undefined> {
+async function repositoryOf(
+  { gateway, callers, caller }: Call<Caller>,
+  id: string,
+): Promise<FoundRepository | undefined> {
   const { state, organisation } = await gateway.log.aggregates.load(repository, id);
   if (organisation !== caller.organisation.id || !repository.exists(state)) return undefined;
   const name = callers.clientNameOf(state.name);

@@ -9,7 +9,11 @@ import { FlatManager } from "./api.ts";
 import { Callers, ownKeyOf } from "./callers.ts";
 
 /** @throws Error naming what is wrong with flat-manager's configuration, without its values */
-export function openFlatManager(gateway: Gateway, config: GatewayConfig, masterKeys: readonly [MasterKey, ...MasterKey[]]): FlatManager {
+export function openFlatManager(
+  gateway: Gateway,
+  config: GatewayConfig,
+  masterKeys: readonly [MasterKey, ...MasterKey[]],
+): FlatManager {
   const [first, ...older] = masterKeys;
   const { flatManagerConfig: text, flatManagerOrganisation, organisation, publicUrl } = config;
   const read = text === undefined ? undefined : readFlatManagerConfig(text);

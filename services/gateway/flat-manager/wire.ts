@@ -1,5 +1,10 @@
 /** Builds, references and jobs as flat-manager's clients read them: whole numbers for states, and for ids; times without a zone. */
-import type { BuildRefState, BuildState, BuildStateName, PublishedStateName } from "@millrace/domain/publishing/build.ts";
+import type {
+  BuildRefState,
+  BuildState,
+  BuildStateName,
+  PublishedStateName,
+} from "@millrace/domain/publishing/build.ts";
 import type { StoredCommit } from "@millrace/eventlog/commit.ts";
 
 const REPO_STATES: Readonly<Record<BuildStateName, number>> = {
@@ -168,7 +173,10 @@ class Job {
 }
 
 /** The jobs of a build, from what happened to it. */
-export function jobsOf(commits: Iterable<Pick<StoredCommit, "events">>, number: number): Readonly<Record<JobName, Told | undefined>> {
+export function jobsOf(
+  commits: Iterable<Pick<StoredCommit, "events">>,
+  number: number,
+): Readonly<Record<JobName, Told | undefined>> {
   const [commit, publish, update] = [new Job(), new Job(), new Job()];
   let published: Told1 = { refs: [] };
   for (const { events } of commits) {
