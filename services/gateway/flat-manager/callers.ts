@@ -27,7 +27,7 @@ export const SCOPES = {
   upload: "publishing:upload",
   publish: "publishing:publish",
   generate: "publishing:edit",
-  download: "publishing:read",
+  download: "publishing:download",
   republish: "publishing:publish",
   reviewcheck: "publishing:publish",
   tokenmanagement: "identity:tokens",
