@@ -19,6 +19,8 @@ export interface SandboxPlaces {
   readonly data: string;
   /** An installation for the whole machine, read only; undefined: none. */
   readonly system: string | undefined;
+  /** Folders by where they are seen. */
+  readonly readOnly?: Readonly<Record<string, string>>;
 }
 
 export interface Run {
@@ -120,7 +122,7 @@ function boundedBy({ memoryBytes, diskBytes }: BuildLimits): string[] {
 }
 
 /** Arguments of bwrap, up to the program. */
-function inside(tools: ToolsEnvironment, { work, data, system }: SandboxPlaces): string[] {
+function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: SandboxPlaces): string[] {
   const isRoot = process.getuid?.() === 0;
   const path = ["flatpak-builder", "flatpak", "bwrap"].flatMap((name) => folderOf(name, tools.PATH ?? "") ?? []);
   const env = {
@@ -157,6 +159,7 @@ function inside(tools: ToolsEnvironment, { work, data, system }: SandboxPlaces):
     ...["--dir", "/var/tmp", "--dir", "/home/build", "--perms", "0700", "--dir", "/run/user"],
     ...["--ro-bind", data, "/data", ...(system === undefined ? [] : ["--ro-bind", system, "/system"])],
     ...["--bind", work, "/work", "--chdir", "/work"],
+    ...Object.entries(readOnly).flatMap(([at, folder]) => ["--ro-bind", folder, at]),
     ...Object.entries(env).flatMap(([name, value]) => ["--setenv", name, value]),
     // What it says goes one way, so that lines stay in order.
     ...["sh", "-c", 'exec "$@" 1>&2', "sh"],

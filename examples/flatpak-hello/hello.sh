@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "$(cat /app/share/hello/greeting), ${1:-world}"
