@@ -111,7 +111,7 @@ const mountsOf = (folder: string) =>
     .split("\n")
     .filter((line) => line.includes(folder));
 
-test("the example: references, permissions, what stores want to know; a second time from what was built", async (context) => {
+test("the example: references, permissions, what stores want to know; a second time the same", async (context) => {
   const { asked, lines, publishing } = await world(context);
   const one = await built(asked, lines);
   const [app, ...others] = one.refs.filter(({ ref }) => ref.startsWith("app/"));
@@ -132,13 +132,9 @@ test("the example: references, permissions, what stores want to know; a second t
     lines.some((line) => line.startsWith("Running: install -D hello.sh")),
     lines.join("\n"),
   );
-  // Another build of it, elsewhere and later, of the same source: the same commit, by itself and from the cache.
+  // Another build of it, elsewhere and later, of the same source: the same commit.
   const two = await built({ ...asked, name: "two" }, lines);
   assert.deepEqual(two.refs, one.refs);
-  assert.ok(
-    lines.some((line) => /cache hit/i.test(line)),
-    lines.join("\n"),
-  );
 });
 
 test("a module reaches nothing: no network, no processes, no files but its own", async (context) => {
