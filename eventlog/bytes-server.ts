@@ -13,6 +13,7 @@ import { stat } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { pipeline } from "node:stream/promises";
+import { answerFiles, type NodeFiles } from "./backup/files-away.ts";
 import { answerContent } from "./bytes-content.ts";
 import type { BytesStore, Checksum, StoreFault } from "./bytes-store.ts";
 import { type BytesAct, readTicket, type Ticket } from "./bytes-ticket.ts";
@@ -31,6 +32,8 @@ export interface BytesServerOptions {
     id: string,
     what: { readonly organisation: string; readonly sha256: string; readonly bytes: number },
   ) => Promise<boolean>;
+  /** What backups take from this node. */
+  readonly files?: NodeFiles;
   /** After how long an upload goes that nobody continues. */
   readonly expiryMs: number;
   readonly logger: Logger;
@@ -116,7 +119,12 @@ function ticketOf({ keys, node }: BytesServerOptions, request: IncomingMessage):
   if (scheme !== "Ticket" || text === undefined) return undefined;
   const ticket = readTicket(keys, text, Date.now());
   // What can be read can be asked for its size as well.
-  const acts = request.method === "HEAD" ? ["offset", "read"] : [ACTS[request.method ?? ""]];
+  const acts =
+    request.method === "HEAD"
+      ? ["offset", "read"]
+      : request.method === "GET"
+        ? ["read", "files"]
+        : [ACTS[request.method ?? ""]];
   const good =
     ticket !== undefined && acts.includes(ticket.act) && ticket.node === node && request.url === `/${ticket.resource}`;
   return good ? ticket : undefined;
@@ -132,6 +140,10 @@ async function answer(
   const ticket = ticketOf(options, request);
   if (ticket === undefined) return say(request, response, 403, { fault: "ticket" });
   const { resource: id, organisation } = ticket;
+  if (ticket.act === "files") {
+    if (options.files === undefined) return say(request, response, 404, { fault: "unknown" });
+    return answerFiles(options.files, request, response, signal);
+  }
   const held = store.held(id);
   if (ticket.act !== "reserve" && held?.organisation !== organisation) {
     return say(request, response, 404, { fault: "unknown" });

@@ -11,6 +11,8 @@ export type BytesAct =
   | "append"
   | "read"
   | "remove"
+  /** What its node has on its disk that backups take: list, and read. */
+  | "files"
   /** Of builds: objects; which of them are missing; what a commit lacks; what differs. */
   | "upload"
   | "missing"

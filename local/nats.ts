@@ -306,8 +306,11 @@ export async function startNatsCluster(
     if (!ports.includes(port)) ports.push(port);
   }
   const clusterPorts = ports.slice(size);
+  const { leaf, ...rest } = options;
   const optionsOf = (index: number): NatsOptions => ({
-    ...options,
+    ...rest,
+    // One door is enough, and a port is one server's.
+    ...(leaf === undefined || index > 0 ? {} : { leaf }),
     binary,
     accounts,
     name: `n${index + 1}`,

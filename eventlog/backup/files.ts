@@ -25,6 +25,8 @@ export interface NodeFile {
 export interface NodeHook {
   /** For people: `uploads`. */
   readonly name: string;
+  /** Whether a path (relative, with `/`) is one that it could tell. */
+  has(path: string): boolean;
   /** A file that comes or goes meanwhile may be told or not. */
   files(signal: AbortSignal): AsyncIterable<NodeFile>;
 }
@@ -33,11 +35,16 @@ export interface NodeHook {
 export function folderHook(name: string, dataFolder: string, folder: string): NodeHook {
   return {
     name,
+    has: (path) => path.startsWith(`${folder}/`),
     async *files(signal) {
       yield* walk(dataFolder, join(dataFolder, ...folder.split("/")), signal);
     },
   };
 }
+
+/** Leads out of no folder. */
+export const safePath = (path: string): boolean =>
+  typeof path === "string" && !path.split("/").some((word) => word === ".." || word === "" || word === ".");
 
 async function* walk(root: string, folder: string, signal: AbortSignal): AsyncIterable<NodeFile> {
   const entries = await opendir(folder).catch(gone);
@@ -64,6 +71,8 @@ export interface NodeBackup {
   readonly node: string;
   readonly dataFolder: string;
   readonly hooks: ReadonlyArray<NodeHook>;
+  /** Content of a file; ENOENT: it has gone. Default: from the data folder. */
+  readonly read?: (file: NodeFile, signal: AbortSignal) => AsyncIterable<Buffer>;
   readonly writer: ChunkWriter;
   /** The files as an earlier backup has them: what has not changed is not read again. */
   readonly before: AsyncIterable<FilePart>;
@@ -76,6 +85,7 @@ const LIST_FILES = 5_000;
 /** Writes what a node has. @throws TargetUnavailable, and what the disk says */
 export async function backUpNode(options: NodeBackup): Promise<NodePart> {
   const { node, dataFolder, hooks, writer, signal } = options;
+  const read = options.read ?? (({ path }) => createReadStream(join(dataFolder, path), { highWaterMark: CHUNK_BYTES }));
   const before = new Map<string, FilePart>();
   for await (const file of options.before) before.set(file.path, file);
   const lists: Kept[] = [];
@@ -95,7 +105,7 @@ export async function backUpNode(options: NodeBackup): Promise<NodePart> {
     for (const file of sorted) {
       const known = before.get(file.path);
       const same = known !== undefined && known.bytes === file.bytes && known.modifiedMs === file.modifiedMs;
-      const part = same ? { ...known, mode: file.mode } : await readFileInto(writer, dataFolder, file);
+      const part = same ? { ...known, mode: file.mode } : await readFileInto(writer, read(file, signal), file);
       if (part === undefined) continue; // It went meanwhile.
       if (same) writer.reuse(file.bytes);
       list.push(part);
@@ -108,19 +118,43 @@ export async function backUpNode(options: NodeBackup): Promise<NodePart> {
   return { node, files, bytes, lists };
 }
 
-async function readFileInto(writer: ChunkWriter, root: string, file: NodeFile): Promise<FilePart | undefined> {
+async function readFileInto(
+  writer: ChunkWriter,
+  content: AsyncIterable<Buffer>,
+  file: NodeFile,
+): Promise<FilePart | undefined> {
   const chunks: Promise<Kept>[] = [];
   let bytes = 0;
   try {
-    for await (const piece of createReadStream(join(root, file.path), { highWaterMark: CHUNK_BYTES })) {
+    for await (const piece of piecesOf(content)) {
       bytes += piece.length;
-      chunks.push((await writer.begin(piece as Buffer)).kept);
+      chunks.push((await writer.begin(piece)).kept);
     }
   } catch (error) {
+    // What was begun ends by itself; its failure would be nobody's.
+    await Promise.allSettled(chunks);
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
   return { ...file, bytes, chunks: await Promise.all(chunks) };
+}
+
+/** The same bytes in chunks of one size: what has not changed has the same names. */
+async function* piecesOf(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let waiting: Buffer[] = [];
+  let size = 0;
+  for await (let part of content as AsyncIterable<Buffer>) {
+    while (size + part.length >= CHUNK_BYTES) {
+      const end = CHUNK_BYTES - size;
+      yield size === 0 ? part.subarray(0, end) : Buffer.concat([...waiting, part.subarray(0, end)]);
+      part = part.subarray(end);
+      waiting = [];
+      size = 0;
+    }
+    if (part.length > 0) waiting.push(part);
+    size += part.length;
+  }
+  if (size > 0) yield Buffer.concat(waiting);
 }
 
 /** @throws BackupDamaged, TargetUnavailable */
@@ -144,7 +178,7 @@ export async function restoreNode(
 ): Promise<number> {
   let written = 0;
   for await (const file of filesOf(source, part)) {
-    if (file.path.split("/").some((word) => word === ".." || word === "" || word === "."))
+    if (!safePath(file.path))
       throw new BackupDamaged({ name: file.path, reason: "it would lie outside of the data folder" });
     const full = join(dataFolder, ...file.path.split("/"));
     const there = await stat(full).catch(gone);

@@ -1,13 +1,17 @@
 /** Targets, keys, and letting go: the same rules for a folder and a bucket. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startS3 } from "../../tests/harness/s3.ts";
 import { testFolder } from "../../tests/harness/servers.ts";
 import { suite } from "../../tests/harness/suite.ts";
+import { serveBytes } from "../bytes-server.ts";
+import { BytesStore } from "../bytes-store.ts";
+import { makeLogger } from "../logging.ts";
 import { ChunkWriter } from "./chunks.ts";
-import { backUpNode, filesOf, folderHook, restoreNode } from "./files.ts";
+import { backUpNode, filesOf, folderHook, type NodeHook, restoreNode } from "./files.ts";
+import { NodeUnreachable, nodeAway } from "./files-away.ts";
 import { BackupDamaged, chunkName, parseBackupKeys, unwrap, wrap } from "./keys.ts";
 import {
   BACKUPS,
@@ -18,6 +22,7 @@ import {
   KEYS,
   listIds,
   type Manifest,
+  type NodePart,
   newId,
   writeJson,
 } from "./manifest.ts";
@@ -117,6 +122,63 @@ test("a bucket that is busy is asked again; a wrong secret is refused in words, 
   assert.throws(() => openTarget("s3://backups?secret=x", s3), /not secret/);
 });
 
+test("files of another node come over its listener: what hooks tell and nothing else, by ticket; what goes meanwhile is left out", async ({
+  defer,
+}) => {
+  const [there, key] = [testFolder("there"), randomBytes(32)];
+  const blobs = join(there, "bytes");
+  const content: Record<string, Buffer> = {
+    a: randomBytes(9_000_000),
+    "sub/b c": randomBytes(10),
+    gone: randomBytes(5),
+  };
+  mkdirSync(join(blobs, "sub"), { recursive: true });
+  for (const [name, bytes] of Object.entries(content)) writeFileSync(join(blobs, name), bytes);
+  writeFileSync(join(there, "secret"), "not for backups");
+  const { signal } = new AbortController();
+  const [hook] = [folderHook("uploads", there, "bytes")];
+  // It goes when it has been listed.
+  const leaky: NodeHook = {
+    ...hook,
+    async *files(until) {
+      yield* hook.files(until);
+      rmSync(join(blobs, "gone"), { force: true });
+    },
+  };
+  const server = await serveBytes({
+    ...{ node: "attic", host: "127.0.0.1", port: 0, expiryMs: 1_000, keys: [key], complete: async () => true },
+    store: await BytesStore.open(join(there, "store"), { quotaBytes: 1 }),
+    files: { dataFolder: there, hooks: [leaky] },
+    logger: makeLogger({ service: "attic", level: "error" }),
+  });
+  let stopped: Promise<void> | undefined;
+  const stop = () => (stopped ??= server.stop());
+  defer(stop);
+  const at = { url: `http://127.0.0.1:${server.port}`, node: "attic", ticketKey: key };
+  const target = openTarget(testFolder("target"));
+  const backUp = async (from: typeof at, before?: NodePart) => {
+    const writer = new ChunkWriter(target, keys[0], new Map(), new Set());
+    const files = filesOf({ target, keys }, before);
+    const part = await backUpNode({ node: "attic", dataFolder: "/", ...nodeAway(from), writer, before: files, signal });
+    return { part, stored: writer.stored.bytes };
+  };
+  const { part } = await backUp(at);
+  assert.deepEqual([part.files, part.bytes], [2, 9_000_010]);
+  const again = await backUp(at, part);
+  assert.deepEqual([again.part.files, again.stored < 10_000], [2, true], "what has not changed is not read again");
+  const here = testFolder("here");
+  assert.equal(await restoreNode({ target, keys }, part, here), 2);
+  for (const name of ["a", "sub/b c"]) assert.deepEqual(readFileSync(join(here, "bytes", name)), content[name]);
+  for (const path of ["secret", "bytes/../secret", "/etc/passwd", "bytes", ""]) {
+    const reading = nodeAway(at).read({ path, bytes: 1, mode: 0, modifiedMs: 0 }, signal);
+    await assert.rejects(reading[Symbol.asyncIterator]().next(), /has gone/, path);
+  }
+  await assert.rejects(backUp({ ...at, ticketKey: randomBytes(32) }), NodeUnreachable);
+  await assert.rejects(backUp({ ...at, node: "cellar" }), NodeUnreachable);
+  await stop();
+  await assert.rejects(backUp(at), NodeUnreachable);
+});
+
 test("nothing but the key opens what was stored, and only under its name", async () => {
   const content = Buffer.from("hello ".repeat(1_000));
   const name = chunkName(keys[0], content);
@@ -183,7 +245,6 @@ test("records keep all that a message is; what an append asked of the server doe
 
 test("a node's files: large, empty, deep, unchanged ones are not read again, and go back as they were", async () => {
   const [from, to] = [testFolder("node"), testFolder("back")];
-  const { mkdirSync, statSync, readFileSync, utimesSync } = await import("node:fs");
   mkdirSync(join(from, "bytes/blobs/org"), { recursive: true });
   const large = randomBytes(9_000_000);
   writeFileSync(join(from, "bytes/blobs/org/large"), large);

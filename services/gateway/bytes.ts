@@ -86,6 +86,7 @@ export interface Caller {
 }
 
 const METHODS: Readonly<Record<BytesAct, string>> = {
+  files: "GET",
   reserve: "POST",
   offset: "HEAD",
   append: "PATCH",

@@ -1,13 +1,16 @@
 /** Backups: what this node has on its disk that nobody can make anew, and the one process that makes them. */
 import { resolve } from "node:path";
-import { backUpNode, filesOf, folderHook, type NodeHook } from "@millrace/eventlog/backup/files.ts";
+import { backUpNode, filesOf, folderHook, type NodeBackup, type NodeHook } from "@millrace/eventlog/backup/files.ts";
+import { NodeUnreachable, nodeAway } from "@millrace/eventlog/backup/files-away.ts";
 import type { NodePart } from "@millrace/eventlog/backup/manifest.ts";
 import type { NodesWriting } from "@millrace/eventlog/backup/run.ts";
 import { keepBackups } from "@millrace/eventlog/backup/schedule.ts";
 import { type BackupPlace, backupPlaceOf } from "@millrace/eventlog/backup/settings.ts";
+import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
+import { parseMasterKeys } from "@millrace/eventlog/sealing.ts";
 import type { OrchestratorConfig } from "./config.ts";
 
 /** Releases, mirrors and sources are made anew from the log and from Git; what people have uploaded is not. */
@@ -35,32 +38,48 @@ export function backUp({ config, log, logger, version }: Here, place: BackupPlac
     lines: config.backupLines,
     logger,
     signal,
-    nodes: (writing) => nodeParts({ config, log }, place, writing),
+    nodes: (writing) => nodeParts({ config, log, logger }, place, writing),
   });
 }
 
-/** This node's files. Those of another node are not seen from here: they are said to be missing, and an earlier copy stays. */
+/**
+ * The files of every node: this one's from its disk, those of others from their holders of bytes. Of a node that is away, or breaks off, an earlier
+ * copy stays, and is said to be of before.
+ */
 async function nodeParts(
-  { config, log }: Pick<Here, "config" | "log">,
+  { config, log, logger }: Pick<Here, "config" | "log" | "logger">,
   source: BackupPlace,
   { writer, before, signal }: NodesWriting,
 ): Promise<NodePart[]> {
   const dataFolder = resolve(config.data);
-  const earlier = (node: string) => before?.nodes.find((part) => part.node === node);
-  const own = await backUpNode({
-    node: config.node,
-    dataFolder,
-    hooks: nodeHooks(dataFolder, config.node),
-    writer,
-    before: filesOf(source, earlier(config.node)),
-    signal,
-  });
-  const others = new Set((await listNodes(log.nats)).map(({ node }) => node));
-  for (const { node } of before?.nodes ?? []) others.add(node);
-  others.delete(config.node);
-  const missing = "its files are copied only by a backup that is made on that node";
-  return [
-    own,
-    ...[...others].sort().map((node) => ({ files: 0, bytes: 0, lists: [], ...earlier(node), node, missing })),
-  ];
+  const part = (node: string, from: Pick<NodeBackup, "hooks" | "read">) => {
+    const earlier = filesOf(
+      source,
+      before?.nodes.find((one) => one.node === node),
+    );
+    return backUpNode({ node, dataFolder, ...from, writer, before: earlier, signal });
+  };
+  const parts = [await part(config.node, { hooks: nodeHooks(dataFolder, config.node) })];
+  const there = await listNodes(log.nats);
+  const names = new Set([...there.map(({ node }) => node), ...(before?.nodes ?? []).map(({ node }) => node)]);
+  names.delete(config.node);
+  for (const node of [...names].sort()) {
+    const holders = there.filter((one) => one.node === node && one.service === "orchestrator");
+    // Nodes of other services have nothing of this kind.
+    const earlier = before?.nodes.find((one) => one.node === node);
+    if (holders.length === 0 && earlier === undefined) continue;
+    const url = holders.find(({ bytes }) => bytes !== undefined)?.bytes;
+    try {
+      if (url === undefined) throw new NodeUnreachable(`${node} gives no bytes at the moment`);
+      if (config.masterKey === undefined) throw new NodeUnreachable("the node that makes backups has no master key");
+      const ticketKey = ticketKeyOf(parseMasterKeys(config.masterKey)[0].bytes);
+      parts.push(await part(node, nodeAway({ url, node, ticketKey })));
+    } catch (error) {
+      if (!(error instanceof NodeUnreachable)) throw error;
+      logger.warn({ err: error, node }, "files of a node are not in this backup");
+      const missing = `${error.message}: its files are as the backup before had them`;
+      parts.push({ files: 0, bytes: 0, lists: [], ...earlier, node, missing });
+    }
+  }
+  return parts;
 }

@@ -3,6 +3,7 @@
  * nobody continued or uses.
  */
 import { hostname } from "node:os";
+import { resolve } from "node:path";
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import { type UploadCommand, upload } from "@millrace/domain/applications/upload.ts";
@@ -14,6 +15,7 @@ import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { parseMasterKeys } from "@millrace/eventlog/sealing.ts";
+import { nodeHooks } from "./backups.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import type { OrchestratorNode } from "./node.ts";
 
@@ -55,6 +57,7 @@ export class Uploads {
       host: host === "" ? "0.0.0.0" : host,
       port: Number(bytesListen.slice(at + 1)),
       complete: (id, what) => this.#complete(id, what),
+      files: { dataFolder: resolve(this.#config.data), hooks: nodeHooks(resolve(this.#config.data), this.#node.name) },
       expiryMs: this.#expiryMs,
       logger: this.#node.logger,
     });
