@@ -5,7 +5,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { platformCommands } from "@millrace/cli/commands/platform.ts";
+import { run as runMill } from "@millrace/cli/run.ts";
 import { processesWhere, waitFor, workingFolder } from "@millrace/local/process.ts";
 import { lastRunState, type RunningService } from "@millrace/local/run-state.ts";
 import { testFolder } from "./servers.ts";
@@ -36,7 +39,7 @@ export interface Mill {
   readonly data: string;
   readonly env: NodeJS.ProcessEnv;
   start(args: readonly string[], input?: string): Running;
-  /** Runs to the end. */
+  /** Runs to the end; in this process, but for commands that deal with the machine: most of such a call is the start of a process. */
   run(args: readonly string[], input?: string): Promise<Ended>;
   /** Runs to the end, and answers stdout. @throws Error when the exit code is not 0 */
   out(args: readonly string[], input?: string): Promise<string>;
@@ -73,13 +76,15 @@ export function testMill(context: Pick<TestContext, "defer">, env: Readonly<Reco
     context.defer(() => end(running));
     return running;
   };
+  const run = (args: readonly string[], input?: string): Promise<Ended> =>
+    OF_THE_MACHINE.has(args[0] ?? "") ? start(args, input).ended : runHere(args, { env: own, cwd: home, input });
   return {
     data,
     env: own,
     start,
-    run: (args, input) => start(args, input).ended,
+    run,
     async out(args, input) {
-      const { code, signal, out, err } = await start(args, input).ended;
+      const { code, signal, out, err } = await run(args, input);
       if (code !== 0) throw new Error(`mill ${args.join(" ")}: ${signal ?? `exit code ${code}`}\n${err}${out}`);
       return out;
     },
@@ -90,6 +95,34 @@ export function testMill(context: Pick<TestContext, "defer">, env: Readonly<Reco
     },
     services: () => lastRunState(data)?.services ?? [],
   };
+}
+
+/** They look at their process, or start others. */
+const OF_THE_MACHINE = new Set([...platformCommands.map(({ path }) => path), "backup", "devices"]);
+
+/** One call of `mill` without a process of its own. */
+async function runHere(
+  args: readonly string[],
+  { env, cwd, input }: { readonly env: NodeJS.ProcessEnv; readonly cwd: string; readonly input: string | undefined },
+): Promise<Ended> {
+  let out = "";
+  let err = "";
+  const code = await runMill(args, {
+    env,
+    cwd,
+    out: async (text) => {
+      out += text;
+    },
+    err: (text) => {
+      err += text;
+    },
+    stdin: Readable.from(input === undefined ? [] : [input]),
+    outIsTerminal: false,
+    errIsTerminal: false,
+    columns: undefined,
+    interrupted: new AbortController().signal,
+  });
+  return { code, signal: null, out, err };
 }
 
 /** Gathers what a process says. */
