@@ -31,7 +31,7 @@ export interface RawRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as it is; JSON, unless the headers say otherwise. */
-  readonly body?: string | Uint8Array;
+  readonly body?: string | Uint8Array | Blob;
 }
 
 export interface RawAnswer {

@@ -296,6 +296,22 @@ export async function readClaim(
     : { holder: decodeClaimBody(message.data).holder, seq: message.seq };
 }
 
+/** Who holds each of these values now, in their order; null: nobody. @throws LogUnavailable */
+export async function holdersOf(
+  log: EventLog,
+  context: string,
+  claims: ReadonlyArray<Pick<Claim, "what" | "value">>,
+): Promise<ReadonlyArray<string | null>> {
+  const holders: (string | null)[] = [];
+  for (let at = 0; at < claims.length; at += CLAIMS_AT_ONCE) {
+    const some = claims.slice(at, at + CLAIMS_AT_ONCE);
+    holders.push(...(await Promise.all(some.map(async (claim) => (await readClaim(log, context, claim)).holder))));
+  }
+  return holders;
+}
+
+const CLAIMS_AT_ONCE = 64;
+
 /** What plans read (domain/reads.ts), by this log. */
 export const readsOf = (log: EventLog) => ({
   load: <S>(kind: Kind<S>, id: string) => log.aggregates.load(kind, id),

@@ -1,7 +1,11 @@
 /** Builds from HTTP to what clients see, through publishers that are killed on the way; refused where something is wrong. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { carry, pushObjects, Publishers, untilBuild } from "./faults/deaths-of-builds.ts";
+import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
+import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
+import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
+import { carry, Publishers, pushObjects, untilBuild } from "./faults/deaths-of-builds.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
 import { BOUNDARY, bodyOfObjects, develop, namesOf } from "./harness/publisher.ts";
@@ -35,7 +39,7 @@ test("pushed, committed, published, seen, while one publisher after another dies
     60_000,
   );
   const one = await develop(publishing, "one");
-  await carry({ ...world, repository }, one, publishers);
+  const first = await carry({ ...world, repository }, one, publishers);
   assert.deepEqual(publishers.died, points);
 
   const two = await develop(publishing, "two", { context: "[Context]\nshared=network;\n" });
@@ -49,7 +53,9 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.match(early.body.reason, new RegExp(`${two.commit}.commit`));
   // One object under the name of another: named, and nothing of it is kept.
   const [some, other] = await namesOf(two);
-  const wrong = bodyOfObjects(two, [some!]).toString("latin1").replace(some!, `${"0".repeat(64)}${other!.slice(64)}`);
+  const wrong = bodyOfObjects(two, [some!])
+    .toString("latin1")
+    .replace(some!, `${"0".repeat(64)}${other!.slice(64)}`);
   const refused = await call("PUT", `/builds/${number}/objects`, {
     body: new Uint8Array(Buffer.from(wrong, "latin1")),
     headers: { "content-type": `multipart/mixed; boundary=${BOUNDARY}` },
@@ -57,12 +63,34 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.equal(refused.status, 400, refused.text);
   assert.match(refused.body.detail, /^0{64}/);
   assert.ok((await pushObjects(world, number, two)) < (await namesOf(two)).length, "what is there was sent again");
-  await expect(202, "POST", `/builds/${number}/commit`, { body: { endOfLife: "Over" } });
+  await expect(202, "POST", `/builds/${number}/commit`, { body: {} });
   await untilBuild(world, number, ({ state }) => state === "ready", said);
   const { body: review } = await expect(200, "GET", `/builds/${number}/review`);
   assert.deepEqual(review.refs[0].permissions, { added: ["shared=network"], removed: [] });
-  await expect(202, "POST", `/builds/${number}/cancel`, { body: {} });
-  await expect(422, "POST", `/builds/${number}/publish`, { body: {} });
+  await expect(202, "POST", `/builds/${number}/publish`, { body: {} });
+  const main = await Repository.open(join(data, "publisher/local/repositories", repository, "repo"));
+  const live = (status: any) => status.published === "published";
+  await untilBuild(world, number, live, said);
+
+  const back = (await expect(202, "POST", "/builds/1/roll-back", { body: { hold: "2 loses documents" } })).body;
+  const rolled = await untilBuild(world, back.status.number, live, said);
+  const now = rolled.status.refs[0].published;
+  assert.equal(await main.ref(one.ref), now);
+  const treeOf = (commit: string) => parseCommit(main.read(`${commit}.commit`)!, "").tree;
+  assert.deepEqual([treeOf(now), now === first], [treeOf(first), false]);
+  const { number: next } = (await expect(201, "POST", "/builds", { body })).body.status;
+  await expect(200, "POST", `/builds/${next}/refs`, { body: { refs } });
+  assert.equal((await expect(422, "POST", `/builds/${next}/publish`, { body: {} })).body.rule, "held");
+  await expect(200, "POST", `/builds/${back.id}/release-hold`, { body: {} });
+  assert.equal((await expect(422, "POST", `/builds/${next}/publish`, { body: {} })).body.rule, "not-ready");
+  await expect(202, "POST", `/builds/${next}/cancel`, { body: {} });
+
+  const away = (await expect(202, "POST", `/builds/${back.id}/unpublish`, { body: {} })).body;
+  await untilBuild(world, away.status.number, live, said);
+  assert.equal(await main.ref(one.ref), undefined);
+  assert.equal((await published(main))?.has(one.ref), false);
+  const queue = await expect(200, "GET", "/builds?waiting=true&sort=-priority");
+  assert.ok(Array.isArray(queue.body.items));
   await publishers.stop();
 });
 

@@ -13,6 +13,7 @@ interface Flags {
   readonly log?: string | undefined;
   readonly priority?: number | undefined;
   readonly seen?: number | undefined;
+  readonly hold?: string | undefined;
   readonly "end-of-life"?: string | undefined;
   readonly rebase?: string | undefined;
   readonly "token-type"?: number | undefined;
@@ -37,6 +38,7 @@ export function buildText({ id, spec, status, createdBy, createdAt }: Build): st
     ["priority", spec.priority],
     ["log", spec.logUrl],
     ["ids", status.extraIds.join(", ")],
+    ["hold", status.hold],
     ["node", status.node],
     ["begun by", `${createdBy.name}, ${createdAt}`],
     ["committed", status.committedAt && `${status.committedAt}, in ${status.commitMs} ms`],
@@ -94,6 +96,13 @@ export async function declareRefs(
   await print(call, await gatewayOf(call).call("declareRefs", { params: { id: call.args.build }, payload: { refs } }));
 }
 
+export async function addExtraIds(
+  call: Of<{ readonly build: string; readonly ids: readonly string[] }>,
+): Promise<void> {
+  const { build, ids } = call.args;
+  await print(call, await gatewayOf(call).call("addExtraIds", { params: { id: build }, payload: { ids } }));
+}
+
 export async function commitBuild(call: OfBuild): Promise<void> {
   const { "end-of-life": endOfLife, rebase, "token-type": tokenType } = call.flags;
   const payload = {
@@ -106,7 +115,58 @@ export async function commitBuild(call: OfBuild): Promise<void> {
 }
 
 export const steerBuild =
-  (verb: "publishBuild" | "cancelBuild" | "purgeBuild" | "retryBuild") =>
+  (verb: "publishBuild" | "cancelBuild" | "purgeBuild" | "retryBuild" | "releaseHold") =>
   async (call: OfBuild): Promise<void> => {
     await print(call, await gatewayOf(call).call(verb, { params: idOf(call) }));
   };
+
+/** What a build published: again, or taken away. It is a build of its own, which is shown. */
+export const followBuild =
+  (verb: "rollBackToBuild" | "unpublishBuild") =>
+  async (call: OfBuild): Promise<void> => {
+    const { hold, priority } = call.flags;
+    const payload = { ...(hold === undefined ? {} : { hold }), ...(priority === undefined ? {} : { priority }) };
+    await print(call, await gatewayOf(call).call(verb, { params: idOf(call), payload }));
+  };
+
+export async function promoteBuild(call: Of<{ readonly build: string; readonly repository: string }>): Promise<void> {
+  const { priority } = call.flags;
+  const payload = { repository: call.args.repository, ...(priority === undefined ? {} : { priority }) };
+  await print(call, await gatewayOf(call).call("promoteBuild", { params: { id: call.args.build }, payload }));
+}
+
+export async function reviewBuild(call: OfBuild): Promise<void> {
+  const review = await gatewayOf(call).call("reviewBuild", { params: idOf(call) });
+  await printOne(
+    call.io,
+    styleOf(call),
+    review,
+    ({ refs }) => refs.map(reviewText).join("\n"),
+    () => call.args.build,
+  );
+}
+
+type Reviewed = Answer<"reviewBuild">["refs"][number];
+
+const reviewText = ({ ref, from, to, permissions, runtime, download, files, ...counts }: Reviewed): string =>
+  facts([
+    ["reference", ref],
+    ["from", from ?? "nothing: it is new"],
+    ["to", to],
+    ["may now", permissions.added.join(", ")],
+    ["may no more", permissions.removed.join(", ")],
+    ["runtime", runtime.before === runtime.after ? runtime.after : `${runtime.before ?? "none"} → ${runtime.after}`],
+    [
+      "files",
+      `${counts.added} added, ${counts.changed} changed, ${counts.removed} removed, ${counts.growth} bytes more`,
+    ],
+    ["to load", `${download.bytes} bytes in ${download.objects} objects`],
+    ["by delta", download.deltaBytes === undefined ? undefined : `${download.deltaBytes} bytes`],
+    [
+      "such as",
+      files
+        .slice(0, 5)
+        .map(({ path }) => path)
+        .join(", "),
+    ],
+  ]);

@@ -17,8 +17,8 @@ type EntityCall = AnyCall & { readonly flags: Given; readonly args: Readonly<Rec
 type Row = any;
 
 /** The query of a list from the flags: every filter the contract knows, by the name of its flag. */
-function queryOf(operation: Listing["operation"], flags: Given): Record<string, string | undefined> {
-  const query: Record<string, string | undefined> = {};
+function queryOf({ operation, usual }: Listing, flags: Given): Record<string, string | undefined> {
+  const query: Record<string, string | undefined> = { ...usual };
   for (const name of Object.keys(OPERATIONS[operation].query)) {
     const value = name === "q" ? flags.search : flags[flagOf(name)];
     if (name !== "limit" && name !== "cursor" && name !== "fields" && typeof value === "string") query[name] = value;
@@ -32,7 +32,7 @@ export async function list(call: EntityCall, spec: Listing): Promise<void> {
   const limit = (flags.limit as number | undefined) ?? 50;
   // Watching begins before the list is read: what changes meanwhile is shown twice rather than not at all.
   const position = flags.watch ? await headOf(gateway, call) : undefined;
-  const request = { query: queryOf(spec.operation, flags) };
+  const request = { query: queryOf(spec, flags) };
   const { items, more } = await listAll(gateway, spec.operation as never, request, limit);
   const style = styleOf(call);
   await printList(

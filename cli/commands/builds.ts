@@ -5,8 +5,14 @@ import { listing, showing } from "./entity.ts";
 const builds = () => import("../actions/builds.ts");
 
 const BUILD = { build: { summary: "Number or id of the build", names: { collection: "builds" } } } as const;
-const PRIORITY = {
+const HOLD = {
+  hold: { type: "string", value: "WHY", summary: "Nothing else is published to its references until it is released" },
+} as const;
+const PRIORITY_ALONE = {
   priority: { type: "integer", value: "N", range: [-100, 100], summary: "Higher ones first (default 0)" },
+} as const;
+const PRIORITY = {
+  ...PRIORITY_ALONE,
   log: { type: "string", value: "URL", summary: "Where its log can be read" },
 } as const;
 const SHOWN = [
@@ -26,14 +32,21 @@ const common = {
   nameOf: (row: any) => `${row.status.number}`,
 } as const;
 
-const act = (verb: "publish" | "cancel" | "purge" | "retry", summary: string, example: string): Command =>
+const VERBS = {
+  publish: "publishBuild",
+  cancel: "cancelBuild",
+  purge: "purgeBuild",
+  retry: "retryBuild",
+  "release-hold": "releaseHold",
+} as const;
+const act = (verb: keyof typeof VERBS, summary: string, example: string): Command =>
   command({
     path: `builds ${verb}`,
     summary,
     arguments: BUILD,
     examples: [{ line: `mill builds ${verb} 7`, says: example }],
     impact: "write",
-    run: async (call) => (await builds()).steerBuild(`${verb}Build`)(call),
+    run: async (call) => (await builds()).steerBuild(VERBS[verb])(call),
   });
 
 export const buildCommands: readonly Command[] = [
@@ -42,9 +55,19 @@ export const buildCommands: readonly Command[] = [
     path: "builds list",
     nothing: "There is no build",
     examples: [
-      { line: "mill builds list --waiting true --sort -priority", says: "The queue" },
+      { line: "mill builds list --sort -publishMs", says: "Those that took longest to publish first" },
       { line: "mill builds list --state failed", says: "What could not go on" },
     ],
+  }),
+  listing({
+    ...common,
+    path: "builds queue",
+    summary: "What is done for builds now, and what waits for its turn",
+    usual: { waiting: "true", sort: "-priority" },
+    description:
+      "What is committed, published or given static deltas now, and what waits for its turn: highest priority first. `mill builds change --priority` gives a build another place.",
+    nothing: "Nothing is under way, and nothing waits",
+    examples: [{ line: "mill builds queue", says: "What waits, and what is under way" }],
   }),
   showing({
     path: "builds show",
@@ -90,6 +113,14 @@ export const buildCommands: readonly Command[] = [
     run: async (call) => (await builds()).declareRefs(call),
   }),
   command({
+    path: "builds ids",
+    summary: "Name further ids that belong to a build",
+    arguments: { ...BUILD, ids: { summary: "Ids of applications", many: true } },
+    examples: [{ line: "mill builds ids 7 org.example.Hello.Extra", says: "Beside that of the build" }],
+    impact: "write",
+    run: async (call) => (await builds()).addExtraIds(call),
+  }),
+  command({
     path: "builds commit",
     summary: "Commit what was uploaded to a build",
     arguments: BUILD,
@@ -102,6 +133,63 @@ export const buildCommands: readonly Command[] = [
     impact: "write",
     run: async (call) => (await builds()).commitBuild(call),
   }),
+  command({
+    path: "builds push",
+    summary: "Upload a repository's references to a build: what is missing of it",
+    description:
+      "Reads a repository in archive mode, such as flatpak-builder makes. What was uploaded stays when it breaks off: the same command goes on.",
+    arguments: { ...BUILD, folder: { summary: "The repository's folder" } },
+    flags: {
+      ref: { type: "string", value: "REF", summary: "Only this reference" },
+    },
+    examples: [{ line: "mill builds push 7 ./repo", says: "All its references, named for the build as well" }],
+    impact: "write",
+    run: async (call) => (await import("../actions/build-push.ts")).pushBuild(call),
+  }),
+  command({
+    path: "builds review",
+    summary: "What a build changes for those who have what is published",
+    arguments: BUILD,
+    examples: [{ line: "mill builds review 7", says: "Permissions, sizes, files, and what clients load" }],
+    impact: "read",
+    run: async (call) => (await builds()).reviewBuild(call),
+  }),
+  command({
+    path: "builds roll-back",
+    summary: "Publish again what a build published",
+    arguments: BUILD,
+    flags: { ...HOLD, ...PRIORITY_ALONE },
+    examples: [
+      {
+        line: 'mill builds roll-back 6 --hold "7 loses documents"',
+        says: "And nothing else until the hold is released",
+      },
+    ],
+    impact: "write",
+    run: async (call) => (await builds()).followBuild("rollBackToBuild")(call),
+  }),
+  command({
+    path: "builds promote",
+    summary: "Publish the same commits in another repository",
+    arguments: {
+      ...BUILD,
+      repository: { summary: "Id or name of the repository", names: { collection: "repositories" } },
+    },
+    flags: PRIORITY_ALONE,
+    examples: [{ line: "mill builds promote 7 stable", says: "What was tried in beta" }],
+    impact: "write",
+    run: async (call) => (await builds()).promoteBuild(call),
+  }),
+  command({
+    path: "builds unpublish",
+    summary: "Take a build's references out of its repository",
+    arguments: BUILD,
+    flags: { ...HOLD, ...PRIORITY_ALONE },
+    examples: [{ line: "mill builds unpublish 7", says: "Its objects stay until the repository is pruned" }],
+    impact: "write",
+    run: async (call) => (await builds()).followBuild("unpublishBuild")(call),
+  }),
+  act("release-hold", "Let others publish to a build's references again", "What was rolled back is mended"),
   act("publish", "Publish a build that is ready", "Clients see it with the repository's next summary"),
   act("cancel", "Cancel a build; what was uploaded goes", "Before it is published"),
   act("purge", "Remove a build's files; what was published stays", "What nobody needs any more"),

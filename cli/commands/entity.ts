@@ -30,6 +30,10 @@ export interface Listing {
   readonly description?: string;
   /** Said on stderr where there is nothing to list. */
   readonly nothing: string;
+  /** Left out: the operation's. */
+  readonly summary?: string;
+  /** Filters and order where nobody says otherwise. */
+  readonly usual?: Readonly<Record<string, string>>;
   /** Collection whose changes `--watch` shows; without it there is no --watch. */
   readonly collection?: string;
 }
@@ -65,8 +69,9 @@ export function listing(spec: Listing): Command {
   if (spec.collection !== undefined) Object.assign(flags, WATCH);
   return command<Flags, None>({
     path: spec.path,
-    aliases: ["ls"],
-    summary: OPERATIONS[spec.operation].summary,
+    // One that lists some of them is not the list.
+    aliases: spec.usual === undefined ? ["ls"] : [],
+    summary: spec.summary ?? OPERATIONS[spec.operation].summary,
     ...(spec.description === undefined ? {} : { description: spec.description }),
     flags,
     examples: spec.examples,

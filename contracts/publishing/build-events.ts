@@ -29,6 +29,19 @@ export const BuildSource = Schema.Union([
     title: "Upload",
     description: "Built elsewhere; objects are uploaded",
   }),
+  Schema.Struct({
+    type: Schema.Literal("rollback"),
+    build: text("Id of the build whose content is published again, as new commits"),
+  }).annotate({ title: "Rollback" }),
+  Schema.Struct({
+    type: Schema.Literal("promotion"),
+    build: text("Id of the build whose commits are published as they are"),
+    from: text("Id of the repository where they were published"),
+  }).annotate({ title: "Promotion" }),
+  Schema.Struct({
+    type: Schema.Literal("unpublish"),
+    build: text("Id of the build whose references are taken away"),
+  }).annotate({ title: "Unpublishing" }),
 ]).annotate({ identifier: "BuildSource", description: "Where its content comes from" });
 
 export const DeclaredRef = Schema.Struct({
@@ -54,6 +67,10 @@ export const BuildCreated = Schema.Struct({
   publicDownload: Schema.Boolean,
   logUrl: optionalKey(text("Where its log can be read")),
   priority: count("Higher ones first"),
+  refs: optionalKey(
+    Schema.Array(RefMade).annotate({ description: "What of the other build it is about, as that was published" }),
+  ),
+  hold: optionalKey(text("Why nothing else is published to its references, until the hold is released")),
 });
 export const BuildChanged = Schema.Struct({
   priority: optionalKey(count("Higher ones first")),
@@ -77,6 +94,8 @@ export const BuildIncomplete = Schema.Struct({
 export const BuildCommitted = Schema.Struct({ refs: Schema.Array(RefMade) });
 export const BuildPublishRequested = Schema.Struct({});
 export const BuildRefsPublished = Schema.Struct({ refs: Schema.Array(RefMade) });
+export const BuildRefsRemoved = Schema.Struct({ refs: Schema.Array(Schema.String) });
+export const BuildHoldReleased = Schema.Struct({});
 export const BuildPublished = Schema.Struct({});
 export const BuildDeltasMade = Schema.Struct({
   made: count("How many static deltas were made"),
@@ -120,6 +139,16 @@ export const buildEvents = {
     version: 1,
     data: BuildRefsPublished,
     description: "A build's commits are in the repository; clients see them with its next summary.",
+  },
+  BuildRefsRemoved: {
+    version: 1,
+    data: BuildRefsRemoved,
+    description: "References are in the repository no more; clients see that with its next summary.",
+  },
+  BuildHoldReleased: {
+    version: 1,
+    data: BuildHoldReleased,
+    description: "Others may publish to its references again.",
   },
   BuildPublished: { version: 1, data: BuildPublished, description: "Clients see the build." },
   BuildDeltasMade: { version: 1, data: BuildDeltasMade, description: "Static deltas to a build are there." },

@@ -104,6 +104,7 @@ export const BuildStatus = Schema.Struct({
   number: Schema.Int.annotate({ description: "From 1, unique in the installation, never used twice" }),
   refs: Schema.Array(RefShown),
   extraIds: Schema.Array(Schema.String),
+  hold: optionalKey(text("Why nothing else is published to its references")),
   node: optionalKey(text("The node on whose disk it lies")),
   step: optionalKey(
     Schema.Struct({
@@ -136,13 +137,12 @@ export const Build = Schema.Struct({
 export const CreateBuild = Schema.Struct({
   repository: Reference,
   appId: optionalKey(AppId),
-  source: optionalKey(BuildSource),
   publicDownload: optionalKey(Schema.Boolean),
   logUrl: optionalKey(LogUrl),
   priority: optionalKey(Priority),
 }).annotate({
   identifier: "CreateBuild",
-  description: "`source` is an upload unless said; `publicDownload` is true where no `appId` is given",
+  description: "To be uploaded to; `publicDownload` is true where no `appId` is given",
   examples: [{ repository: "stable", appId: "org.example.Hello" }],
 });
 export const ChangeBuild = Schema.Struct({
@@ -202,6 +202,29 @@ export const BuildReview = Schema.Struct({
     }).annotate({ identifier: "RefReview" }),
   ),
 }).annotate({ identifier: "BuildReview", description: "The first twenty references of the build" });
+
+const SomeRefs = Schema.Array(RefName)
+  .check(Schema.isMinLength(1), Schema.isMaxLength(BUILD_LIMITS.refs))
+  .annotate({ description: "Only these of the build; all unless said" });
+const Hold = Line.annotate({
+  description: "Nothing else is published to its references until the hold is released, and this is why",
+  examples: ["2.1 loses documents"],
+});
+export const RollBack = Schema.Struct({
+  refs: optionalKey(SomeRefs),
+  hold: optionalKey(Hold),
+  priority: optionalKey(Priority),
+}).annotate({ identifier: "RollBack" });
+export const Promote = Schema.Struct({
+  repository: Reference,
+  refs: optionalKey(SomeRefs),
+  priority: optionalKey(Priority),
+}).annotate({ identifier: "Promote", examples: [{ repository: "stable" }] });
+export const Unpublish = Schema.Struct({
+  refs: optionalKey(SomeRefs),
+  hold: optionalKey(Hold),
+  priority: optionalKey(Priority),
+}).annotate({ identifier: "Unpublish" });
 
 const builds = `${ORGANISATION}/builds` as const;
 const build = `${builds}/:id` as const;
@@ -275,6 +298,50 @@ export const buildsApi = HttpApiGroup.make("builds")
   .add(
     HttpApiEndpoint.post("retryBuild", `${build}/retry`, { ...act, success: accepted(Build) }).annotateMerge(
       says("publishing:upload", "Try again what failed, from where it stopped"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("rollBackToBuild", `${build}/roll-back`, {
+      ...act,
+      payload: RollBack,
+      success: accepted(Build),
+    }).annotateMerge(
+      says(
+        "publishing:publish",
+        "Publish again what a build published",
+        "As new commits with its content: clients take no older ones. It is a build of its own, which is answered.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("promoteBuild", `${build}/promote`, {
+      ...act,
+      payload: Promote,
+      success: accepted(Build),
+    }).annotateMerge(
+      says(
+        "publishing:publish",
+        "Publish the same commits in another repository",
+        "Signed by that one's keys as well. It is a build of its own, which is answered.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("unpublishBuild", `${build}/unpublish`, {
+      ...act,
+      payload: Unpublish,
+      success: accepted(Build),
+    }).annotateMerge(
+      says(
+        "publishing:publish",
+        "Take references of a build out of its repository",
+        "Their objects stay until the repository is pruned. It is a build of its own, which is answered.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("releaseHold", `${build}/release-hold`, { ...act, success: Build }).annotateMerge(
+      says("publishing:publish", "Let others publish to a build's references again"),
     ),
   )
   .add(

@@ -39,12 +39,16 @@ export interface BuildState {
   readonly published: PublishedStateName;
   readonly refs: ReadonlyArray<BuildRefState>;
   readonly extraIds: ReadonlyArray<string>;
+  /** Why nothing else is published to its references; null: others may. */
+  readonly hold: string | null;
   readonly terms: CommitTermsOf | null;
   /** When the commit was asked for: the time of its commits. */
   readonly commitAt: string | null;
   readonly publishRequestedAt: string | null;
   /** Time of the commits that are published, as the first attempt chose it. */
   readonly publishAt: string | null;
+  /** The repository has, or has no more, what is published: clients are to be told. */
+  readonly isBrought: boolean;
   /** Null: no publisher has begun anything. */
   readonly node: string | null;
   /** Of the step that is to be done: 0 while none has begun. */
@@ -78,6 +82,9 @@ export type BuildCommand =
       readonly publicDownload: boolean;
       readonly logUrl?: string | undefined;
       readonly priority: number;
+      /** What of another build it is about: it is published at once. */
+      readonly refs?: ReadonlyArray<RefMadeOf> | undefined;
+      readonly hold?: string | undefined;
     }
   | {
       readonly do: "change";
@@ -90,7 +97,7 @@ export type BuildCommand =
   | { readonly do: "addExtraIds"; readonly ids: ReadonlyArray<string> }
   | ({ readonly do: "commit" } & CommitTermsOf)
   /** `expire`: by a publisher, when it was kept long enough. */
-  | { readonly do: "publish" | "cancel" | "purge" | "expire" | "retry" }
+  | { readonly do: "publish" | "cancel" | "purge" | "expire" | "retry" | "releaseHold" }
   /** By a publisher, before it touches anything. `at`: of publishing alone; the first one stays. */
   | (Attempted & {
       readonly do: "begin";
@@ -100,6 +107,7 @@ export type BuildCommand =
     })
   | (Attempted & { readonly do: "incomplete"; readonly count: number; readonly missing: ReadonlyArray<string> })
   | (Attempted & { readonly do: "committed" | "refsPublished"; readonly refs: ReadonlyArray<RefMadeOf> })
+  | (Attempted & { readonly do: "refsRemoved"; readonly refs: ReadonlyArray<string> })
   | (Attempted & { readonly do: "published" })
   | (Attempted & { readonly do: "deltasMade"; readonly made: number; readonly failed?: string | undefined })
   | (Attempted & {
@@ -153,10 +161,12 @@ export const initialBuild = (id: string): BuildState => ({
   published: "unpublished",
   refs: [],
   extraIds: [],
+  hold: null,
   terms: null,
   commitAt: null,
   publishRequestedAt: null,
   publishAt: null,
+  isBrought: false,
   node: null,
   attempt: 0,
   worker: "",
@@ -180,9 +190,12 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
   const stepping = { attempt: 0, worker: "", stepSince: time };
   switch (type) {
     case "BuildCreated": {
-      const asked = data as Data<"BuildCreated">;
-      const made = { organisation, generation: 1, createdBy: actor, createdAt: time, isHeld: true };
-      return { ...state, ...asked, ...made, state: "uploading" };
+      const { refs, ...asked } = data as Data<"BuildCreated">;
+      const made = { organisation, generation: 1, createdBy: actor, createdAt: time };
+      if (refs === undefined) return { ...state, ...asked, ...made, state: "uploading", isHeld: true };
+      // What was published once needs no commit of its own.
+      const again = refs.map(({ ref, commit }) => ({ ref, commit, logUrl: null, committed: commit, published: null }));
+      return { ...state, ...asked, ...made, state: "ready", refs: again };
     }
     case "BuildChanged":
       return { ...state, ...(data as Data<"BuildChanged">), generation: before.generation + 1 };
@@ -213,7 +226,15 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
     case "BuildPublishRequested":
       return { ...state, ...stepping, published: "publishing", publishRequestedAt: time, failure: null };
     case "BuildRefsPublished":
-      return { ...state, refs: made(before.refs, data as Data<"BuildRefsPublished">, "published") };
+      return {
+        ...state,
+        isBrought: true,
+        refs: made(before.refs, data as Data<"BuildRefsPublished">, "published"),
+      };
+    case "BuildRefsRemoved":
+      return { ...state, isBrought: true };
+    case "BuildHoldReleased":
+      return { ...state, hold: null };
     case "BuildPublished":
       return { ...state, ...stepping, published: "published", publishedAt: time };
     case "BuildDeltasMade":
@@ -300,6 +321,7 @@ export function representBuild(state: BuildState): unknown {
       refs: state.refs.map(present),
       extraIds: state.extraIds,
       ...present({
+        hold: state.hold,
         node: state.node,
         step: step === undefined ? null : { name: step, attempt, since },
         missing: state.missing,

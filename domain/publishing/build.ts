@@ -54,6 +54,20 @@ const ownClaim = (organisation: string, number: number | string): Pick<Claim, "w
   value: `${organisation}/${number}`,
 });
 
+/** Who holds a reference of a repository: nobody else publishes to it. */
+export const holdClaim = (repository: string, ref: string): Pick<Claim, "what" | "value"> => ({
+  what: "ref-hold",
+  value: `${repository}/${ref}`,
+});
+/** Somebody holds the reference. */
+export const HELD = (ref: string): Refusal =>
+  rule("held", `${ref} is held: nothing else is published to it.`, "Release the hold of the build that took it back.");
+const holdOf = (repository: string, ref: string, hold: boolean): Claim => ({
+  ...holdClaim(repository, ref),
+  hold,
+  taken: HELD(ref),
+});
+
 function create(
   command: Extract<BuildCommand, { do: "create" }>,
   state: BuildState,
@@ -62,12 +76,20 @@ function create(
   if (state.state !== null) {
     return { refused: "conflict", reason: "This build exists already.", fix: "Use another Idempotency-Key." };
   }
-  const faults = new Faults().check("/appId", appId, command.appId).check("/logUrl", url, command.logUrl);
+  const faults = new Faults()
+    .check("/appId", appId, command.appId)
+    .check("/logUrl", url, command.logUrl)
+    .check("/hold", line, command.hold);
   if (!isPriority(command.priority)) faults.add("/priority", `from -${LIMITS.priority} to ${LIMITS.priority}`);
   const taken = rule(NUMBER_TAKEN, "Another build took this number at the same moment.", "Try again.");
   const names = [numberClaim(command.number), ownClaim(organisation, command.number)];
-  const claims = names.map((each) => ({ ...each, hold: true, taken }));
-  return faults.refusal() ?? { events: [{ type: "BuildCreated", data: without(command) }], claims };
+  const claims: Claim[] = names.map((each) => ({ ...each, hold: true, taken }));
+  const { refs, hold } = command;
+  if (refs?.length === 0) return rule("nothing-published", "The build has published nothing.", "Name one that has.");
+  if (hold !== undefined) for (const each of refs ?? []) claims.push(holdOf(command.repository, each.ref, true));
+  const events: DomainEvent[] = [{ type: "BuildCreated", data: without(command) }];
+  if (refs !== undefined) events.push({ type: "BuildPublishRequested", data: {} });
+  return faults.refusal() ?? { events, claims };
 }
 
 function change(command: Extract<BuildCommand, { do: "change" }>, state: BuildState): Decision<DomainEvent> {
@@ -163,6 +185,8 @@ function steer(verb: "publish" | "cancel" | "purge" | "expire" | "retry", state:
   }
 }
 
+const canBring = (state: BuildState): boolean => stepOf(state) === "publish" && !state.isBrought;
+
 type Report = Extract<BuildCommand, { readonly attempt: number }>;
 
 /** What only the publisher does whose attempt it is. */
@@ -185,9 +209,11 @@ function report(command: Report, state: BuildState): Decision<DomainEvent> {
     case "committed":
       return step === "commit" ? happened("BuildCommitted", { refs: command.refs }) : overtaken;
     case "refsPublished":
-      return step === "publish" ? happened("BuildRefsPublished", { refs: command.refs }) : overtaken;
+      return canBring(state) ? happened("BuildRefsPublished", { refs: command.refs }) : overtaken;
+    case "refsRemoved":
+      return canBring(state) ? happened("BuildRefsRemoved", { refs: command.refs }) : overtaken;
     case "published":
-      return step === "publish" ? happened("BuildPublished") : overtaken;
+      return step === "publish" && state.isBrought ? happened("BuildPublished") : overtaken;
     case "deltasMade":
       if (step !== "deltas") return overtaken;
       return happened("BuildDeltasMade", without({ do: "", made: command.made, failed: command.failed }));
@@ -216,6 +242,11 @@ const decider: Decider<BuildState, BuildCommand, DomainEvent> = {
         return requestCommit(command, state);
       case "released":
         return state.isHeld ? happened("BuildReleased") : { events: [] };
+      case "releaseHold": {
+        if (state.hold === null) return { events: [] };
+        const claims = state.refs.map((each) => holdOf(state.repository, each.ref, false));
+        return { events: [{ type: "BuildHoldReleased", data: {} }], claims };
+      }
       case "purged":
         return state.state === "purging" ? happened("BuildPurged") : { events: [] };
       case "publish":
@@ -234,6 +265,11 @@ const REF = "app/org.example.Hello/x86_64/stable";
 const COMMIT = "2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c";
 const counted = (refs: ReadonlyArray<{ readonly ref: string }>): string =>
   refs.length === 1 ? refs[0]!.ref : `${refs.length} references`;
+const SOURCES: Readonly<Record<string, string>> = {
+  rollback: "back to",
+  promotion: "promotes",
+  unpublish: "takes away",
+};
 const WORDS = { commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
 
 export const build: Kind<BuildState, BuildCommand> = {
@@ -253,7 +289,10 @@ export const build: Kind<BuildState, BuildCommand> = {
         publicDownload: false,
         priority: 0,
       },
-      ({ number, appId }) => `began build ${number}${appId === undefined ? "" : ` of ${appId}`}`,
+      ({ number, appId, source, refs }) => {
+        if (refs !== undefined) return `asked for build ${number}: ${SOURCES[source.type]} ${counted(refs)}`;
+        return `began build ${number}${appId === undefined ? "" : ` of ${appId}`}`;
+      },
     ),
     BuildChanged: first(shape.BuildChanged, { priority: 10 }, (changed) =>
       changed.priority === undefined ? "changed what is said of it" : `gave it the priority ${changed.priority}`,
@@ -288,6 +327,12 @@ export const build: Kind<BuildState, BuildCommand> = {
       { refs: [{ ref: REF, commit: COMMIT }] },
       ({ refs }) => `put ${counted(refs)} into the repository`,
     ),
+    BuildRefsRemoved: first(shape.BuildRefsRemoved, { refs: [REF] }, ({ refs }) =>
+      refs.length === 1
+        ? `took ${refs[0]} out of the repository`
+        : `took ${refs.length} references out of the repository`,
+    ),
+    BuildHoldReleased: first(shape.BuildHoldReleased, {}, () => "lets others publish to its references again"),
     BuildPublished: first(shape.BuildPublished, {}, () => "published it"),
     BuildDeltasMade: first(
       shape.BuildDeltasMade,

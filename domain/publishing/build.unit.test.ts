@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
 import { given, ORGANISATION, sentenceOf, type Told, timeOf } from "../testing.ts";
-import { build, nextOfBuild, numberClaim } from "./build.ts";
+import { build, holdClaim, nextOfBuild, numberClaim } from "./build.ts";
 import { publishing } from "./context.ts";
 
 const test = suite("builds' rules");
@@ -162,6 +162,41 @@ test("its priority: what was seen counts, a publisher's work does not", () => {
   when({ do: "change", priority: 0, logUrl: null }).happens();
 });
 
+test("what another build published: again, elsewhere, or taken away, at once; held while asked for", () => {
+  const of = {
+    ...asked,
+    source: { type: "rollback", build: "bld_x" },
+    refs: [{ ref: REF, commit: LIVE }],
+    hold: "Why",
+  } as const;
+  const made = given(build, []).when({ do: "create", ...of });
+  made.happens(["BuildCreated", of], ["BuildPublishRequested", {}]);
+  const claim = holdClaim(repository, REF);
+  assert.ok(
+    "claims" in made.decision &&
+      made.decision.claims!.some(({ what, value }) => what === claim.what && value === claim.value),
+  );
+  const story: Told[] = [
+    ["BuildCreated", of],
+    ["BuildPublishRequested", {}],
+  ];
+  const { state, when } = given(build, story);
+  assert.deepEqual([state.state, state.published, state.isHeld], ["ready", "publishing", false]);
+  assert.deepEqual(nextOfBuild(state), { do: { kind: "publish", attempt: 1 } });
+  const released = when({ do: "releaseHold" });
+  released.happens(["BuildHoldReleased", {}]);
+  released.claims({ ...claim, hold: false });
+  given(build, [...story, ["BuildHoldReleased", {}]])
+    .when({ do: "releaseHold" })
+    .happens();
+  given(build, [])
+    .when({ do: "create", ...of, refs: [] })
+    .isRefused({ rule: "nothing-published" });
+  given(build, [...story, begun("publish", 1, { at: AT })])
+    .when({ do: "refsRemoved", attempt: 1, worker, refs: [REF] })
+    .happens(["BuildRefsRemoved", { refs: [REF] }]);
+});
+
 const SENTENCES: Readonly<Record<string, string>> = {
   BuildCreated: "began build 7 of org.example.Hello",
   BuildChanged: "gave it the priority 10",
@@ -173,6 +208,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
   BuildCommitted: `committed ${REF}`,
   BuildPublishRequested: "asked for it to be published",
   BuildRefsPublished: `put ${REF} into the repository`,
+  BuildRefsRemoved: `took ${REF} out of the repository`,
+  BuildHoldReleased: "lets others publish to its references again",
   BuildPublished: "published it",
   BuildDeltasMade: "made 2 static deltas",
   BuildFailed: "could not commit it (TOOLS_MISSING): flatpak is not installed.",

@@ -10,7 +10,11 @@ export interface Failure {
   readonly fix: string;
 }
 
-const CODES: Readonly<Record<string, string>> = { "missing-objects": "MISSING_OBJECTS", "ref-moved": "REF_MOVED" };
+const CODES: Readonly<Record<string, string>> = {
+  "missing-objects": "MISSING_OBJECTS",
+  "ref-moved": "REF_MOVED",
+  held: "HELD",
+};
 
 /** Undefined: it is tried again by the worker. */
 export function failureOf(error: unknown): Failure | undefined {

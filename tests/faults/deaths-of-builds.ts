@@ -112,7 +112,14 @@ export const untilBuild = (
     90_000,
   );
 
-const ONCE = ["BuildCommitted", "BuildRefsPublished", "BuildPublished", "BuildReleased", "BuildDeltasMade", "BuildPurged"];
+const ONCE = [
+  "BuildCommitted",
+  "BuildRefsPublished",
+  "BuildPublished",
+  "BuildReleased",
+  "BuildDeltasMade",
+  "BuildPurged",
+];
 
 /** From the first byte to its end. @returns the commit that clients see */
 export async function carry(world: Mortal, dev: Developed, publishers: Publishers): Promise<string> {

@@ -3,14 +3,23 @@ import type { IncomingMessage } from "node:http";
 import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
-import { type BuildState, build, NUMBER_TAKEN } from "@millrace/domain/publishing/build.ts";
+import {
+  type BuildCommand,
+  type BuildState,
+  build,
+  HELD,
+  holdClaim,
+  NUMBER_TAKEN,
+} from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { buildsView } from "@millrace/domain/publishing/views.ts";
+import { holdersOf } from "@millrace/eventlog/execute.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
-import { inWords, seenOf } from "../answers.ts";
-import { type Asked, reachOf } from "../asked.ts";
-import { carryOutAll, commands, type Handle, handle, json, pathOf, type Request } from "../command.ts";
-import { fail, problemOf } from "../failures.ts";
+import { forbidden } from "../access.ts";
+import { accepted, inWords, seenOf } from "../answers.ts";
+import { type Asked, mayAlso, reachOf } from "../asked.ts";
+import { carryOutAll, commands, type Handle, handle, invalidInput, json, pathOf, type Request } from "../command.ts";
+import { fail, problemOf, problemOfRefusal } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
@@ -19,51 +28,96 @@ import { BuildNumbers } from "../publishing/numbers.ts";
 import { answered, BuildUploads, refuseMissing } from "../publishing/uploads.ts";
 import { list } from "../queries.ts";
 
+type Asking = Omit<Extract<BuildCommand, { do: "create" }>, "do" | "number">;
+
 interface Creating extends Request {
   readonly payload: {
     readonly repository: string;
     readonly appId?: string;
-    readonly source?: { readonly type: "upload" };
     readonly publicDownload?: boolean;
     readonly logUrl?: string;
     readonly priority?: number;
   };
 }
 
+/** A build with the next number. */
+const begin = (gateway: Gateway, numbers: BuildNumbers, request: Request, asked: Asked, asking: Asking) =>
+  carryOutAll(gateway, request, asked, {
+    target: request.request.url,
+    plan: async ({ makeId, isRepeat }) => {
+      const id = makeId(build.prefix);
+      // What was made before has its number.
+      const number = isRepeat(await gateway.log.aggregates.load(build, id)) ? 0 : await numbers.next();
+      return [{ kind: build, id, command: { do: "create", number, ...asking } }];
+    },
+    isOvertaken: (refusal) => {
+      const isTaken = refusal.refused === "rule" && refusal.rule === NUMBER_TAKEN;
+      if (isTaken) numbers.overtaken();
+      return isTaken;
+    },
+  });
+
+/** A repository that the caller may publish in. @throws Failed (not-found) */
+async function ownRepository(gateway: Gateway, asked: Asked, named: string): Promise<string> {
+  const reach = reachOf(asked);
+  const { id } = await loadOwn(gateway, repository, asked, named);
+  return within(reach, [id]) ? id : fail(new NotFound({ detail: "There is no such repository." }));
+}
+
 const create = <R extends Creating>(gateway: Gateway, numbers: BuildNumbers): Handle<R> =>
   handle(gateway, async (request, asked) => {
-    const { repository: named, source = { type: "upload" }, priority = 0, ...payload } = request.payload;
-    const reach = reachOf(asked);
-    const into = await loadOwn(gateway, repository, asked, named);
-    if (!within(reach, [into.id])) fail(new NotFound({ detail: "There is no such repository." }));
+    const { repository: named, priority = 0, ...payload } = request.payload;
+    const into = await ownRepository(gateway, asked, named);
     const { publicDownload = payload.appId === undefined, ...asks } = payload;
-    const { loaded, headers } = await carryOutAll(gateway, request, asked, {
-      target: request.request.url,
-      plan: async ({ makeId, isRepeat }) => {
-        const id = makeId(build.prefix);
-        // What was made before has its number.
-        const number = isRepeat(await gateway.log.aggregates.load(build, id)) ? 0 : await numbers.next();
-        const command = {
-          do: "create",
-          number,
-          repository: into.id,
-          source,
-          publicDownload,
-          priority,
-          ...asks,
-        } as const;
-        return [{ kind: build, id, command }];
-      },
-      isOvertaken: (refusal) => {
-        const isTaken = refusal.refused === "rule" && refusal.rule === NUMBER_TAKEN;
-        if (isTaken) numbers.overtaken();
-        return isTaken;
-      },
-    });
+    const asking = { repository: into, source: { type: "upload" }, publicDownload, priority, ...asks } as const;
+    const { loaded, headers } = await begin(gateway, numbers, request, asked, asking);
     const [made] = loaded;
     const location = pathOf(build, made!.organisation!, made!.id);
     const etag = `"${build.generation(made!.state)}"`;
     return json(build.represent(made!.state), { status: 201, headers: { ...headers, location, etag } });
+  });
+
+interface Following extends Request {
+  readonly payload: {
+    readonly refs?: ReadonlyArray<string>;
+    readonly hold?: string;
+    readonly priority?: number;
+    /** Of a promotion. */
+    readonly repository?: string;
+  };
+}
+
+/** What a build published: again, elsewhere, or taken away. It is a build of its own, published at once. */
+const follow = <R extends Following>(
+  gateway: Gateway,
+  numbers: BuildNumbers,
+  type: "rollback" | "promotion" | "unpublish",
+): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id } = request.params as { readonly id: string };
+    const { refs: only, hold, priority = 0, repository: named } = request.payload;
+    const { state: of } = await loadOwn(gateway, build, asked, id);
+    const from = of.repository;
+    const into = named === undefined ? from : (await loadOwn(gateway, repository, asked, named)).id;
+    if (into !== from && !mayAlso(asked, "publishing:publish", into)) fail(forbidden("publishing:publish"));
+    const unknown =
+      only?.findIndex((ref) => of.refs.every((each) => each.ref !== ref || each.published === null)) ?? -1;
+    if (unknown >= 0) fail(invalidInput(`/body/refs/${unknown}`, "was not published by this build"));
+    const refs = of.refs.flatMap(({ ref, published: commit }) =>
+      commit !== null && only?.includes(ref) !== false ? [{ ref, commit }] : [],
+    );
+    const source = type === "promotion" ? { type, build: of.id, from } : { type, build: of.id };
+    const { appId, publicDownload } = of;
+    const { loaded, headers } = await begin(gateway, numbers, request, asked, {
+      repository: into,
+      source,
+      publicDownload,
+      priority,
+      refs,
+      ...(appId === null ? {} : { appId }),
+      ...(hold === undefined ? {} : { hold }),
+    });
+    return accepted(build, loaded[0]!, headers);
   });
 
 /** The publisher is asked for what is missing. Where it is away, it looks when it is back. */
@@ -78,9 +132,19 @@ async function checkWhole(gateway: Gateway, uploads: BuildUploads, asked: Asked,
   if (answer !== undefined && ("ok" in answer || answer.fault.fault === "refused")) refuseMissing(answered(answer));
 }
 
+/** Nothing is published to what another build holds. @throws Failed (refused) */
+async function checkFree({ log }: Gateway, asked: Asked, id: string): Promise<void> {
+  const { state, organisation } = await log.aggregates.load(build, id);
+  if (organisation !== asked.organisation!.id) return;
+  const claims = state.refs.map(({ ref }) => holdClaim(state.repository, ref));
+  const at = (await holdersOf(log, build.context, claims)).findIndex((holder) => holder !== null && holder !== id);
+  if (at >= 0) fail(problemOfRefusal(HELD(state.refs[at]!.ref)));
+}
+
 export const buildRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "builds", (handlers) => {
     const uploads = new BuildUploads(gateway);
+    const numbers = new BuildNumbers(gateway.log);
     const places = new Places({
       each: 32,
       all: 500,
@@ -106,7 +170,14 @@ export const buildRoutes = (gateway: Gateway) =>
     const before = past(gateway, build);
     const steer = (verb: "publish" | "cancel" | "purge" | "retry") => builds.act(() => ({ do: verb }), { status: 202 });
     return handlers
-      .handle("createBuild", create(gateway, new BuildNumbers(gateway.log)))
+      .handle("createBuild", create(gateway, numbers))
+      .handle("rollBackToBuild", follow(gateway, numbers, "rollback"))
+      .handle("promoteBuild", follow(gateway, numbers, "promotion"))
+      .handle("unpublishBuild", follow(gateway, numbers, "unpublish"))
+      .handle(
+        "releaseHold",
+        builds.act(() => ({ do: "releaseHold" })),
+      )
       .handle("listBuilds", list(gateway, buildsView, { query: inWords }))
       .handle("getBuild", before.get())
       .handle(
@@ -131,7 +202,16 @@ export const buildRoutes = (gateway: Gateway) =>
           { status: 202 },
         ),
       )
-      .handle("publishBuild", steer("publish"))
+      .handle(
+        "publishBuild",
+        builds.act(
+          async (_, __, asked, id) => {
+            await checkFree(gateway, asked, id);
+            return { do: "publish" };
+          },
+          { status: 202 },
+        ),
+      )
       .handle("cancelBuild", steer("cancel"))
       .handle("purgeBuild", steer("purge"))
       .handle("retryBuild", steer("retry"))

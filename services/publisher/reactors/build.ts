@@ -11,21 +11,31 @@ import {
   type BuildStep,
   type BuildStepName,
   build,
+  holdClaim,
   nextOfBuild,
 } from "@millrace/domain/publishing/build.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { holdersOf } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
-import { commitBuild, ensureDelta, publishBuild, type RefCommit } from "../adapters/ostree/builds.ts";
+import {
+  commitBuild,
+  ensureDelta,
+  promote,
+  publishBuild,
+  type RefCommit,
+  rollBack,
+} from "../adapters/ostree/builds.ts";
 import { parseFlatpakRef } from "../adapters/ostree/names.ts";
 import { parseCommit } from "../adapters/ostree/objects.ts";
-import type { Repository } from "../adapters/ostree/repository.ts";
-import { buildUpdateRepo } from "../adapters/ostree/tools.ts";
+import { Refusal } from "../adapters/ostree/refusal.ts";
+import { Repository } from "../adapters/ostree/repository.ts";
+import { buildUpdateRepo, type Signer } from "../adapters/ostree/tools.ts";
 import { failureOf } from "../failure.ts";
 import type { Coalesced, Lanes } from "../lanes.ts";
 import { missingOf } from "../missing.ts";
-import { type PublisherNode, withKeysOf } from "../places.ts";
+import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
 import { presentRepository } from "../repositories/present.ts";
 import type { Store } from "../store.ts";
 
@@ -168,26 +178,87 @@ function termsOf({ terms, appId, refs }: BuildState) {
 
 async function publish(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
   const { state } = work.loaded;
-  const { worker, signal } = work;
-  const { repository: main } = await node.store.main(state.repository);
-  const place = await node.store.place(state.repository, state.id);
-  const refs = state.refs.map(({ ref, committed }) => ({ ref, commit: committed! }));
-  await inLane(node.lanes, work, { since: state.publishRequestedAt, key: state.repository }, async () => {
-    const at = state.publishAt ?? (await timeAfter(main, refs)).toISOString();
-    await work.record({ do: "begin", step: "publish", attempt, worker, node: node.place.name, at });
-    faultPoint("build.publish.begun");
-    const made = await withKeysOf(node.place, into, (signer) =>
-      publishBuild(node.place.tools, place, refs, { timestamp: new Date(at), signer, signal }),
-    );
-    faultPoint("build.publish.made");
-    await work.record({ do: "refsPublished", attempt, worker, refs: made.map(plain) });
-    faultPoint("build.publish.recorded");
-  });
+  const { worker } = work;
+  const begin = { do: "begin", step: "publish", attempt, worker, node: node.place.name } as const;
+  if (state.isBrought) await work.record(begin);
+  else {
+    const since = state.publishRequestedAt;
+    await inLane(node.lanes, work, { since, key: state.repository }, () => bringAll(node, work, into, begin));
+  }
   // The next one's references may go in meanwhile: one summary tells of both.
   await tellClients(node, into);
   await work.record({ do: "published", attempt, worker });
   faultPoint("build.published.recorded");
   return AGAIN;
+}
+
+/** Its references, one build of a repository at a time. */
+async function bringAll(
+  node: BuildNode,
+  work: BuildWork,
+  into: RepositoryState,
+  begin: Extract<BuildCommand, { do: "begin" }>,
+): Promise<void> {
+  const { state } = work.loaded;
+  const { signal } = work;
+  const { attempt, worker } = begin;
+  const { repository: main } = await node.store.main(state.repository);
+  const refs = state.refs.map(({ ref, committed }) => ({ ref, commit: committed! }));
+  const at = state.publishAt ?? (await timeAfter(main, refs)).toISOString();
+  await work.record({ ...begin, at });
+  faultPoint("build.publish.begun");
+  await checkFree(node.log, state);
+  if (state.source.type === "unpublish") {
+    const gone = await takeAway(main, refs);
+    faultPoint("build.publish.made");
+    await work.record({ do: "refsRemoved", attempt, worker, refs: gone });
+  } else {
+    const made = await withKeysOf(node.place, into, (signer) =>
+      bring(node, state, main, refs, { timestamp: new Date(at), signer, signal }),
+    );
+    faultPoint("build.publish.made");
+    await work.record({ do: "refsPublished", attempt, worker, refs: made.map(plain) });
+  }
+  faultPoint("build.publish.recorded");
+}
+
+/** Nothing goes to what another build holds. @throws Refusal */
+async function checkFree(log: EventLog, { id, repository: into, refs }: BuildState): Promise<void> {
+  const claims = refs.map(({ ref }) => holdClaim(into, ref));
+  const at = (await holdersOf(log, build.context, claims)).findIndex((holder) => holder !== null && holder !== id);
+  if (at >= 0) throw new Refusal("held", refs[at]!.ref, "another build holds it: nothing else is published to it");
+}
+
+type Terms = Parameters<typeof publishBuild>[3] & { readonly signer: Signer };
+
+/** The references of a build, wherever their content comes from. */
+async function bring(
+  { place: { tools, ...place }, store }: BuildNode,
+  { id, source, repository: into }: BuildState,
+  main: Repository,
+  refs: ReadonlyArray<RefCommit>,
+  terms: Terms,
+): Promise<ReadonlyArray<RefCommit>> {
+  if (source.type === "promotion") {
+    const from = await Repository.open(repositoryFolder(place, source.from));
+    return promote(tools, { from, to: main }, refs, terms);
+  }
+  if (source.type !== "rollback") return publishBuild(tools, await store.place(into, id), refs, terms);
+  const made: RefCommit[] = [];
+  for (const each of refs) made.push(await rollBack(tools, main, each, terms));
+  return made;
+}
+
+/** What is at another commit by now is another's, and stays. @returns those that have gone */
+async function takeAway(main: Repository, refs: ReadonlyArray<RefCommit>): Promise<string[]> {
+  for (const { ref, commit } of refs) {
+    const is = await main.ref(ref);
+    if (is !== undefined && is !== commit) throw new Refusal("ref-moved", ref, "something newer was published to it");
+  }
+  for (const { ref, commit } of refs) {
+    if ((await main.ref(ref)) === commit) await main.removeRef(ref, { expected: commit });
+  }
+  return refs.map(({ ref }) => ref);
 }
 
 /** A time for new commits: now, and later than that of every commit that they follow. Clients refuse what is older. */

@@ -17,7 +17,16 @@ import { type Commit, parseCommit } from "./objects.ts";
 import { Refusal } from "./refusal.ts";
 import { Repository } from "./repository.ts";
 import { published } from "./summary.ts";
-import { buildCommitFrom, buildUpdateRepo, generateDelta, type Signer, type Tools, type UpdateRepo } from "./tools.ts";
+import {
+  buildCommitFrom,
+  buildUpdateRepo,
+  generateDelta,
+  pullLocal,
+  type Signer,
+  signCommits,
+  type Tools,
+  type UpdateRepo,
+} from "./tools.ts";
 
 export interface BuildPlace {
   readonly main: Repository;
@@ -164,6 +173,39 @@ export async function rollBack(
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made> {
   return make(tools, main, main, to, terms);
+}
+
+/**
+ * The same commits in another repository, signed by its keys as well: what was tried in one is what is published in the other.
+ * @throws Refusal `ref-moved` where what is there is as new; `not-found` where the commit is bound to another collection
+ */
+export async function promote(
+  tools: Tools,
+  { from, to }: { readonly from: Repository; readonly to: Repository },
+  refs: ReadonlyArray<RefCommit>,
+  { signer, signal }: { readonly signer: Signer; readonly signal?: AbortSignal | undefined },
+): Promise<Made[]> {
+  const made: Made[] = [];
+  for (const { ref, commit } of refs) {
+    signal?.throwIfAborted();
+    const now = await to.ref(ref);
+    if (now === commit) {
+      made.push({ ref, commit, adopted: true });
+      continue;
+    }
+    const fresh = readCommit(from, commit);
+    if (now !== undefined && readCommit(to, now).timestamp >= fresh.timestamp) {
+      throw new Refusal("ref-moved", ref, "it has a commit that is as new; clients refuse what is older");
+    }
+    faultPoint("publish.promote.before");
+    await pullLocal(tools, from.root, to.root, [commit], { signal });
+    await closure(to, commit, { signal });
+    await signCommits(tools, to.root, [commit], signer, { signal });
+    faultPoint("publish.promote.pulled");
+    await to.writeRef(ref, commit, { expected: now });
+    made.push({ ref, commit, adopted: false });
+  }
+  return made;
 }
 
 /**

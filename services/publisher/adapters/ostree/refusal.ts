@@ -16,7 +16,9 @@ export type RefusalCode =
   | "missing-objects"
   | "not-found"
   /** The reference is not where it was expected. */
-  | "ref-moved";
+  | "ref-moved"
+  /** Somebody holds the reference. */
+  | "held";
 
 const FIXES: Readonly<Record<RefusalCode, string>> = {
   "bad-name": "Correct the name.",
@@ -27,6 +29,7 @@ const FIXES: Readonly<Record<RefusalCode, string>> = {
   "bad-body": "Send the body as the content type says.",
   "missing-objects": "Upload what is missing, then try again.",
   "not-found": "Look which there are.",
+  held: "Release the hold of the build that took it back.",
   "ref-moved": "Read the reference again and decide anew.",
 };
 
