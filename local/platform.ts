@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
+import { deviceEnvironment } from "./device-settings.ts";
 import { publishingPrograms } from "./flatpak.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
@@ -104,9 +105,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       ...backupEnvironment(settings, secrets.backupKeyFile),
-      MILLRACE_SITE: settings.site,
-      MILLRACE_DEVICES_LISTEN: settings.devicesListen,
-      MILLRACE_COIOT_LISTEN: settings.coiotListen,
+      ...deviceEnvironment(settings),
       MILLRACE_APPS_DOMAIN: settings.appsDomain,
       MILLRACE_LOCAL_SOURCES: localSources(dataDir, settings).join(delimiter),
       MILLRACE_APPS_TLS: settings.tls,

@@ -3,6 +3,7 @@ import * as assert from "uvu/assert";
 import { openSite, type Site } from "./harness/devices.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
+import { openGrounds } from "./harness/orchestrator.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("a fleet from end to end", { timeoutMs: 180_000 });
@@ -161,6 +162,49 @@ test("what can only be asked of the device itself: what it can, and what an appl
   const { body: plan } = await home.expect(200, "GET", `${gen1}/plan`);
   assert.is(plan.differences.length, 1);
   assert.is(plan.writes[0].call.path, "/settings/relay/0");
+});
+
+test("a schedule scans, does the same to what a selection finds, and to one device", async () => {
+  const [hall, , third, fourth] = site.fleet.devices;
+  const grounds = await openGrounds({ nats: site.nats, caddy: false });
+  await (await grounds.start()).ready();
+  const boots = site.fleet.devices.map(({ stats }) => stats.boots);
+  const commands = [
+    { action: "deviceScans.startScan", body: { ranges: [`127.91.0.4:${site.fleet.port}`] } },
+    {
+      action: "deviceOperations.startBulk",
+      body: { select: { where: { model: "S3SW-001X16EU" } }, action: { kind: "reboot" } },
+    },
+    { action: "devices.rebootDevice", on: hall!.id },
+  ];
+  const body = { name: "night", when: { kind: "cron", expression: "0 3 1 1 *", timeZone: "UTC" }, commands };
+  await home.expect(201, "POST", "/schedules", { body });
+  await home.expect(202, "POST", "/schedules/night/run");
+  const night = await eventually(
+    async () => {
+      const { body: now } = await home.expect(200, "GET", "/schedules/night");
+      return now.status.last?.outcomes?.length === 3 ? now : undefined;
+    },
+    "the schedule has run",
+    60_000,
+  );
+  const { outcomes } = night.status.last;
+  assert.equal(
+    outcomes.map((one: any) => one.outcome),
+    ["done", "done", "done"],
+    JSON.stringify(outcomes),
+  );
+  const scans = await home.listed("/device-scans", await home.expect(200, "GET", "/schedules/night"));
+  const scan = await reached(`/device-scans/${scans.body.items[0].id}`, "completed|failed");
+  assert.equal(
+    scan.status.findings.map((one: any) => one.mac),
+    [fourth!.mac],
+  );
+  const { body: bulks } = await home.expect(200, "GET", "/device-bulks");
+  const done = await reached(`/device-bulks/${bulks.items[0].id}`, "completed|halted");
+  assert.equal([done.spec.devices, done.status.succeeded], [2, 2]);
+  await eventually(async () => (hall!.stats.boots > boots[0]! ? true : undefined), "it has restarted", 60_000);
+  assert.ok(third!.stats.boots > boots[2]! && fourth!.stats.boots > boots[3]!);
 });
 
 test.run();

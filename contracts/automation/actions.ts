@@ -7,6 +7,10 @@ import * as Context from "effect/Context";
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as Schema from "effect/Schema";
 import * as applications from "../applications/api.ts";
+import * as devices from "../devices/api.ts";
+import { deviceOperationsApi, StartBulk } from "../devices/operations.ts";
+import { deviceScansApi, StartScan } from "../devices/scans.ts";
+import { deviceSyncsApi } from "../devices/syncs.ts";
 import { Reference } from "../ids.ts";
 import { type Permission, Requires } from "../permissions.ts";
 import * as work from "../work/api.ts";
@@ -20,6 +24,8 @@ export interface ActionDeclaration {
   readonly makes: string | null;
   readonly body: Schema.Codec<any, any, never, never>;
   readonly summary: string;
+  /** A further permission that it takes, by its body. */
+  readonly also?: (body: any) => Permission | undefined;
 }
 
 const permissionOf = (endpoint: HttpApiEndpoint.Top): Permission =>
@@ -41,9 +47,16 @@ const declare =
 
 const ofWork = declare(work.workApi.endpoints as never);
 const ofApplications = declare(applications.applicationsApi.endpoints as never);
+const ofDevices = declare(devices.devicesApi.endpoints as never);
+const device = "devices.device";
+const task = "devices.task";
 const item = "work.item";
 const application = "applications.application";
 const deployment = "applications.deployment";
+
+/** What it takes to do it to one device it takes for many. */
+export const bulkPermission = (kind: string | undefined): Permission | undefined =>
+  kind === "apply" ? "devices:configure" : kind === "firmware" ? "devices:firmware" : undefined;
 
 /** Every action there is. Nothing that takes a secret, or that deletes. */
 export const ACTIONS = {
@@ -92,6 +105,45 @@ export const ACTIONS = {
     "Cancel a deployment",
     deployment,
     applications.Cancel,
+  ),
+  "devices.applyDevice": ofDevices(
+    "applyDevice",
+    "Write to a device what is wanted of it",
+    device,
+    devices.Apply,
+    task,
+  ),
+  "devices.actOnDevice": ofDevices("actOnDevice", "Have a device do something", device, devices.Act, task),
+  "devices.readDevice": ofDevices("readDevice", "Have a device read", device, devices.Simple, task),
+  "devices.rebootDevice": ofDevices("rebootDevice", "Reboot a device", device, devices.Simple, task),
+  "devices.updateFirmware": ofDevices(
+    "updateFirmware",
+    "Update the firmware of a device",
+    device,
+    devices.UpdateFirmware,
+    task,
+  ),
+  "deviceOperations.startBulk": {
+    ...declare(deviceOperationsApi.endpoints as never)(
+      "startBulk",
+      "Do the same with each of many devices",
+      null,
+      StartBulk,
+      "devices.bulk",
+    ),
+    also: (body: { readonly action?: { readonly kind?: string } } | undefined) => bulkPermission(body?.action?.kind),
+  },
+  "deviceScans.startScan": declare(deviceScansApi.endpoints as never)(
+    "startScan",
+    "Look for devices",
+    null,
+    StartScan,
+    "devices.scan",
+  ),
+  "deviceSyncs.runSync": declare(deviceSyncsApi.endpoints as never)(
+    "runSync",
+    "Bring a repository and the fleet together",
+    "devices.sync",
   ),
 } as const satisfies Readonly<Record<string, ActionDeclaration>>;
 

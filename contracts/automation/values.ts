@@ -50,7 +50,7 @@ const isAtMostBytes = (most: number) =>
 
 /** One command of the product, as a schedule or rule does it. */
 export const Command = Schema.Struct({
-  action: Schema.String.check(Schema.isPattern(/^[a-z]{1,32}\.[a-zA-Z]{1,64}$/u)).annotate({
+  action: Schema.String.check(Schema.isPattern(/^[a-zA-Z]{1,32}\.[a-zA-Z]{1,64}$/u)).annotate({
     description: "Name of the operation, as in this document; those that can be used are listed in the guide",
     examples: ["applications.restartApplication"],
   }),

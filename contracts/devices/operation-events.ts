@@ -2,6 +2,7 @@
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
 import { Counts } from "./operations.ts";
+import { SelectionShown } from "./selection.ts";
 import { Asked, FirmwareAsked } from "./task-parts.ts";
 import { OUTCOMES } from "./values.ts";
 
@@ -16,9 +17,15 @@ export const BulkRequested = Schema.Struct({
   atOnce: count("Tasks under way at once"),
   haltAtPercent: count("Share of failures beyond which it halts"),
   expiresInMs: count("How long each may wait for its device"),
+  select: optionalKey(
+    Schema.Struct({ group: optionalKey(text("Id of a group")), where: optionalKey(SelectionShown) }).annotate({
+      description: "Which devices they are is found when it begins; `devices` is empty until then",
+    }),
+  ),
   profile: optionalKey(text("Id of the profile whose change is written by it")),
   rollout: optionalKey(text("Id of the roll-out that it is a stage of")),
 });
+export const BulkDevicesSelected = Schema.Struct({ devices });
 const device = text("Id of the device");
 export const BulkTaskAsked = Schema.Struct({ device, task: text("Id of its task") });
 export const BulkDeviceRefused = Schema.Struct({ device, reason: text("Why it could not be asked") });
@@ -32,6 +39,11 @@ export const BulkCancelled = Schema.Struct({ ...Counts.fields });
 
 export const bulkEvents = {
   BulkRequested: { version: 1, data: BulkRequested, description: "The same was asked of many devices." },
+  BulkDevicesSelected: {
+    version: 1,
+    data: BulkDevicesSelected,
+    description: "It was found which devices a bulk operation is about.",
+  },
   BulkTaskAsked: { version: 1, data: BulkTaskAsked, description: "A bulk operation asked for a task of a device." },
   BulkDeviceRefused: {
     version: 1,

@@ -17,9 +17,21 @@ import {
   textFilter,
 } from "../http.ts";
 import { historyOf } from "../past.ts";
-import { Select } from "./selection.ts";
+import { Select, SelectionShown } from "./selection.ts";
 import { Action, Asked, FirmwareAsked } from "./task-parts.ts";
-import { BulkId, DeviceId, ExpiresInMs, LIMITS, Name, ProfileId, RolloutId, ranged, TaskId, Title } from "./values.ts";
+import {
+  BulkId,
+  DeviceId,
+  ExpiresInMs,
+  GroupId,
+  LIMITS,
+  Name,
+  ProfileId,
+  RolloutId,
+  ranged,
+  TaskId,
+  Title,
+} from "./values.ts";
 
 const { optionalKey } = Schema;
 const count = (description: string) => Schema.Int.annotate({ description });
@@ -79,6 +91,11 @@ export const Bulk = Schema.Struct({
       atOnce: Schema.Int,
       haltAtPercent: Schema.Int,
       expiresInMs: Schema.Int,
+      select: optionalKey(
+        Schema.Struct({ group: optionalKey(GroupId), where: optionalKey(SelectionShown) }).annotate({
+          description: "Of one that was asked for by a schedule or rule: what it is about was found when it began",
+        }),
+      ),
       profile: optionalKey(ProfileId.annotate({ description: "The profile whose change is written by it" })),
       rollout: optionalKey(RolloutId),
     }),

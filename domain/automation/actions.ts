@@ -12,6 +12,11 @@ import { application } from "../applications/application.ts";
 import { deployment } from "../applications/deployment.ts";
 import { type Deploying, ownApplication, planCancelling, planDeployment } from "../applications/plan.ts";
 import type { Refusal } from "../decider.ts";
+import { bulk } from "../devices/bulk.ts";
+import { device } from "../devices/device.ts";
+import { planBulk, planScan, planTask } from "../devices/request-many.ts";
+import { scan } from "../devices/scan.ts";
+import { sync } from "../devices/sync.ts";
 import type { Kind } from "../kind.ts";
 import type { Plan, Reads } from "../reads.ts";
 import { item } from "../work/item.ts";
@@ -43,6 +48,10 @@ const KINDS: Readonly<Record<string, Kind>> = {
   "work.item": item,
   "applications.application": application,
   "applications.deployment": deployment,
+  "devices.device": device,
+  "devices.bulk": bulk,
+  "devices.scan": scan,
+  "devices.sync": sync,
 };
 
 /** Kind of what an action is done to, or of what it makes. */
@@ -105,6 +114,14 @@ const PLANS: Readonly<Record<ActionName, (acting: Acting) => Promise<Plan>>> = {
   "applications.startApplication": ofApplication("start"),
   "applications.stopApplication": ofApplication("stop"),
   "applications.scaleApplication": ofApplication("scale"),
+  "devices.applyDevice": planTask(({ dryRun = false }) => ({ kind: "apply", dryRun })),
+  "devices.actOnDevice": planTask(({ expiresInMs: _, ...action }) => ({ kind: "action", ...action })),
+  "devices.readDevice": planTask(() => ({ kind: "read" })),
+  "devices.rebootDevice": planTask(() => ({ kind: "reboot" })),
+  "devices.updateFirmware": planTask(({ expiresInMs: _, ...firmware }) => ({ kind: "firmware", ...firmware })),
+  "deviceOperations.startBulk": planBulk,
+  "deviceScans.startScan": planScan,
+  "deviceSyncs.runSync": async ({ subject }) => [{ kind: sync, id: subject, command: { do: "run" } }],
   "applications.cancelDeployment": ({ reads, subject, body }) => planCancelling(reads, subject, body.reason),
 };
 

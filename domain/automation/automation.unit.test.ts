@@ -229,7 +229,7 @@ test("each event says what has happened, and each action is one of the API's", (
   }
   assert.ok("rule" in automation.kinds && "schedule" in automation.kinds);
   for (const [name, { permission, target, makes }] of Object.entries(ACTIONS)) {
-    assert.ok(permission.startsWith(name.slice(0, name.indexOf("."))), name);
+    assert.ok(permission.startsWith(`${(target ?? makes)!.split(".")[0]}:`), name);
     assert.ok(target !== null || makes !== null, name);
   }
 });

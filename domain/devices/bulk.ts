@@ -18,6 +18,8 @@ export interface BulkState {
   readonly organisation: string;
   readonly spec: BulkSpec | null;
   readonly state: (typeof BULK_STATES)[number];
+  /** Which devices it is about is not found yet. */
+  readonly selecting: boolean;
   /** So many devices, from the front, were asked or refused. */
   readonly cursor: number;
   /** Task by device. */
@@ -35,6 +37,8 @@ export interface BulkState {
 export type BulkCommand =
   | ({ readonly do: "request" } & BulkSpec)
   | { readonly do: "pause" | "resume" | "cancel" }
+  /** What its selection finds as it begins. */
+  | { readonly do: "select"; readonly devices: ReadonlyArray<string> }
   /** With the device's `enqueue` and the task's `request`, all or nothing. */
   | { readonly do: "ask"; readonly device: string; readonly task: string }
   /** It could not be asked of this device: the refusal's reason. */
@@ -75,8 +79,10 @@ function evolve(before: BulkState, event: Event, { time, organisation, actor }: 
   switch (event.type) {
     case "BulkRequested": {
       const made = { spec: event.data, exists: true, organisation, requestedBy: actor, createdAt: time } as const;
-      return { ...state, ...made };
+      return { ...state, ...made, selecting: event.data.select !== undefined };
     }
+    case "BulkDevicesSelected":
+      return { ...state, spec: { ...before.spec!, devices: event.data.devices }, selecting: false };
     case "BulkTaskAsked": {
       const { device, task } = event.data;
       return { ...state, cursor: before.cursor + 1, running: { ...before.running, [device]: task } };
@@ -127,6 +133,11 @@ function decide(command: BulkCommand, state: BulkState): Decision<Event> {
       return {
         events: [{ type: state.state === "cancelling" ? "BulkCancelled" : "BulkCompleted", data: state.counts }],
       };
+    case "select": {
+      if (!state.selecting) return overtaken("Its devices are found already.");
+      const devices = [...new Set(command.devices)].sort().slice(0, LIMITS.selected);
+      return { events: [{ type: "BulkDevicesSelected", data: { devices } }] };
+    }
     case "settle": {
       const { device, task, outcome } = command;
       if (state.running[device] !== task) return { events: [] };
@@ -146,8 +157,8 @@ function request({ do: _, ...spec }: Extract<BulkCommand, { do: "request" }>, st
   if (state.createdAt !== "") {
     return { refused: "conflict", reason: "This operation exists already.", fix: "Use another Idempotency-Key." };
   }
-  const { devices } = spec;
-  if (devices.length === 0) {
+  const { devices, select } = spec;
+  if (devices.length === 0 && select === undefined) {
     return rule(
       "nothing-selected",
       "No device is selected by this.",
@@ -189,11 +200,16 @@ function steer(verb: "pause" | "resume" | "cancel", state: BulkState): Decision<
 
 export type BulkStep =
   /** `ask` with the parts of `requestTask`, or `refuse`. The task's id is made by whoever does it. */
-  { readonly kind: "ask"; readonly device: string } | { readonly kind: "complete" };
+  | { readonly kind: "ask"; readonly device: string }
+  /** Find which devices it is about. */
+  | { readonly kind: "select" }
+  | { readonly kind: "complete" };
 
 /** What is to be done about a bulk operation now. It is woken by its own commits, whenever a task of it ends. */
-export function nextOfBulk({ exists, spec, state, cursor, running }: BulkState): undefined | { readonly do: BulkStep } {
+export function nextOfBulk(bulk: BulkState): undefined | { readonly do: BulkStep } {
+  const { exists, spec, state, cursor, running, selecting } = bulk;
   if (!exists || spec === null || isBulkOver({ state })) return undefined;
+  if (selecting && state !== "cancelling") return state === "running" ? { do: { kind: "select" } } : undefined;
   const under = Object.keys(running).length;
   const device = state === "cancelling" ? undefined : spec.devices[cursor];
   if (device === undefined) return under === 0 ? { do: { kind: "complete" } } : undefined;
@@ -217,6 +233,7 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
       organisation: "",
       spec: null,
       state: "running",
+      selecting: false,
       cursor: 0,
       running: {},
       counts: NONE,
@@ -241,8 +258,15 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
         expiresInMs: 86_400_000,
         profile: "prf_01kajzq4v0e8r9t2m5x7c3d6fg",
       },
-      ({ asked, devices }) =>
-        `asked ${devices.length === 1 ? "one device" : `${devices.length} devices`} for ${askedText(asked)}`,
+      ({ asked, devices, select }) => {
+        const whom = select === undefined ? `${devices.length} devices` : "what a selection finds";
+        return `asked ${devices.length === 1 ? "one device" : whom} for ${askedText(asked)}`;
+      },
+    ),
+    BulkDevicesSelected: first(
+      shape.BulkDevicesSelected,
+      { devices: [device] },
+      ({ devices }) => `found what it is about: ${devices.length === 1 ? "one device" : `${devices.length} devices`}`,
     ),
     BulkTaskAsked: first(shape.BulkTaskAsked, { device, task }, (data) => `asked ${data.device} for it`),
     BulkDeviceRefused: first(
@@ -290,5 +314,5 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
       updatedAt: state.updatedAt,
     };
   },
-  stateVersion: 1,
+  stateVersion: 2,
 };

@@ -141,7 +141,7 @@ test("whatever ends how, every device is counted once and the operation comes to
         if (next?.do.kind === "complete") run.do({ do: "complete" });
         else if (what === "pause" && run.state.state === "running") run.do({ do: "pause" });
         else if (what === "refuse" && next !== undefined)
-          run.do({ do: "refuse", device: next.do.device, reason: "No" });
+          run.do({ do: "refuse", device: next.do.kind === "ask" ? next.do.device : "", reason: "No" });
         else if (Object.keys(run.state.running).length > 0)
           settle(run, what === "refuse" || what === "pause" ? "failed" : what);
         else if (next === undefined) run.do({ do: "resume" });

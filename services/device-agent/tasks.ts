@@ -75,7 +75,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
     reactors: [
       turnReactor(keeping),
       taskReactor(keeping),
-      bulkReactor(log),
+      bulkReactor(log, index),
       rolloutReactor(),
       profileReactor(log, index),
       syncReactor(options),

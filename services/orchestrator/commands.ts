@@ -4,7 +4,7 @@
  * derived from the command id, and the aggregate that is acted on remembers the command for 24 hours.
  */
 import { createHash } from "node:crypto";
-import { ACTIONS, type ActionName } from "@millrace/contracts/automation/actions.ts";
+import { ACTIONS, type ActionDeclaration, type ActionName } from "@millrace/contracts/automation/actions.ts";
 import { makeId } from "@millrace/contracts/ids.ts";
 import type { Permission } from "@millrace/contracts/permissions.ts";
 import { isOvertaken } from "@millrace/domain/applications/application-report.ts";
@@ -87,8 +87,11 @@ export async function issue(
   const foreign = target !== null && loaded.organisation !== organisation;
   if (foreign || (target !== null && !kind.exists(loaded.state))) return { refusal: notThere(kind.kind) };
   const resources = [organisation, subject, ...(target === null ? [] : (kind.parents?.(loaded.state) ?? []))];
-  const { permission } = ACTIONS[action];
-  if (asked.allowed !== undefined && !asked.allowed(permission, resources)) return { refusal: notAllowed(permission) };
+  const declared: ActionDeclaration = ACTIONS[action];
+  for (const permission of [declared.permission, declared.also?.(body)]) {
+    if (permission === undefined || asked.allowed === undefined || asked.allowed(permission, resources)) continue;
+    return { refusal: notAllowed(permission) };
+  }
 
   const context = contextOf(asked, canonical({ action, subject, body }));
   for (let attempt = 1; ; attempt++) {
@@ -116,7 +119,13 @@ async function foundInHistory(log: EventLog, kind: Kind, id: string, commandId: 
   return undefined;
 }
 
-const PREFIXES_MADE: Readonly<Record<string, string>> = { "work.item": "itm", "applications.deployment": "dep" };
+const PREFIXES_MADE: Readonly<Record<string, string>> = {
+  "work.item": "itm",
+  "applications.deployment": "dep",
+  "devices.task": "tsk",
+  "devices.bulk": "blk",
+  "devices.scan": "scn",
+};
 const prefixOf = (makes: string): string => PREFIXES_MADE[makes]!;
 const madeOf = (made: string | undefined) => (made === undefined ? {} : { made });
 

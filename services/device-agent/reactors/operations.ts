@@ -3,10 +3,12 @@
  * named by what it is made for: begun again after a death, it meets itself.
  */
 import { createHash } from "node:crypto";
+import type { Selection } from "@millrace/contracts/devices/selection.ts";
 import { makeId } from "@millrace/contracts/ids.ts";
 import type { Refusal } from "@millrace/domain/decider.ts";
 import { type BulkCommand, type BulkState, type BulkStep, bulk, nextOfBulk } from "@millrace/domain/devices/bulk.ts";
-import { device } from "@millrace/domain/devices/device.ts";
+import { type DeviceState, device } from "@millrace/domain/devices/device.ts";
+import { group } from "@millrace/domain/devices/group.ts";
 import { requestTask } from "@millrace/domain/devices/request.ts";
 import {
   nextOfRollout,
@@ -16,9 +18,11 @@ import {
   rollout,
   stageOf,
 } from "@millrace/domain/devices/rollout.ts";
+import { isSelected } from "@millrace/domain/devices/sync-documents.ts";
 import { task } from "@millrace/domain/devices/task.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
 import { type Reactor, RecordRefused, type Verdict, type Work } from "@millrace/eventlog/worker.ts";
 
 const AGAIN: Verdict = { again: true };
@@ -31,15 +35,39 @@ const reasonOf = (refusal: Refusal): string => ("reason" in refusal ? refusal.re
 
 type BulkWork = Work<BulkState, BulkCommand>;
 
-export const bulkReactor = (log: EventLog): Reactor<BulkState, BulkCommand, BulkStep> => ({
+export const bulkReactor = (log: EventLog, index: LiveIndex): Reactor<BulkState, BulkCommand, BulkStep> => ({
   kind: bulk,
   next: nextOfBulk,
   perform: async (step, work) => {
+    if (step.kind === "select") return select(log, index, work);
     if (step.kind === "ask") await askDevice(log, step.device, work);
     else await complete(work);
     return AGAIN;
   },
 });
+
+const INDEX_MS = 10_000;
+const RETRY_MS = 2_000;
+
+/** What the selection of a bulk operation finds at this moment. */
+async function select(log: EventLog, index: LiveIndex, work: BulkWork): Promise<Verdict> {
+  if (!(await index.reached(await log.head(device.context), INDEX_MS))) {
+    return { retryAfterMs: RETRY_MS, reason: "Which devices there are is not read yet." };
+  }
+  const { group: id, where } = work.loaded.state.spec!.select!;
+  const of = id === undefined ? undefined : index.get(group, id)?.state;
+  const isIn = (state: DeviceState): boolean => {
+    if (id === undefined) return isSelected((where ?? {}) as Selection, state);
+    if (of === undefined || of.organisation !== work.organisation) return false;
+    return of.spec.selection === null ? state.groups.includes(id) : isSelected(of.spec.selection, state);
+  };
+  const devices = [...index.all(device)]
+    .filter(({ organisation, state }) => organisation === work.organisation && isIn(state))
+    .map((entry) => entry.id);
+  faultPoint("bulk.select.before");
+  await work.record({ do: "select", devices });
+  return AGAIN;
+}
 
 async function askDevice(log: EventLog, id: string, work: BulkWork): Promise<void> {
   const { spec, createdAt } = work.loaded.state;

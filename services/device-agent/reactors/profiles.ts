@@ -13,6 +13,7 @@ import {
   type ProfileStep,
   profile,
 } from "@millrace/domain/devices/profile.ts";
+import { HALT_AT_PERCENT } from "@millrace/domain/devices/request-many.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
@@ -64,7 +65,7 @@ const requestOf = (of: string, devices: ReadonlyArray<string>) => ({
   asked: { kind: "apply", dryRun: false },
   devices,
   atOnce: LIMITS.atOnce.usual,
-  haltAtPercent: 20,
+  haltAtPercent: HALT_AT_PERCENT,
   expiresInMs: LIMITS.expires.usual,
   profile: of,
 });

@@ -27,9 +27,11 @@ const DUE_USUAL = 10;
  */
 export async function mayDo(gateway: Gateway, asked: Asked, all: ReadonlyArray<Action>): Promise<void> {
   const organisation = asked.organisation!.id;
-  for (const [i, { action, on }] of all.entries()) {
+  for (const [i, { action, on, body }] of all.entries()) {
     const declared = actionNamed(action);
     if (declared === undefined || (declared.target !== null && on === undefined)) continue;
+    const further = declared.also?.(body);
+    if (further !== undefined && !mayAlso(asked, further)) fail(forbidden(further));
     // Only when it is done is known to what: then its maker's permission for that is looked at.
     if (on?.includes("{{")) {
       if (asked.powers!.reach(declared.permission, organisation) === undefined) fail(forbidden(declared.permission));

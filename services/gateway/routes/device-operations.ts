@@ -2,14 +2,16 @@
 
 import { randomBytes } from "node:crypto";
 import { Api } from "@millrace/contracts/api.ts";
+import { bulkPermission } from "@millrace/contracts/automation/actions.ts";
 import type { Select, Selection } from "@millrace/contracts/devices/selection.ts";
 import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
-import { LIMITS, SITE_USUAL } from "@millrace/contracts/devices/values.ts";
+import { LIMITS } from "@millrace/contracts/devices/values.ts";
 import { isId, makeId } from "@millrace/contracts/ids.ts";
 import { bulk } from "@millrace/domain/devices/bulk.ts";
 import { device } from "@millrace/domain/devices/device.ts";
 import { macClaim } from "@millrace/domain/devices/device-decide.ts";
 import { group } from "@millrace/domain/devices/group.ts";
+import { HALT_AT_PERCENT, scanOf } from "@millrace/domain/devices/request-many.ts";
 import { rollout, stageSizes } from "@millrace/domain/devices/rollout.ts";
 import { inputOf, plainNameOf, scan } from "@millrace/domain/devices/scan.ts";
 import { bulksView, devicesView, rolloutsView, scansView } from "@millrace/domain/devices/views.ts";
@@ -26,7 +28,11 @@ import { past } from "../past.ts";
 import { type ListQuery, list, readPage } from "../queries.ts";
 import { idsOf } from "./device-desired.ts";
 
-const USUAL = { haltAtPercent: 20, soakMs: 600_000, stages: [{ devices: 1 }, { percent: 5 }, { percent: 25 }] };
+const USUAL = {
+  haltAtPercent: HALT_AT_PERCENT,
+  soakMs: 600_000,
+  stages: [{ devices: 1 }, { percent: 5 }, { percent: 25 }],
+};
 
 /** Ids of all that a list finds by these fields, as it is now. @throws Failed (invalid-input, unavailable) */
 async function found(gateway: Gateway, request: Request, asked: Asked, where: ListQuery): Promise<string[]> {
@@ -70,11 +76,9 @@ async function selected(gateway: Gateway, request: Request, asked: Asked, select
   return found(gateway, request, asked, selection === null ? { group: id } : await queryOf(gateway, asked, selection));
 }
 
-const NEEDS = { apply: "devices:configure", firmware: "devices:firmware" } as const;
-
 /** @throws Failed (forbidden) where doing it to one device takes another permission than this operation's */
 function mayDo(asked: Asked, kind: string): void {
-  const needed = NEEDS[kind as keyof typeof NEEDS];
+  const needed = bulkPermission(kind);
   if (needed !== undefined && !mayAlso(asked, needed)) fail(forbidden(needed));
 }
 
@@ -152,13 +156,7 @@ export const deviceScanRoutes = (gateway: Gateway) =>
     return handlers
       .handle(
         "startScan",
-        scans.create(
-          ({ payload: { mdns, ranges = [], ...payload } }) => ({
-            do: "request",
-            spec: { site: SITE_USUAL, adopt: false, tags: [], mdns: mdns ?? ranges.length === 0, ranges, ...payload },
-          }),
-          { status: 202 },
-        ),
+        scans.create(({ payload }) => ({ do: "request", spec: scanOf(payload) }), { status: 202 }),
       )
       .handle("listScans", list(gateway, scansView, { query: inWords, show: listedScan }))
       .handle("getScan", before.get())
