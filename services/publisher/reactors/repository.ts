@@ -21,6 +21,7 @@ import { NoMasterKey, type PublisherNode, repositoryFolder, repositoryPlace } fr
 import { unlinkRepository } from "../repositories/links.ts";
 import { presentRepository } from "../repositories/present.ts";
 import { pruneRepository } from "../repositories/pruning.ts";
+import { remakeDeltas } from "../repositories/signing.ts";
 import { validate } from "../repositories/validate.ts";
 
 type RepositoryWork = Work<RepositoryState, RepositoryCommand>;
@@ -74,6 +75,8 @@ async function act(node: PublisherNode, step: RepositoryStep, work: RepositoryWo
       const url = await presentRepository(node, state, { signal, signsAll: true });
       await work.record({ do: "configured", revision: step.revision, url });
       faultPoint("repository.configured.recorded");
+      const remade = await remakeDeltas(node.tools, await Repository.open(repositoryFolder(node, id)), signal);
+      if (remade > 0) await presentRepository(node, state, { signal });
       return;
     }
     case "validate": {

@@ -8,15 +8,16 @@ import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import { announce } from "../adapters/ostree/builds.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { writeSettings } from "../adapters/ostree/settings.ts";
-import { type Signer, signCommits } from "../adapters/ostree/tools.ts";
+import type { Signer } from "../adapters/ostree/tools.ts";
 import { type PublisherNode, repositoryPlace, withKeysOf } from "../places.ts";
 import { linkRepository } from "./links.ts";
+import { signAll } from "./signing.ts";
 import { keepSnapshot } from "./snapshots.ts";
 import { keysOf, writeWeb } from "./web.ts";
 
 export interface PresentOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Every reference's commit is signed by every key: after a key came or went. */
+  /** Every reference's commit is signed by every key that is valid: after one came. */
   readonly signsAll?: boolean;
   /** Keys that are open already; otherwise they are unsealed. */
   readonly signer?: Signer;
@@ -50,11 +51,7 @@ async function present(
   const link = await linkRepository(node.served, place, { id, name, isPrivate });
   const url = node.publicUrl === undefined ? undefined : `${node.publicUrl.replace(/\/+$/, "")}/repo/${link}/`;
   await writeSettings(repository, { ...settings, keys: keysOf({ publicKeys }) });
-  if (signsAll) {
-    const commits = new Set((await repository.refs()).values());
-    await signCommits(node.tools, repository.root, [...commits], signer, { signal });
-    faultPoint("repository.signed");
-  }
+  if (signsAll) await signAll(node.tools, repository, signer, signal);
   await announce(node.tools, repository, { signer }, signal);
   faultPoint("repository.announced");
   await writeWeb(node.tools, repository, join(place, "web"), {

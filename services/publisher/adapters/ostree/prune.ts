@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import { reachable, Turns } from "./closure.ts";
 import type { Leases } from "./leases.ts";
-import { decodeDelta, type ObjectName } from "./names.ts";
+import { type DeltaName, decodeDelta, type ObjectName } from "./names.ts";
 import type { Repository } from "./repository.ts";
 
 export interface PruneOptions {
@@ -156,15 +156,50 @@ async function retireDeltas(repository: Repository): Promise<number> {
     if (!/^[A-Za-z0-9+_]{2}$/.test(folder)) continue;
     for (const rest of await readdir(join(root, folder))) {
       if (await isWanted(repository, folder + rest)) continue;
-      const to = join(retired(repository), folder, rest);
-      mkdirSync(dirname(to), { recursive: true });
-      rmSync(to, { recursive: true, force: true });
-      renameSync(join(root, folder, rest), to);
-      faultPoint("ostree.prune.retired");
+      retire(repository, folder, rest);
       count++;
     }
   }
   return count;
+}
+
+function retire(repository: Repository, folder: string, rest: string): void {
+  const to = join(retired(repository), folder, rest);
+  mkdirSync(dirname(to), { recursive: true });
+  rmSync(to, { recursive: true, force: true });
+  renameSync(join(repository.root, "deltas", folder, rest), to);
+  faultPoint("ostree.prune.retired");
+}
+
+async function* deltasIn(root: string): AsyncGenerator<{ folder: string; rest: string; delta: DeltaName }> {
+  for (const folder of await readdir(root).catch(() => [])) {
+    if (!/^[A-Za-z0-9+_]{2}$/.test(folder)) continue;
+    for (const rest of await readdir(join(root, folder)).catch(() => [])) {
+      try {
+        yield { folder, rest, delta: decodeDelta(folder + rest) };
+      } catch {
+        // not ours to judge
+      }
+    }
+  }
+}
+
+/** Deltas to these commits carry signatures of before: they are moved aside. @returns how many */
+export async function retireDeltasTo(repository: Repository, commits: ReadonlySet<string>): Promise<number> {
+  let count = 0;
+  for await (const { folder, rest, delta } of deltasIn(join(repository.root, "deltas"))) {
+    if (!commits.has(delta.to)) continue;
+    retire(repository, folder, rest);
+    count++;
+  }
+  return count;
+}
+
+/** Those that were moved aside although references are at their commits: to be made anew. */
+export async function retiredOf(repository: Repository, commits: ReadonlySet<string>): Promise<DeltaName[]> {
+  const found: DeltaName[] = [];
+  for await (const { delta } of deltasIn(retired(repository))) if (commits.has(delta.to)) found.push(delta);
+  return found;
 }
 
 async function isWanted(repository: Repository, name: string): Promise<boolean> {

@@ -1,0 +1,245 @@
+/** The real `flatpak` against what is published: it adds, installs, runs, updates, goes back, moves on; with keys, tokens, snapshots. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { makeLogger } from "@millrace/eventlog/logging.ts";
+import { servedPlaces } from "@millrace/eventlog/served.ts";
+import { loadCaddy, renderCaddy } from "@millrace/orchestrator/adapters/caddy.ts";
+import { nodeDisk } from "@millrace/orchestrator/adapters/disk.ts";
+import { rollBack } from "@millrace/publisher/adapters/ostree/builds.ts";
+import { closure } from "@millrace/publisher/adapters/ostree/closure.ts";
+import { armored, generateKey } from "@millrace/publisher/adapters/ostree/keys.ts";
+import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
+import { buildCommitFrom, generateDelta } from "@millrace/publisher/adapters/ostree/tools.ts";
+import { startPublisher } from "@millrace/publisher/start.ts";
+import { findCaddy } from "../local/binaries.ts";
+import { startCaddy } from "../local/caddy.ts";
+import { eventually } from "./harness/eventually.ts";
+import { APP, flatpakWorld, newClient } from "./harness/flatpak-world.ts";
+import { ask, callerOf, testGateway } from "./harness/gateway.ts";
+import { testPublishing } from "./harness/publishing.ts";
+import { testFolder, testNats } from "./harness/servers.ts";
+import { suite } from "./harness/suite.ts";
+
+const test = suite("the real client", { timeoutMs: 240_000 });
+const REF = `app/${APP}/x86_64/stable`;
+
+test("from the key to the end of an application", async (context) => {
+  const publishing = await testPublishing(context);
+  const found = await findCaddy({ bring: true });
+  if (found.path === undefined) context.skip(found.why);
+  const nats = await testNats();
+  const gateway = await testGateway({ natsUrl: nats.url, natsUser: nats.user, natsPassword: nats.pass });
+  const { expect } = callerOf(gateway);
+  const data = testFolder("served");
+  const caddy = await startCaddy({ dataDir: join(data, "caddy") });
+  context.defer(() => caddy.stop());
+  const { admin, address: listen, storage } = caddy;
+  const serving = { places: servedPlaces(data, "local"), gateway: new URL(gateway.url).host };
+  const node = { disk: nodeDisk(data, "local"), listen, admin, storage, tls: "off", repositories: serving } as const;
+  assert.deepEqual(await loadCaddy(admin, renderCaddy([], node)), { changed: true });
+  const publisher = await startPublisher(
+    {
+      natsUrl: nats.url,
+      natsUser: nats.user,
+      natsPassword: nats.pass,
+      replicas: 1,
+      node: "local",
+      data,
+      masterKey: gateway.config.masterKey,
+      tools: publishing.programs.env,
+      leaseSeconds: 5,
+      concurrency: 2,
+      buildsAtOnce: 2,
+      deltasAtOnce: 1,
+      deltaDepth: 0,
+      bytesListen: "127.0.0.1:0",
+      publicUrl: `http://${listen}`,
+      pruneYoungSeconds: 0,
+      scrubMib: 0,
+    },
+    makeLogger({ service: "publisher", level: "error" }),
+  );
+  context.defer(() => publisher.stop());
+
+  const settled = (name: string) =>
+    eventually(
+      async () => {
+        const { body } = await expect(200, "GET", `/repositories/${name}`);
+        assert.notEqual(body.status.state, "failed", JSON.stringify(body.status));
+        return body.status.settled === true ? body : undefined;
+      },
+      `${name} is settled`,
+      60_000,
+    );
+  let changes = 0;
+  /** Clients see what was exported. */
+  const publish = async (more: object = {}) => {
+    const body = { comment: `Change ${++changes}`, ...more };
+    await expect(200, "PATCH", "/repositories/stable", { body, headers: { "if-match": "*" } });
+    return settled("stable");
+  };
+  const given = await generateKey(publishing.tools, "Given <given@example.org>");
+  const { id } = (
+    await expect(201, "POST", "/repositories", {
+      body: {
+        name: "stable",
+        title: "Ours",
+        description: "All of it.\nReally.",
+        secretKey: armored(given.secretKey).replaceAll("PUBLIC KEY", "PRIVATE KEY"),
+      },
+    })
+  ).body;
+  const { status } = await settled("stable");
+  assert.deepEqual([status.key.fingerprint, status.url], [given.fingerprint, `http://${listen}/repo/stable/`]);
+  const place = join(data, "publisher/local/repositories", id);
+  const repository = await Repository.open(join(place, "repo"));
+  const world = flatpakWorld(publishing);
+  await world.runtime(repository);
+  const first = await world.app(repository, "one");
+  await publish();
+
+  const one = await newClient(publishing, "one");
+  const other = await generateKey(publishing.tools, "Other <other@example.org>");
+  const wrong = join(publishing.folder, "wrong.gpg");
+  writeFileSync(wrong, other.publicKey);
+  assert.match(await one.refused("remote-add", `--gpg-import=${wrong}`, "wrong", status.url), /GPG|signature/i);
+  await one.flatpak("remote-add", "stable", `${status.url}stable.flatpakrepo`);
+  assert.match(await one.flatpak("remotes", "--columns=name,title,comment"), /stable\tOurs\tChange 1/);
+  await one.flatpak("install", "stable", APP);
+  assert.equal(await one.flatpak("run", APP), "one\n");
+
+  // Only the delta has what is new: the loose objects of the new content are put away.
+  const second = await world.app(repository, "two");
+  await publish();
+  await generateDelta(publishing.tools, repository.root, { from: first, to: second });
+  await publish();
+  const before = await closure(repository, first);
+  const away = [...(await closure(repository, second))].filter((name) => name.endsWith(".filez") && !before.has(name));
+  for (const name of away) renameSync(repository.path(name), `${repository.path(name)}.away`);
+  await one.flatpak("update", APP);
+  for (const name of away) renameSync(`${repository.path(name)}.away`, repository.path(name));
+  assert.equal(await one.flatpak("run", APP), "two\n");
+  const { snapshots, refs } = (await expect(200, "GET", "/repositories/stable/contents")).body;
+  assert.equal(refs.find(({ ref }: { ref: string }) => ref === REF).commit, second);
+
+  await rollBack(publishing.tools, repository, { ref: REF, commit: first }, { timestamp: new Date() });
+  await publish();
+  await one.flatpak("update", APP);
+  assert.equal(await one.flatpak("run", APP), "one\n");
+
+  // As it was before.
+  const two = await newClient(publishing, "two");
+  await two.flatpak("remote-add", `--gpg-import=${place}/web/key.gpg`, "then", snapshots[0].url);
+  await two.flatpak("install", "then", APP);
+  assert.equal(await two.flatpak("run", APP), "two\n");
+
+  // Both keys sign, and whoever asks learns the new one.
+  await expect(202, "POST", "/repositories/stable/rotate-key", {
+    body: { overlapDays: 1 },
+    headers: { "if-match": "*" },
+  });
+  const rotated = await eventually(async () => {
+    const { body } = await expect(200, "GET", "/repositories/stable");
+    return body.status.otherKeys !== undefined && body.status.settled ? body : undefined;
+  }, "another key signs, too");
+  assert.equal(rotated.status.otherKeys[0].fingerprint, given.fingerprint);
+  const three = await newClient(publishing, "three");
+  const fresh = join(publishing.folder, "fresh.gpg");
+  writeFileSync(fresh, Buffer.from(rotated.status.key.publicKey, "base64"));
+  await three.flatpak("remote-add", `--gpg-import=${fresh}`, "stable", status.url);
+  await three.flatpak("install", "stable", APP);
+  await one.flatpak("update");
+
+  // An application that goes by another name.
+  await world.app(repository, "three", { id: "org.test.Next" });
+  await buildCommitFrom(publishing.tools, {
+    from: repository.root,
+    to: repository.root,
+    sourceRef: REF,
+    refs: [REF],
+    timestamp: new Date(Date.now() + 60_000),
+    endOfLife: "It is called Next now",
+    endOfLifeRebase: `${APP}=org.test.Next`,
+    force: true,
+  });
+  await publish();
+  await one.flatpak("update");
+  assert.match(await one.flatpak("list", "--app", "--columns=application"), /org\.test\.Next/);
+  assert.equal(await one.flatpak("run", "org.test.Next"), "three\n");
+
+  // Private: with a token, and only for what it is for.
+  await publish({ visibility: "private" });
+  const closed = await newClient(publishing, "closed");
+  const key = `--gpg-import=${place}/web/key.gpg`;
+  await closed.refused("remote-add", key, "none", status.url);
+  const token = async (name: string, grants: string[]) =>
+    (await expect(201, "POST", "/tokens", { body: { name, grants } })).body as { id: string; secret: string };
+  const reader = await token("reader", [`publishing:download@${id}`]);
+  const limited = await token("limited", [`publishing:download@${id}`]);
+  const stranger = await token("stranger", ["publishing:read"]);
+  const urlWith = ({ secret }: { secret: string }) => status.url.replace("://", `://user:${secret}@`);
+  await publish({ readers: [{ token: limited.id, applications: ["org.test.Platform", APP] }] });
+  const answered = (secret: string, path: string) =>
+    ask(`http://${listen}`, "GET", `/repo/stable/${path}`, {
+      headers: { authorization: `Basic ${Buffer.from(`user:${secret}`).toString("base64")}` },
+    }).then(({ status: code }) => code);
+  assert.equal(await answered(stranger.secret, "summary.idx"), 403);
+  await closed.refused("remote-add", key, "stranger", urlWith(stranger));
+  await closed.flatpak("remote-add", key, "reader", urlWith(reader));
+  await closed.flatpak("install", "reader", "org.test.Next");
+  assert.equal(await closed.flatpak("run", "org.test.Next"), "three\n");
+  const narrow = await newClient(publishing, "narrow");
+  await narrow.flatpak("remote-add", key, "limited", urlWith(limited));
+  await narrow.flatpak("install", "limited", "runtime/org.test.Platform/x86_64/1");
+  await eventually(
+    async () => ((await narrow.refused("install", "limited", "org.test.Next")) ? true : undefined),
+    "403",
+  );
+  await expect(204, "DELETE", `/tokens/${reader.id}`, { headers: { "if-match": "*" } });
+  await eventually(
+    async () => ((await answered(reader.secret, "summary.idx")) === 401 ? true : undefined),
+    "a revoked token installs nothing",
+  );
+
+  const { days } = (await expect(200, "GET", `/repositories/stable/statistics?ref=${encodeURIComponent(REF)}`)).body;
+  const of = (commit: string) => days.filter((row: { commit: string }) => row.commit === commit);
+  assert.deepEqual(
+    [of(first), of(second)].map((rows) =>
+      rows.map((row: { installs: number; updates: number }) => [row.installs, row.updates]),
+    ),
+    [[[1, 0]], [[1, 1]]],
+  );
+
+  // What a disk lost is found; what nothing leads to goes, and is still served for a time.
+  const file = away[0]!;
+  const bytes = readFileSync(repository.path(file));
+  bytes[bytes.length - 1]! ^= 1;
+  rmSync(repository.path(file));
+  writeFileSync(repository.path(file), bytes);
+  await expect(202, "POST", "/repositories/stable/validate", { body: {} });
+  const validated = await eventually(async () => {
+    const { body } = await expect(200, "GET", "/repositories/stable");
+    return body.status.validation;
+  }, "it is validated");
+  assert.deepEqual([validated.found, validated.findings[0].name], [1, file]);
+  const retention = { depth: 0, snapshots: 0, everyHours: 24, graceHours: 1 };
+  await publish({ retention });
+  const preview = (await expect(200, "GET", "/repositories/stable/prune")).body;
+  assert.ok(preview.unreachable > 0 && preview.examples.includes(file), JSON.stringify(preview));
+  await expect(202, "POST", "/repositories/stable/prune", { body: {} });
+  const pruned = await eventually(
+    async () => (await expect(200, "GET", "/repositories/stable")).body.status.pruned,
+    "pruned",
+  );
+  assert.deepEqual([pruned.quarantined, pruned.deleted], [preview.unreachable, 0]);
+  assert.ok(!existsSync(repository.path(file)) && existsSync(repository.quarantined(file)));
+  assert.equal(await publishing.fsck(repository), undefined);
+
+  await expect(204, "DELETE", "/repositories/stable", { headers: { "if-match": "*" } });
+  await expect(404, "GET", "/repositories/stable");
+  await eventually(async () => (existsSync(place) ? undefined : true), "its files are gone");
+  assert.equal((await ask(`http://${listen}`, "GET", "/repo/stable/summary.idx")).status, 401);
+});
+
+test.run();
