@@ -23,7 +23,7 @@ const KNOWN_MS = 1_000;
 const REMEMBERED = 10_000;
 
 const REALM = 'Basic realm="Millrace", charset="UTF-8"';
-const PATH = /^\/repo\/([a-z0-9][a-z0-9_-]{0,62})(?:@[a-z0-9-]{1,63})?(\/[^?#]*)?(?:[?#].*)?$/;
+const PATH = /^\/repo\/([a-z0-9][a-z0-9_-]{0,62})(?:@[a-z0-9-]{1,63})?(\/.*)?$/;
 
 interface Known {
   readonly at: number;
@@ -79,7 +79,7 @@ export class RepositoryAccess {
     if (!("token" in access)) {
       throw tried(limits, access, { address: asked.address, class: "read" });
     }
-    const [, reference, rest = ""] = PATH.exec(String(headers["x-forwarded-uri"] ?? "")) ?? [];
+    const [, reference, rest = ""] = PATH.exec(pathOf(String(headers["x-forwarded-uri"] ?? ""))) ?? [];
     if (reference === undefined) return GONE;
     const state = await this.#repository(access, reference);
     if (state === undefined || !within(access.reach, [state.id, state.organisation])) return GONE;
@@ -129,6 +129,19 @@ export class RepositoryAccess {
 function remember<V>(all: Map<string, V>, key: string, value: V): void {
   if (all.size >= REMEMBERED) all.clear();
   all.set(key, value);
+}
+
+/**
+ * As Caddy looks for files by it: decoded once, without what follows a `?`. What it would make another path of (`//`, `/../`) is none: what
+ * is judged has to be what is served.
+ */
+export function pathOf(uri: string): string {
+  try {
+    const path = decodeURIComponent(uri.split(/[?#]/, 1)[0]!);
+    return /\/\.{0,2}(\/|$)/.test(path.replace(/\/$/, "")) || path.includes("\\") ? "" : path;
+  } catch {
+    return "";
+  }
 }
 
 /** "" when none was sent. */

@@ -56,7 +56,7 @@ const URI =
 const REF = /^(app|runtime)\/[A-Za-z0-9._-]{1,255}\/[A-Za-z0-9_]{1,64}\/[A-Za-z0-9._-]{1,128}$/;
 const LINE_MOST = 64 * 1024;
 
-/** @returns undefined for a line that tells of no pull */
+/** @returns undefined for a line that tells of no pull. Clients write some characters of an address as `%40`. */
 export function pullOf(line: string): Pull | undefined {
   if (line.length > LINE_MOST || !line.includes("/delta-indexes/")) return undefined;
   try {
@@ -66,7 +66,7 @@ export function pullOf(line: string): Pull | undefined {
       repository?: string;
       request: { method: string; uri: string; headers: Record<string, string[]> };
     };
-    const [, reference, two, others] = URI.exec(request.uri) ?? [];
+    const [, reference, two, others] = URI.exec(decodeURIComponent(request.uri)) ?? [];
     const ref = request.headers["Flatpak-Ref"]?.[0] ?? "";
     if (reference === undefined || request.method !== "GET" || (status !== 200 && status !== 404) || !REF.test(ref)) {
       return undefined;

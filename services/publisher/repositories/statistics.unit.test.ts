@@ -34,6 +34,8 @@ test("a pull is told by one kind of request alone", () => {
     commit: COMMIT,
     isUpdate: true,
   });
+  const encoded = PATH.replace("/stable/", "/stable%4020261121t080000z/").replace("+", "%2B");
+  assert.equal(pullOf(line({ uri: encoded }))?.commit, COMMIT);
   const others = [
     line({ uri: "/repo/stable/summary.idx" }),
     line({ status: 500 }),
