@@ -170,7 +170,7 @@ export const METRICS = {
   hubEventsSent: counter("millrace_hub_events_sent_total", "Events handed to subscribers.", ["transport"]),
   subscriberCallouts: counter(
     "millrace_subscriber_callouts_total",
-    "Connections to NATS that were judged: accepted, unknown, expired, powerless, too-many, unavailable, malformed.",
+    "Connections to NATS that were judged: accepted, unknown, expired, powerless, too-many, unavailable, in-clear, malformed.",
     ["outcome"],
   ),
   subscribersConnected: gauge("millrace_subscribers_connected", "Connections of subscribers to NATS.", []),

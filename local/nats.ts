@@ -98,6 +98,8 @@ export interface NatsOptions {
   readonly subscribers?: SubscribersDoor;
   /** A port for leaf connections into the first account, on the same address: what a restore comes in by. */
   readonly leaf?: NatsUser & { readonly port: number };
+  /** Files in PEM: TLS for whoever asks for it. Who speaks in clear is let in as well: what is on this machine does. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string };
   /** Bytes that all streams together may set aside. Default: three quarters of the free disk. */
   readonly storeBytes?: number;
   /** How many atomic batches may be open: per stream, and in all. The server's own defaults are 50 and 1000. */
@@ -177,6 +179,9 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
     listen: `${host}:${port}`,
     ...(monitorPort === undefined ? {} : { http: `${host}:${monitorPort}` }),
     max_payload: options.maxPayload ?? 1024 * 1024,
+    ...(options.tls === undefined
+      ? {}
+      : { tls: { cert_file: options.tls.certFile, key_file: options.tls.keyFile, timeout: 5 }, allow_non_tls: true }),
     jetstream,
     accounts: {
       ...Object.fromEntries(

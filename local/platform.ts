@@ -2,8 +2,9 @@
  * The whole product on one machine: NATS server, PostgreSQL, Caddy (where it is there) and the services as supervised
  * processes, all state in one folder. What `mill up` starts.
  */
-import { chmodSync, existsSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
+import { createSecureContext } from "node:tls";
 import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
 import { deviceEnvironment } from "./device-settings.ts";
@@ -201,6 +202,33 @@ interface Server {
   readonly door?: Readonly<Record<string, string | undefined>>;
 }
 
+const EVERY_ADDRESS = new Set(["0.0.0.0", "::", "[::]"]);
+
+/** What NATS offers TLS with. @throws Error that says what does not fit */
+export function natsTls(
+  settings: Pick<Settings, "natsTlsCert" | "natsTlsKey" | "natsHost">,
+): { certFile: string; keyFile: string } | undefined {
+  const { natsTlsCert: cert, natsTlsKey: key, natsHost = "127.0.0.1" } = settings;
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined) {
+    throw new Error("TLS of NATS needs both: set MILLRACE_NATS_TLS_CERT and MILLRACE_NATS_TLS_KEY");
+  }
+  if (!EVERY_ADDRESS.has(natsHost) && !/^(127\.|::1$|\[::1\]$|localhost$)/.test(natsHost)) {
+    throw new Error(
+      `with a certificate NATS listens on every address: set MILLRACE_NATS_HOST=0.0.0.0, not ${natsHost}; what runs beside it reaches it by 127.0.0.1`,
+    );
+  }
+  const [certFile, keyFile] = [resolve(cert), resolve(key)];
+  try {
+    createSecureContext({ cert: readFileSync(certFile), key: readFileSync(keyFile) });
+  } catch (error) {
+    throw new Error(
+      `MILLRACE_NATS_TLS_CERT and MILLRACE_NATS_TLS_KEY cannot be used (${(error as Error).message}): give a certificate and its own key, both in PEM`,
+    );
+  }
+  return { certFile, keyFile };
+}
+
 async function natsService(
   dataDir: string,
   settings: Settings,
@@ -211,6 +239,7 @@ async function natsService(
     return { spec: undefined, url: settings.natsUrl, user: settings.natsUser, password: settings.natsPassword };
   }
   const folder = join(dataDir, "nats");
+  const tls = natsTls(settings);
   const doorFiles = [
     join(dataDir, "secrets", "nats-door.password"),
     join(dataDir, "secrets", "nats-issuer.seed"),
@@ -220,6 +249,7 @@ async function natsService(
     credentialsFile: join(dataDir, "secrets", "nats.json"),
     subscribers: ensureNatsDoor(...doorFiles),
     ...(settings.natsHost ? { host: settings.natsHost } : {}),
+    ...(tls === undefined ? {} : { tls }),
     logFile: join(dataDir, "logs", "nats.log"),
     port: settings.natsPort || (await freePort(before)),
     sync: settings.natsSync,
@@ -237,7 +267,11 @@ async function natsService(
     beforeStart: () => endOrphanedNats(folder),
     ports: { nats: prepared.port, ...monitor },
   };
-  const door = { MILLRACE_NATS_DOOR_PASSWORD_FILE: doorFiles[0], MILLRACE_NATS_ISSUER_SEED_FILE: doorFiles[1] };
+  const door = {
+    MILLRACE_NATS_DOOR_PASSWORD_FILE: doorFiles[0],
+    MILLRACE_NATS_ISSUER_SEED_FILE: doorFiles[1],
+    ...(tls === undefined ? {} : { MILLRACE_NATS_SUBSCRIBERS_TLS: "1" }),
+  };
   const url = `nats://${reachable(settings.natsHost ?? "127.0.0.1")}:${prepared.port}`;
   return { spec, url, user: prepared.user, password: prepared.password, door };
 }

@@ -112,6 +112,20 @@ const declarations = {
     fallback: undefined,
     meaning: "where subscribers reach NATS, as they are told",
   },
+  natsTlsCert: {
+    env: "MILLRACE_NATS_TLS_CERT",
+    key: "nats.tls_cert",
+    read: text,
+    fallback: undefined,
+    meaning: "certificate (PEM, with its chain) of the one started here: subscribers are let in over TLS only then",
+  },
+  natsTlsKey: {
+    env: "MILLRACE_NATS_TLS_KEY",
+    key: "nats.tls_key",
+    read: text,
+    fallback: undefined,
+    meaning: "file with the key of that certificate (PEM)",
+  },
   natsMonitorPort: {
     env: "MILLRACE_NATS_MONITOR_PORT",
     key: "nats.monitor_port",

@@ -3,11 +3,15 @@
  * projector; and are cut off when they may no longer.
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { makeToken } from "@millrace/contracts/token.ts";
 import { DOOR_USER, WARDEN_USER } from "@millrace/gateway/subscribers/gate.ts";
+import { natsTls } from "@millrace/local/platform.ts";
 import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
+import { makeAuthority } from "./harness/certificates.ts";
 import { ask, callerOf, eventually, testGateway, testProjector } from "./harness/gateway.ts";
+import { testFolder } from "./harness/servers.ts";
 import { type Credentials, connectAs, natsWithDoor, readAs } from "./harness/subscribers.ts";
 import { suite } from "./harness/suite.ts";
 
@@ -350,6 +354,36 @@ test("without a gateway nobody is let in, and nobody is thrown out; the next one
   await Promise.all(Array.from({ length: 100 }, () => assert.rejects(connectAs(nats.url, wrong, once))));
   const metrics = await (await fetch(`${third.url}/metrics`)).text();
   assert.match(metrics, /millrace_subscriber_callouts_total\{outcome="unknown"\} 1\d\d/);
+});
+
+test("over TLS: a certificate of its own for those who come, none who comes in clear, and the platform beside it as before", async ({
+  defer,
+}) => {
+  const authority = makeAuthority();
+  const { cert, key } = authority.issue(["localhost", "127.0.0.1"]);
+  const folder = testFolder("nats-tls");
+  const [certFile, keyFile] = ["cert.pem", "key.pem"].map((name) => join(folder, name)) as [string, string];
+  writeFileSync(certFile, cert);
+  writeFileSync(keyFile, key);
+  const settings = { natsTlsCert: certFile, natsTlsKey: keyFile };
+  assert.throws(() => natsTls({ natsTlsCert: certFile }), /needs both/);
+  assert.throws(() => natsTls({ ...settings, natsTlsKey: certFile }), /cannot be used .* its own key/);
+  assert.throws(() => natsTls({ ...settings, natsHost: "10.0.0.7" }), /MILLRACE_NATS_HOST=0\.0\.0\.0/);
+  const tls = natsTls(settings)!;
+  const safe = await natsWithDoor({ tls });
+  const over = await testGateway({ ...safe.config, natsSubscribersTls: true });
+  await testProjector(over.config);
+  const { expect } = callerOf(over);
+  const one: Credentials = (await expect(201, "POST", "/subscribers", { body: { name: "one" } })).body;
+  const url = safe.nats.url.replace("nats://", "tls://");
+  const client = await connectAs(url, one, { tls: { ca: authority.cert } });
+  defer(() => client.close());
+  await expect(201, "POST", "/work-items", { body: { type: "task", title: "In private" } });
+  const page = await readAs(client, one.id, { from: "beginning", waitMs: 10_000 });
+  assert.ok(page.body.events.length > 0);
+  const once = { reconnect: false, maxReconnectAttempts: 0, ignoreAuthErrorAbort: false };
+  await assert.rejects(connectAs(safe.nats.url, one, { ...once, tls: null }), /uthorization/);
+  await assert.rejects(connectAs(url, one, { ...once, tls: { ca: makeAuthority("Stranger").cert } }));
 });
 
 test.run();

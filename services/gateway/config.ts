@@ -4,6 +4,7 @@ import { Name } from "@millrace/contracts/ids.ts";
 import {
   type ConfigOf,
   defineSettings,
+  Flag,
   IntegerBetween,
   NATS_SETTINGS,
   OUTGOING_SETTINGS,
@@ -59,6 +60,13 @@ export const GATEWAY_SETTINGS = defineSettings({
     schema: Text.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,64}$/u)),
     describe: "Account of NATS that subscribers are let into; SUBSCRIBERS unless set.",
     example: "SUBSCRIBERS",
+    optional: true,
+  },
+  natsSubscribersTls: {
+    variable: "MILLRACE_NATS_SUBSCRIBERS_TLS",
+    schema: Flag,
+    describe: "Whether subscribers are let into NATS over TLS only.",
+    example: "1",
     optional: true,
   },
   natsPublicUrl: {

@@ -23,6 +23,8 @@ export interface CalloutOptions {
   readonly nats: Nats;
   readonly issuer: Issuer;
   readonly account: string;
+  /** Whoever comes in clear is refused. */
+  readonly tlsOnly: boolean;
   /** Why nobody can be judged at this moment. */
   readonly trouble: () => string | undefined;
   readonly find: (id: string) => SubscriberState | undefined;
@@ -31,7 +33,7 @@ export interface CalloutOptions {
   readonly open: (id: string) => number;
 }
 
-type Outcome = "accepted" | "unknown" | "expired" | "powerless" | "too-many" | "unavailable" | "malformed";
+type Outcome = "accepted" | "unknown" | "expired" | "powerless" | "too-many" | "unavailable" | "in-clear" | "malformed";
 
 /** An hour after it was let in a connection is judged anew, whatever happens to gateways: it comes back by itself. */
 const HOUR_MS = 3_600_000;
@@ -43,6 +45,8 @@ interface Asked {
     readonly server_id: { readonly id: string };
     readonly user_nkey: string;
     readonly connect_opts?: { readonly user?: unknown; readonly pass?: unknown };
+    /** There when the connection is by TLS. */
+    readonly client_tls?: { readonly version?: unknown };
   };
 }
 
@@ -105,13 +109,14 @@ const answer = (issuer: Issuer, { server_id, user_nkey }: Asked["nats"], jwt: st
   });
 
 function judge(
-  { issuer, account, trouble, find, rights, open }: CalloutOptions,
-  { user_nkey, connect_opts }: Asked["nats"],
+  { issuer, account, tlsOnly, trouble, find, rights, open }: CalloutOptions,
+  { user_nkey, connect_opts, client_tls }: Asked["nats"],
   nowMs: number,
 ): { readonly outcome: Outcome; readonly jwt?: string } {
   const { user, pass } = connect_opts ?? {};
   if (typeof user !== "string" || typeof pass !== "string") return { outcome: "unknown" };
   if (!isId("sub", user) || !isSubscriberSecret(pass)) return { outcome: "unknown" };
+  if (tlsOnly && typeof client_tls?.version !== "string") return { outcome: "in-clear" };
   if (trouble() !== undefined) return { outcome: "unavailable" };
   const state = find(user);
   const secret = state === undefined ? undefined : secretOf(state, (hash) => isHash(pass, hash), nowMs);

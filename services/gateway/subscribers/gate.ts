@@ -109,7 +109,13 @@ class OpenGate implements Gate {
     const shared = { nats, find, rights, trouble: () => identity.trouble };
     this.#stops.push(
       answerReads({ ...shared, gateway, hub, logger, onFlood: (id) => this.#endFlood(id) }),
-      answerCallouts({ ...shared, issuer, account, open: (id) => connections.count(id) }),
+      answerCallouts({
+        ...shared,
+        issuer,
+        account,
+        tlsOnly: config.natsSubscribersTls ?? false,
+        open: (id) => connections.count(id),
+      }),
       index.onChange((_, id) => void connections.judge(id)),
       identity.onChange(() => this.#changed()),
     );
