@@ -206,7 +206,7 @@ const EVERY_ADDRESS = new Set(["0.0.0.0", "::", "[::]"]);
 
 /** What NATS offers TLS with. @throws Error that says what does not fit */
 export function natsTls(
-  settings: Pick<Settings, "natsTlsCert" | "natsTlsKey" | "natsHost">,
+  settings: Partial<Pick<Settings, "natsTlsCert" | "natsTlsKey" | "natsHost">>,
 ): { certFile: string; keyFile: string } | undefined {
   const { natsTlsCert: cert, natsTlsKey: key, natsHost = "127.0.0.1" } = settings;
   if (cert === undefined && key === undefined) return undefined;
