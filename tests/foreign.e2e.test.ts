@@ -137,6 +137,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   "deviceSyncs.approveSync": { commit: "0".repeat(40) },
   "repositories.createRepository": { name: "intruder" },
   "repositories.changeRepository": { title: "Taken over" },
+  "repositories.rotateRepositoryKey": {},
   "builds.createBuild": { repository: "canary-repository" },
   "builds.changeBuild": { priority: 9 },
   "builds.declareRefs": { refs: [{ ref: "app/org.example.Intruder/x86_64/stable", commit: "0".repeat(64) }] },

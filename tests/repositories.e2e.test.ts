@@ -1,8 +1,8 @@
 /** Repositories from HTTP to the disk: made by publishers that are killed in the middle, with one key each, which nobody sees. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { repository } from "@millrace/domain/publishing/repository.ts";
+import { type RepositoryKey, repository } from "@millrace/domain/publishing/repository.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
@@ -103,6 +103,87 @@ test("made once, wherever its publisher is killed; what is missing is told, and 
     ["early", "r-0", "r-1", "r-2"],
   );
 });
+
+test("seen, signed by another key, and deleted: wherever its publisher is killed, each once", async (context) => {
+  const publishing = await testPublishing(context);
+  const env = { MILLRACE_PUBLISHING_TOOLS: JSON.stringify(publishing.programs.env) };
+  const killedAt = async (point: string, ask: () => Promise<unknown>) => {
+    const doomed = publisher({ ...env, MILLRACE_DIE_AT: point });
+    await ask();
+    assert.equal(await doomed.ended, "SIGKILL", `${point}: ${doomed.said()}`);
+  };
+  let id = "";
+  const anyway = { headers: { "if-match": "*" } };
+  await killedAt("repository.announced", async () => {
+    id = await create("shaken");
+  });
+  const place = join(data, "publisher/local/repositories", id);
+  await killedAt("repository.rotated.recorded", async () => {
+    await eventually(
+      async () => ((await expect(200, "GET", "/repositories/shaken")).body.status.settled ? true : undefined),
+      "it is settled",
+      60_000,
+    );
+    await expect(202, "POST", "/repositories/shaken/rotate-key", { ...anyway, body: { overlapDays: 0 } });
+  });
+  assert.ok(existsSync(join(place, "web/shaken.flatpakrepo")));
+  await killedAt("repository.removed.files", async () => {
+    // The key of before ends at once: three times it is signed and shown anew.
+    await eventually(
+      async () => {
+        const { status } = (await expect(200, "GET", "/repositories/shaken")).body;
+        return status.settled && status.otherKeys === undefined ? true : undefined;
+      },
+      "the old key has ended",
+      60_000,
+    );
+    await expect(204, "DELETE", "/repositories/shaken", anyway);
+  });
+  const last = publisher(env);
+  const types = await eventually(
+    async () => {
+      const all = await typesOf(id);
+      return all.includes("RepositoryRemoved") ? all : undefined;
+    },
+    `it is removed: ${last.said()}`,
+    60_000,
+  );
+  const once = [
+    "RepositoryMade",
+    "RepositoryKeyAsked",
+    "RepositoryKeyRetired",
+    "RepositoryDeleted",
+    "RepositoryRemoved",
+  ];
+  assert.deepEqual(
+    once.map((type) => types.filter((each) => each === type).length),
+    once.map(() => 1),
+  );
+  assert.equal(types.filter((type) => type === "RepositoryKeyMade").length, 2);
+  assert.ok(!existsSync(place));
+  // Its name is free, and its keys can be read by nobody.
+  await create("shaken");
+  const state = await readKeys(id);
+  const sealing = await Sealing.open({ nats: log.nats, masterKeys: parseMasterKeys(started.config.masterKey) });
+  context.defer(() => sealing.close());
+  for (const { sealed, organisation } of state) {
+    await assert.rejects(sealing.unseal(sealed, { organisation, purpose: "a test" }), /Erased/);
+  }
+  assert.equal(state.length, 2);
+  last.child.kill("SIGTERM");
+  assert.equal(await last.ended, 0, last.said());
+});
+
+/** Every key that a repository ever had, as the log holds it. */
+async function readKeys(id: string) {
+  const keys: { readonly sealed: RepositoryKey["sealed"]; readonly organisation: string }[] = [];
+  for await (const { events, organisation } of readCommits(log.nats, repository, id)) {
+    for (const { type, data: of } of events) {
+      if (type === "RepositoryKeyMade") keys.push({ sealed: (of as RepositoryKey).sealed, organisation });
+    }
+  }
+  return keys;
+}
 
 test("what cannot be asked for says why", async () => {
   await expect(400, "POST", "/repositories", { body: { name: "No" } });

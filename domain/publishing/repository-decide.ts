@@ -235,7 +235,8 @@ function report(command: RepositoryReport, state: RepositoryState, now: string):
     }
     case "configured": {
       const { revision, url } = command;
-      if (revision <= state.carried || revision > state.revision) return overtaken;
+      const isNews = revision > state.carried || (revision === state.carried && (url ?? null) !== state.url);
+      if (!isNews || revision > state.revision) return overtaken;
       return { events: [{ type: "RepositoryConfigured", data: said({ revision, url }) }] };
     }
     case "validated": {

@@ -104,6 +104,13 @@ test("what clients are to see is carried out again until it is what was asked la
   assert.deepEqual(nextOfRepository(again.state, NOW), { do: { kind: "configure", revision: 3 } });
   again.when({ do: "configured", revision: 2 }).isRefused({ rule: "overtaken" });
   again.when({ do: "change", comment: "Ours" }).happens();
+  // The same at another address.
+  given(repository, [...ready, settled])
+    .when({ do: "configured", revision: 2, url: "http://x/repo/stable/" })
+    .happens(["RepositoryConfigured", { revision: 2, url: "http://x/repo/stable/" }]);
+  given(repository, [...ready, settled])
+    .when({ do: "configured", revision: 2 })
+    .isRefused({ rule: "overtaken" });
   again
     .when({ do: "change", homepage: null, visibility: "private" })
     .happens(["RepositoryChanged", { homepage: null, visibility: "private" }]);

@@ -26,6 +26,9 @@ export interface PublisherNode {
   readonly counted: () => Promise<void>;
 }
 
+/** Below it every repository has its name or id. */
+export const repositoriesUrl = (publicUrl: string): string => `${publicUrl.replace(/\/+$/, "")}/repo/`;
+
 export class NoMasterKey extends Error {}
 
 /** Where all of a repository lies: `repo`, `web`, `snapshots`. @throws RangeError for what is no id of one */

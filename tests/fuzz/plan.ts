@@ -185,7 +185,12 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "repositories.createRepository": fc
     .tuple(newName, fc.option(fc.constant("org.example.Stable"), { nil: undefined }))
     .map(([name, collectionId]) => ({ name, ...(collectionId === undefined ? {} : { collectionId }) })),
-  "repositories.changeRepository": fc.constantFrom({ title: "Other" }, { title: null }),
+  "repositories.changeRepository": fc.constantFrom(
+    { title: "Other" },
+    { title: null, visibility: "private" },
+    { retention: { depth: 1, snapshots: 0, everyHours: 1, graceHours: 0 } },
+  ),
+  "repositories.rotateRepositoryKey": fc.constantFrom({}, { overlapDays: 0 }, { secretKey: "no key ".repeat(20) }),
   "builds.createBuild": fc
     .constantFrom("re-1", "re-2")
     .map((repository) => ({ repository, appId: "org.example.Hello" })),

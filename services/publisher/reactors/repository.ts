@@ -17,7 +17,7 @@ import { Refusal } from "../adapters/ostree/refusal.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { ToolFailed } from "../adapters/ostree/tools.ts";
 import { failureOf as failureOfAct } from "../failure.ts";
-import { NoMasterKey, type PublisherNode, repositoryFolder, repositoryPlace } from "../places.ts";
+import { NoMasterKey, type PublisherNode, repositoriesUrl, repositoryFolder, repositoryPlace } from "../places.ts";
 import { unlinkRepository } from "../repositories/links.ts";
 import { presentRepository } from "../repositories/present.ts";
 import { pruneRepository } from "../repositories/pruning.ts";
@@ -33,7 +33,7 @@ export const repositoryReactor = (
 ): Reactor<RepositoryState, RepositoryCommand, RepositoryStep> => ({
   kind: repository,
   mine: (state) => state.node === null || state.node === node.name,
-  next: nextOfRepository,
+  next: (state, nowMs) => nextHere(node, state, nowMs),
   // Looking through all of it waits for nobody, and nobody for it.
   interrupts: (state, step) =>
     (step.kind === "validate" || step.kind === "prune") &&
@@ -50,6 +50,15 @@ export const repositoryReactor = (
     return AGAIN;
   },
 });
+
+/** Also when it is reached at another address since the publisher was started anew: files of it name that. */
+function nextHere({ publicUrl }: PublisherNode, state: RepositoryState, nowMs: number) {
+  const next = nextOfRepository(state, nowMs);
+  if ((next !== undefined && "do" in next) || state.state !== "ready") return next;
+  const isThere =
+    publicUrl === undefined ? state.url === null : state.url?.startsWith(repositoriesUrl(publicUrl)) === true;
+  return isThere ? next : { do: { kind: "configure", revision: state.revision } as const };
+}
 
 const AWAY_MS = 60_000;
 

@@ -9,7 +9,7 @@ import { announce } from "../adapters/ostree/builds.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { writeSettings } from "../adapters/ostree/settings.ts";
 import type { Signer } from "../adapters/ostree/tools.ts";
-import { type PublisherNode, repositoryPlace, withKeysOf } from "../places.ts";
+import { type PublisherNode, repositoriesUrl, repositoryPlace, withKeysOf } from "../places.ts";
 import { linkRepository } from "./links.ts";
 import { signAll } from "./signing.ts";
 import { keepSnapshot } from "./snapshots.ts";
@@ -49,7 +49,7 @@ async function present(
   const publicKeys = state.keys.map(({ publicKey }) => publicKey);
   const isPrivate = settings.visibility === "private";
   const link = await linkRepository(node.served, place, { id, name, isPrivate });
-  const url = node.publicUrl === undefined ? undefined : `${node.publicUrl.replace(/\/+$/, "")}/repo/${link}/`;
+  const url = node.publicUrl === undefined ? undefined : `${repositoriesUrl(node.publicUrl)}${link}/`;
   await writeSettings(repository, { ...settings, keys: keysOf({ publicKeys }) });
   if (signsAll) await signAll(node.tools, repository, signer, signal);
   await announce(node.tools, repository, { signer }, signal);

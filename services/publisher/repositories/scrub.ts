@@ -8,6 +8,7 @@ import { repository as kind } from "@millrace/domain/publishing/repository.ts";
 import { writeWhole } from "@millrace/eventlog/durable-files.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { execute, ownContext } from "@millrace/eventlog/execute.ts";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { type PublisherNode, repositoryFolder } from "../places.ts";
@@ -52,28 +53,43 @@ async function scrub(
   id: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { state, organisation } = await log.aggregates.load(kind, id);
+  const { state } = await log.aggregates.load(kind, id);
   if (state.state !== "ready") return;
   const repository = await Repository.open(repositoryFolder(node, id));
+  const tell = async (found: Omit<Round, "next" | "endedAt">) => {
+    const refs = (await repository.refs()).size;
+    const command = { do: "validated", by: "scrub", request: 0, refs, ...found } as const;
+    await execute(log, { kind, id, command }, ownContext("publisher", state.organisation));
+  };
+  await scrubRepository(repository, { bytesPerSecond, everyMs, tell }, signal);
+}
+
+export interface ScrubOne extends Pick<ScrubOptions, "bytesPerSecond" | "everyMs"> {
+  /** What was read so far, when the first thing is found; all of it, at the end of the round. */
+  readonly tell: (round: Omit<Round, "next" | "endedAt">) => Promise<void>;
+}
+
+/** From where the last process was, to the end of the round; nothing, when none is due. */
+export async function scrubRepository(
+  repository: Repository,
+  { bytesPerSecond, everyMs, tell }: ScrubOne,
+  signal: AbortSignal,
+): Promise<void> {
   const path = join(repository.root, ".millrace", "scrub.json");
   let round = (await readFile(path, "utf8").then(JSON.parse, () => FRESH)) as Round;
   if (round.endedAt !== null && round.endedAt + everyMs > Date.now()) return;
   if (round.endedAt !== null) round = FRESH;
-  const tell = async ({ objects, bytes, found, findings }: Round) => {
-    const refs = (await repository.refs()).size;
-    const request = 0;
-    const command = { do: "validated", by: "scrub", request, objects, bytes, refs, found, findings } as const;
-    await execute(log, { kind, id, command }, ownContext("publisher", organisation ?? state.organisation));
-  };
+  const told = ({ next: _, endedAt: __, ...found }: Round) => tell(found);
+  await mkdir(join(repository.root, ".millrace"), { recursive: true });
   while (round.next < 256) {
     const before = round;
     round = await scrubFolder(repository, before, bytesPerSecond, signal);
     if (signal.aborted) return;
-    await mkdir(join(repository.root, ".millrace"), { recursive: true });
+    if (before.found === 0 && round.found > 0) await told(round);
     await writeWhole(path, JSON.stringify(round));
-    if (before.found === 0 && round.found > 0) await tell(round);
+    faultPoint("scrub.folder");
   }
-  await tell(round);
+  await told(round);
   await writeWhole(path, JSON.stringify({ ...round, endedAt: Date.now() }));
 }
 
