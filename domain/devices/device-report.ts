@@ -10,6 +10,7 @@ import { type Configuration, configurationFaults } from "./configuration.ts";
 import type { DeviceCommand, DeviceReport } from "./device-command.ts";
 import type { DeviceEvent, DeviceState } from "./device-state.ts";
 import { driftOf, sameJson } from "./drift.ts";
+import { isNoUpdate, updateFor } from "./model/firmware.ts";
 
 /** Empty where a device says none. */
 const line = says((text) => text === "" || PATTERNS.line.test(text), `one line of at most ${LIMITS.reason} characters`);
@@ -77,7 +78,8 @@ function reachEvents({ reach, reason }: DeviceReport, state: DeviceState): Devic
 
 /** Everything but reach and configuration. */
 function factEvents(report: DeviceReport, state: DeviceState): DeviceEvent[] {
-  const { address, fingerprint, identity, firmware, offered, authentication } = report;
+  const { address, fingerprint, identity, firmware, authentication } = report;
+  const offered = report.offered === undefined && isInstalled(state, firmware) ? null : report.offered;
   const events: DeviceEvent[] = [];
   if (address !== undefined && !sameJson(address, state.address))
     events.push({ type: "DeviceMoved", data: { address } });
@@ -102,6 +104,15 @@ function factEvents(report: DeviceReport, state: DeviceState): DeviceEvent[] {
     if (!sameJson(authentication, known)) events.push({ type: "AuthenticationChanged", data: authentication });
   }
   return events;
+}
+
+/** What was offered runs now, or something newer. */
+function isInstalled({ offered, identity }: DeviceState, firmware: DeviceReport["firmware"]): boolean {
+  if (offered === null || identity === null || firmware === undefined) return false;
+  const generation = identity.gen as 1 | 2 | 3 | 4;
+  return isNoUpdate(
+    updateFor({ generation, app: identity.app ?? identity.model, firmware }, [offered], [offered.stage]),
+  );
 }
 
 function configurationEvents({ configuration, revisions, source }: DeviceReport, state: DeviceState): DeviceEvent[] {

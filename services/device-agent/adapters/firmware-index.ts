@@ -31,6 +31,7 @@ const TIMEOUT_MS = 30_000;
 /** An index is asked again after this. */
 const FRESH_MS = 300_000;
 const KEPT = 500;
+const NOTHING = Buffer.from("{}");
 
 export class FirmwareIndex {
   readonly #options: IndexOptions;
@@ -72,7 +73,8 @@ export class FirmwareIndex {
   #index(url: string, signal: AbortSignal): Promise<Json> {
     const before = this.#known.get(url);
     if (before !== undefined && performance.now() - before.at < FRESH_MS) return before.answer;
-    const answer = this.#get(url, INDEX_BYTES, signal).then((bytes) => parseJson(bytes.toString("utf8")));
+    // What the maker has no firmware for is no failure.
+    const answer = this.#get(url, INDEX_BYTES, signal, NOTHING).then((bytes) => parseJson(bytes.toString("utf8")));
     this.#known.delete(url);
     this.#known.set(url, { at: performance.now(), answer });
     if (this.#known.size > KEPT) this.#known.delete(this.#known.keys().next().value!);
@@ -80,12 +82,14 @@ export class FirmwareIndex {
     return answer;
   }
 
-  async #get(url: string, most: number, signal: AbortSignal): Promise<Buffer> {
+  /** @param absent what is answered where nothing is there; left out: that is a failure */
+  async #get(url: string, most: number, signal: AbortSignal, absent?: Buffer): Promise<Buffer> {
     const within = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
     try {
       const { statusCode, headers, body } = await request(url, { dispatcher: this.#agent, signal: within });
       if (statusCode !== 200) {
         await body.dump();
+        if (statusCode === 404 && absent !== undefined) return absent;
         throw missing(url, `answers ${statusCode}`);
       }
       const pieces: Buffer[] = [];
