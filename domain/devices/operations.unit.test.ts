@@ -114,6 +114,26 @@ test("paused it asks nothing, cancelled nothing more, and what is under way ends
   assert.deepEqual([state, counts.succeeded, counts.cancelled, counts.refused], ["cancelled", 2, 1, 1]);
 });
 
+test("what a selection finds is settled when it begins; paused or cancelled before that, nothing is looked for", () => {
+  const select = { where: { tag: "floor/1" } };
+  const asked = given(bulk, []).when({ do: "request", ...BULK, devices: [], select });
+  asked.leads((state) => assert.deepEqual(nextOfBulk(state), { do: { kind: "select" } }));
+  const requested: Told = ["BulkRequested", { ...BULK, devices: [], select }];
+  const [a, b] = devices(2);
+  const { when } = given(bulk, [requested]);
+  when({ do: "select", devices: [b!, a!, b!] }).happens(["BulkDevicesSelected", { devices: [a!, b!].sort() }]);
+  const found = given(bulk, [requested, ["BulkDevicesSelected", { devices: [a!, b!] }]]);
+  found.when({ do: "select", devices: [a!] }).isRefused({ rule: "overtaken" });
+  assert.deepEqual(nextOfBulk(found.state), { do: { kind: "ask", device: a } });
+  assert.deepEqual(nextOfBulk(given(bulk, [requested, ["BulkDevicesSelected", { devices: [] }]]).state), {
+    do: { kind: "complete" },
+  });
+  assert.equal(nextOfBulk(given(bulk, [requested, ["BulkPaused", {}]]).state), undefined);
+  assert.deepEqual(nextOfBulk(given(bulk, [requested, ["BulkCancellationRequested", {}]]).state), {
+    do: { kind: "complete" },
+  });
+});
+
 test("a selection of nothing, of too much, or of what is no device is refused", () => {
   const ask = (these: string[]) => given(bulk, []).when({ do: "request", ...BULK, devices: these });
   ask([]).isRefused({ rule: "nothing-selected" });
