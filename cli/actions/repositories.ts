@@ -1,5 +1,6 @@
 /** Repositories of Flatpaks. */
 import { readFileSync } from "node:fs";
+import { RETENTION_USUAL } from "@millrace/contracts/publishing/repository-parts.ts";
 import { confirm } from "../ask.ts";
 import { usage } from "../failure.ts";
 import { gatewayOf } from "../gateway.ts";
@@ -104,8 +105,7 @@ function settingsOf(flags: Flags, empty: null | undefined): Record<string, unkno
   if (flags.reader !== undefined && flags.reader.length > 0) said.readers = flags.reader.map(readerOf);
   const kept = Object.entries(RETENTION).map(([flag, name]) => [name, flags[flag as keyof typeof RETENTION]] as const);
   if (kept.some(([, value]) => value !== undefined)) {
-    const usual = { depth: 5, snapshots: 10, everyHours: 24, graceHours: 48 };
-    said.retention = { ...usual, ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)) };
+    said.retention = { ...RETENTION_USUAL, ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)) };
   }
   if (flags["no-retention"] === true) said.retention = null;
   return Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));

@@ -78,6 +78,8 @@ export const Retention = Schema.Struct({
   identifier: "RepositoryRetention",
   examples: [{ depth: 5, snapshots: 10, everyHours: 24, graceHours: 48 }],
 });
+/** Where nobody said otherwise; by itself nothing is pruned then. */
+export const RETENTION_USUAL = { depth: 5, snapshots: 20, everyHours: 24, graceHours: 48 } as const;
 export const Reader = Schema.Struct({
   token: Id("tok", "Token"),
   applications: Schema.Array(

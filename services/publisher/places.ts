@@ -1,6 +1,6 @@
 /** The node of a publisher: its folder, its tools, and the repositories on its disk. */
 import { join } from "node:path";
-import type { RepositoryKey } from "@millrace/domain/publishing/repository.ts";
+import type { RepositoryKey, RepositoryState } from "@millrace/domain/publishing/repository.ts";
 import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import type { ServedPlaces } from "@millrace/eventlog/served.ts";
 import { withSigner } from "./adapters/ostree/keys.ts";
@@ -22,6 +22,8 @@ export interface PublisherNode {
   readonly repositories: OpenRepositories;
   /** What is younger is not pruned, milliseconds: it may belong to a commit that is just being made. */
   readonly youngMs: number;
+  /** A repository as it is in the log now. */
+  readonly stateOf: (id: string) => Promise<RepositoryState>;
   /** Counts pulls up to now, where this process is the node's one that counts. */
   readonly counted: () => Promise<void>;
 }

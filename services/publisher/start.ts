@@ -118,6 +118,7 @@ async function act(
     publicUrl: config.publicUrl,
     repositories: new OpenRepositories(),
     youngMs: config.pruneYoungSeconds * 1_000,
+    stateOf: async (id) => (await log.aggregates.load(repository, id)).state,
     counted: async () => {
       const counting = { log: place.served.accessLog, book: bookOf(place), of: pulledFrom(place) };
       await place.repositories.inTurn("statistics", () => count({ ...counting, signal: ending.signal }));

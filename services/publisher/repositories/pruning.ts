@@ -1,4 +1,5 @@
 /** What of a repository is no longer needed: by its retention, or the usual one. */
+import { RETENTION_USUAL } from "@millrace/contracts/publishing/repository-parts.ts";
 import type { RepositoryState } from "@millrace/domain/publishing/repository.ts";
 import { type PruneOptions, type PrunePlan, planPrune, prune } from "../adapters/ostree/prune.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
@@ -6,8 +7,6 @@ import { type PublisherNode, repositoryFolder, repositoryPlace } from "../places
 import { dropSnapshot, pinnedBy, type Snapshot, snapshotsOf, surplusOf } from "./snapshots.ts";
 
 const HOUR_MS = 3_600_000;
-/** Where nobody said otherwise. */
-export const USUAL_RETENTION = { depth: 5, snapshots: 10, everyHours: 24, graceHours: 48 } as const;
 
 interface Terms {
   readonly repository: Repository;
@@ -17,7 +16,7 @@ interface Terms {
 }
 
 async function termsOf(node: PublisherNode, state: RepositoryState, signal?: AbortSignal): Promise<Terms> {
-  const { depth, snapshots: most, graceHours } = state.settings.retention ?? USUAL_RETENTION;
+  const { depth, snapshots: most, graceHours } = state.settings.retention ?? RETENTION_USUAL;
   const place = repositoryPlace(node, state.id);
   const repository = await Repository.open(repositoryFolder(node, state.id));
   const all = await snapshotsOf(place);
