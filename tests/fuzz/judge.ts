@@ -15,7 +15,7 @@ const CLOSED_SET = new Map(
 const SCHEMAS = OPERATIONS[0]!.answers;
 
 /** What only a node or the agent of a site can answer; without a body it is not told which is away. */
-const ELSEWHERE = /\/(plan|live|content)$/;
+const ELSEWHERE = /\/(plan|live|content|contents|prune|remote|statistics|review)$/;
 
 export interface Verdict {
   /** What does not hold; undefined: all is well. */
@@ -70,8 +70,8 @@ function judgeProblem(request: Request, { status, headers }: Answer, text: strin
     return bad("two request ids", value);
   if (/node_modules|\.ts:\d|\n\s+at |SQLSTATE|NatsError|postgres(ql)?:\/\//i.test(text))
     return bad("it shows its insides", value);
-  // Nothing is away here but nodes, and agents of sites, which are not looked for, so nothing else is unavailable.
-  if (status >= 500 && !/^(node|site) /.test(String(value.what ?? ""))) return bad(`${status}`, value);
+  // Nothing is away here but nodes, publishers, and agents of sites, which are not looked for, so nothing else is unavailable.
+  if (status >= 500 && !/^(node |site |the publisher$)/.test(String(value.what ?? ""))) return bad(`${status}`, value);
   return { violation: undefined, body: value };
 }
 
