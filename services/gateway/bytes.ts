@@ -6,6 +6,7 @@ import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage 
 import { Conflict, type Problem, TooLarge, Unavailable } from "@millrace/contracts/problems.ts";
 import { type BytesAct, TICKET_MS, writeTicket } from "@millrace/eventlog/bytes-ticket.ts";
 import { listNodes, type NodeRecord } from "@millrace/eventlog/presence.ts";
+import { type Down, openDown } from "./bytes-down.ts";
 import { fail } from "./failures.ts";
 import type { Gateway } from "./gateway.ts";
 
@@ -98,15 +99,13 @@ const METHODS: Readonly<Record<BytesAct, string>> = {
   review: "POST",
 };
 
-/** @returns the holder's answer, its body yet to be read @throws Failed (unavailable) */
-export async function hop(
+/** What every request to a holder says. */
+function headersOfHop(
   gateway: Gateway,
-  holders: Holders,
   holder: Holder,
   asked: Caller,
-  hop: Hop,
-): Promise<IncomingMessage> {
-  const { act, resource, maxBytes = 0, body, content } = hop;
+  { act, resource, maxBytes = 0, headers: more = {} }: Hop,
+): Record<string, string> {
   const ticket = writeTicket(gateway.ticketKey, {
     subject: asked.token!.id,
     organisation: asked.organisation!.id,
@@ -122,7 +121,41 @@ export async function hop(
     // Ended from here, when the answer has been read: ended from there, while a body still flows, it could be lost.
     connection: "keep-alive",
   };
-  for (const [name, value] of Object.entries(hop.headers ?? {})) if (value !== undefined) headers[name] = value;
+  for (const [name, value] of Object.entries(more)) if (value !== undefined) headers[name] = value;
+  return headers;
+}
+
+/** Asks for content. @returns the holder's answer, its content yet to be sent on @throws Failed (unavailable) */
+export async function down(
+  gateway: Gateway,
+  holders: Holders,
+  holder: Holder,
+  asked: Caller,
+  asks: Pick<Hop, "act" | "resource" | "headers">,
+): Promise<Down> {
+  const headers = headersOfHop(gateway, holder, asked, asks);
+  const lines = Object.entries({ host: new URL(holder.url).host, ...headers }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  try {
+    return await openDown(holder.url, [`GET /${asks.resource} HTTP/1.1`, ...lines].join("\r\n"));
+  } catch (error) {
+    holders.forget();
+    gateway.logger.debug({ err: error, node: holder.node }, "a hop broke off");
+    return fail(away(holder.node));
+  }
+}
+
+/** @returns the holder's answer, its body yet to be read @throws Failed (unavailable) */
+export async function hop(
+  gateway: Gateway,
+  holders: Holders,
+  holder: Holder,
+  asked: Caller,
+  hop: Hop,
+): Promise<IncomingMessage> {
+  const { act, resource, body, content } = hop;
+  const headers = headersOfHop(gateway, holder, asked, hop);
   const length = body?.headers["content-length"];
   if (length !== undefined) headers["content-length"] = length;
   return new Promise((resolve, reject) => {
@@ -194,8 +227,12 @@ export async function faultOf(answer: IncomingMessage): Promise<Readonly<Record<
     if (size > 4_096) break;
     chunks.push(chunk);
   }
+  return faultIn(Buffer.concat(chunks).toString("utf8"));
+}
+
+export function faultIn(text: string): Readonly<Record<string, unknown>> {
   try {
-    return JSON.parse(Buffer.concat(chunks).toString("utf8")) as Record<string, unknown>;
+    return JSON.parse(text) as Record<string, unknown>;
   } catch {
     return {};
   }

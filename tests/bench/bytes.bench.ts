@@ -10,7 +10,8 @@ import { bench } from "./servers.ts";
 import { startOrchestratorOf, startPeer, startProduct } from "./services.ts";
 
 const MIB = 1024 * 1024;
-const SIZE = 256 * MIB;
+/** `BENCH_MIB=64` for a quick look on a machine that is busy. */
+const SIZE = Number(process.env.BENCH_MIB ?? 256) * MIB;
 const PART = randomBytes(MIB);
 
 /** Sends `SIZE` bytes. @returns seconds until the answer */

@@ -62,7 +62,7 @@ export async function startProduct(bench: Bench, nats: RunningNats, postgresUrl:
   const gateway = start(bench, "../../services/gateway/main.ts", [], env);
   for (const child of [projector, gateway]) child.stdout!.resume();
   for (const at of [port, health]) {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 120_000;
     while (
       !(await fetch(`http://127.0.0.1:${at}/readyz`).then(
         (answer) => answer.ok,

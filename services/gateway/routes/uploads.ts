@@ -20,14 +20,16 @@ import { type Asked, askedOf } from "../asked.ts";
 import {
   away,
   cutWhenStalled,
+  down,
+  faultIn,
   faultOf,
   type Holder,
   Holders,
-  type Hop,
   headerOf,
   hop,
   problemOfFault,
 } from "../bytes.ts";
+import type { Down } from "../bytes-down.ts";
 import { commands, type Handle, handle, invalidInput, type Request } from "../command.ts";
 import { bodyOfProblem, fail } from "../failures.ts";
 import { type Gateway, resolve } from "../gateway.ts";
@@ -157,7 +159,10 @@ const offset = <R extends Request>(gateway: Gateway, holders: Holders): Handle<R
     return empty({ ...length, ...passedOn(answer, ["upload-offset", "upload-expires"]) });
   });
 
-const passedOn = ({ headers }: IncomingMessage, names: ReadonlyArray<string>): Record<string, string> =>
+const passedOn = (
+  { headers }: Pick<IncomingMessage, "headers">,
+  names: ReadonlyArray<string>,
+): Record<string, string> =>
   Object.fromEntries(names.flatMap((name) => (headers[name] === undefined ? [] : [[name, String(headers[name])]])));
 
 const proceed = <R extends Request>(gateway: Gateway, holders: Holders, places: Places): Handle<R> =>
@@ -263,40 +268,57 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
     const state = await own(gateway, request, asked);
     if (state.state !== "complete") fail(OPEN);
     const holder = await holders.of(state.node);
-    const message = messageOf(request);
+    const { socket } = messageOf(request);
+    const isHead = request.request.method === "HEAD";
     const leave = places.enter(asked.token!.id);
-    const { socket } = message;
     socket.once("close", leave);
-    const asksFor: Hop = { act: "read", resource: state.id, headers: headersOf(request) };
-    const answer = await hop(
-      gateway,
-      holders,
-      holder,
-      asked,
-      request.request.method === "HEAD" ? { ...asksFor, method: "HEAD" } : asksFor,
-    ).catch((error: unknown) => {
-      leave();
-      throw error;
-    });
-    // A connection that is kept sees many of these.
-    answer.once("close", () => {
+    try {
+      const { range, "if-range": ifRange, "if-none-match": ifNoneMatch } = headersOf(request);
+      const headers = { range, "if-range": ifRange, "if-none-match": ifNoneMatch };
+      const asks = { act: "read", resource: state.id, headers } as const;
+      if (!isHead) return await sendDown(await down(gateway, holders, holder, asked, asks), state, asked);
+      const answer = await hop(gateway, holders, holder, asked, { ...asks, method: "HEAD" });
+      const { statusCode: status = 0 } = answer;
+      if (!CONTENT.has(status)) return await refuse(holder, answer);
+      answer.resume();
+      return HttpServerResponse.empty({ status, headers: contentHeaders(state, answer) });
+    } finally {
+      // A connection that is kept sees many of these.
       socket.off("close", leave);
       leave();
-    });
-    const { statusCode: status = 0 } = answer;
-    if (![200, 206, 304, 416].includes(status)) return refuse(holder, answer);
-    const headers = {
-      ...SAVED,
-      "content-disposition": attachmentNamed(state.name),
-      ...passedOn(answer, ["content-length", "content-range", "accept-ranges", "etag"]),
-    };
-    if (status === 304 || status === 416 || request.request.method === "HEAD") {
-      answer.resume();
-      return HttpServerResponse.empty({ status, headers });
     }
-    cutWhenStalled(socket, () => answer.readableEnded);
-    return HttpServerResponse.raw(answer, { status, headers, contentType: "application/octet-stream" });
   });
+
+const CONTENT: ReadonlySet<number> = new Set([200, 206, 304, 416]);
+
+const contentHeaders = ({ name }: UploadState, answer: Pick<IncomingMessage, "headers">): Record<string, string> => ({
+  ...SAVED,
+  "content-disposition": attachmentNamed(name),
+  ...passedOn(answer, ["content-length", "content-range", "accept-ranges", "etag"]),
+});
+
+/** What has content is answered here, from socket to socket; what has none as everything else. @throws Failed */
+async function sendDown(
+  answer: Down,
+  state: UploadState,
+  asked: Asked,
+): Promise<HttpServerResponse.HttpServerResponse> {
+  const { status } = answer;
+  if (!CONTENT.has(status)) {
+    const problem = problemOfFault(state.node, faultIn(await answer.text()));
+    return fail(problem ?? (status === 404 ? LOST : away(state.node)));
+  }
+  const headers = contentHeaders(state, answer);
+  const response = asked.response!;
+  if (status !== 200 && status !== 206) answer.drop();
+  else if (response.destroyed) answer.drop();
+  else {
+    cutWhenStalled(response.req.socket, () => response.writableFinished || response.destroyed);
+    response.writeHead(status, { ...headers, "content-type": "application/octet-stream" });
+    await answer.sendTo(response);
+  }
+  return HttpServerResponse.empty({ status, headers });
+}
 
 export const uploadRoutes = (gateway: Gateway) => {
   const holders = new Holders(gateway, "orchestrator");
