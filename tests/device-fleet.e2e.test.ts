@@ -1,9 +1,9 @@
 /** A fleet from end to end: asked of the gateway, done by an agent on simulated devices, and seen at the gateway again. */
+import { issue } from "@millrace/orchestrator/commands.ts";
 import * as assert from "uvu/assert";
 import { openSite, type Site } from "./harness/devices.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
-import { openGrounds } from "./harness/orchestrator.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("a fleet from end to end", { timeoutMs: 180_000 });
@@ -164,10 +164,8 @@ test("what can only be asked of the device itself: what it can, and what an appl
   assert.is(plan.writes[0].call.path, "/settings/relay/0");
 });
 
-test("a schedule scans, does the same to what a selection finds, and to one device", async () => {
+test("as actions of a schedule: a scan, the same to what a selection finds, one device; each once, however often it is tried", async () => {
   const [hall, , third, fourth] = site.fleet.devices;
-  const grounds = await openGrounds({ nats: site.nats, caddy: false });
-  await (await grounds.start()).ready();
   const boots = site.fleet.devices.map(({ stats }) => stats.boots);
   const commands = [
     { action: "deviceScans.startScan", body: { ranges: [`127.91.0.4:${site.fleet.port}`] } },
@@ -175,36 +173,33 @@ test("a schedule scans, does the same to what a selection finds, and to one devi
       action: "deviceOperations.startBulk",
       body: { select: { where: { model: "S3SW-001X16EU" } }, action: { kind: "reboot" } },
     },
-    { action: "devices.rebootDevice", on: hall!.id },
+    { action: "devices.rebootDevice", on: hall!.id, body: {} },
   ];
   const body = { name: "night", when: { kind: "cron", expression: "0 3 1 1 *", timeZone: "UTC" }, commands };
-  await home.expect(201, "POST", "/schedules", { body });
-  await home.expect(202, "POST", "/schedules/night/run");
-  const night = await eventually(
-    async () => {
-      const { body: now } = await home.expect(200, "GET", "/schedules/night");
-      return now.status.last?.outcomes?.length === 3 ? now : undefined;
-    },
-    "the schedule has run",
-    60_000,
-  );
-  const { outcomes } = night.status.last;
-  assert.equal(
-    outcomes.map((one: any) => one.outcome),
-    ["done", "done", "done"],
-    JSON.stringify(outcomes),
-  );
-  const scans = await home.listed("/device-scans", await home.expect(200, "GET", "/schedules/night"));
-  const scan = await reached(`/device-scans/${scans.body.items[0].id}`, "completed|failed");
+  const { organisation, id } = (await home.expect(201, "POST", "/schedules", { body })).body;
+  const made: string[] = [];
+  for (const [i, command] of [...commands, ...commands].entries()) {
+    const by = { actor: { kind: "service" as const, id, name: "night" }, correlation: id, causation: id };
+    const asked = { ...command, ...by, organisation, commandId: `${id}.1.${i % commands.length}` };
+    const issued = await issue(site.log, asked);
+    assert.ok("ok" in issued, JSON.stringify(issued));
+    assert.is(issued.ok.repeated, i >= commands.length);
+    made.push(issued.ok.made!);
+  }
+  assert.equal(made.slice(0, 3), made.slice(3));
+  const [scanId, bulkId, taskId] = made;
+  const scan = await reached(`/device-scans/${scanId}`, "completed|failed");
   assert.equal(
     scan.status.findings.map((one: any) => one.mac),
     [fourth!.mac],
   );
-  const { body: bulks } = await home.expect(200, "GET", "/device-bulks");
-  const done = await reached(`/device-bulks/${bulks.items[0].id}`, "completed|halted");
+  const done = await reached(`/device-bulks/${bulkId}`, "completed|halted");
   assert.equal([done.spec.devices, done.status.succeeded], [2, 2]);
-  await eventually(async () => (hall!.stats.boots > boots[0]! ? true : undefined), "it has restarted", 60_000);
-  assert.ok(third!.stats.boots > boots[2]! && fourth!.stats.boots > boots[3]!);
+  assert.is((await reached(`/device-tasks/${taskId}`, "succeeded|failed")).status.state, "succeeded");
+  assert.equal(
+    [hall, third, fourth].map((handle) => handle!.stats.boots),
+    [boots[0]! + 1, boots[2]! + 1, boots[3]! + 1],
+  );
 });
 
 test.run();

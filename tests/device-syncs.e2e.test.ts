@@ -9,13 +9,16 @@ import { AGENT_SETTINGS } from "@millrace/device-agent/config.ts";
 import { startDeviceAgent } from "@millrace/device-agent/start.ts";
 import { type DeviceCommand, type DeviceState, device } from "@millrace/domain/devices/device.ts";
 import { type SyncCommand, type SyncSpec, type SyncState, sync } from "@millrace/domain/devices/sync.ts";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
+import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { readSettings } from "@millrace/eventlog/settings.ts";
 import { startBound } from "@millrace/local/process.ts";
 import * as assert from "uvu/assert";
+import { serve, smart } from "../services/orchestrator/adapters/fixtures/git-world.ts";
 import { eventually } from "./harness/eventually.ts";
 import { eventsOf } from "./harness/orchestrator.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
@@ -24,8 +27,12 @@ import { deferToEndOfFile, suite } from "./harness/suite.ts";
 const test = suite("device syncs", { timeoutMs: 120_000 });
 
 const ORGANISATION = "org_00000000000000000000000000";
+const MASTER_KEY = Buffer.alloc(32, 9).toString("base64");
 const nats = await testNats();
-const log = await EventLog.open({ url: nats.url, user: nats.user, password: nats.pass, name: "test" }, ["devices"]);
+const log = await EventLog.open({ url: nats.url, user: nats.user, password: nats.pass, name: "test" }, [
+  "devices",
+  "identity",
+]);
 deferToEndOfFile(() => log.close());
 const root = testFolder("syncs");
 
@@ -37,6 +44,7 @@ const environment: Record<string, string> = {
   MILLRACE_LEASE_SECONDS: "2",
   MILLRACE_DATA: join(root, "data"),
   MILLRACE_LOCAL_SOURCES: root,
+  MILLRACE_MASTER_KEY: MASTER_KEY,
   MILLRACE_LOG_LEVEL: "error",
 };
 
@@ -244,6 +252,59 @@ test("dead at each effect, the next agent ends the run: one commit, each device 
   const types = (await eventsOf(log, device, lamp.id)).map(({ type }) => type);
   assert.is(types.filter((type) => type === "DeviceConfigured").length, 2);
   assert.equal(pull(), ["fault-lamp.toml", "fault-other.toml"]);
+});
+
+test("over HTTP with a token that is kept sealed; who pushes meanwhile loses nothing, and a wrong token is told in words", async () => {
+  const token = "sealed-token-of-ours";
+  const sealing = await Sealing.open({ nats: log.nats, masterKeys: parseMasterKeys(MASTER_KEY) });
+  deferToEndOfFile(() => sealing.close());
+  const stored = async (value: string): Promise<string> => {
+    const id = makeId("sec", Date.now(), randomBytes(10));
+    const sealed = await sealing.seal({ organisation: ORGANISATION, subject: id }, value);
+    const store = { type: "StoreSecret", name: `token-${value}`, sealed } as const;
+    await command(secret as Kind, id, store);
+    return id;
+  };
+  await add("raced-lamp", "raced");
+  let overtakings = 0;
+  const answer = smart(root, token);
+  const server = await serve((asked, reply) => {
+    // Between what was fetched and what is pushed now somebody else pushes, twice.
+    if (asked.method === "POST" && asked.url!.endsWith("/git-receive-pack") && overtakings < 2) {
+      overtakings += 1;
+      pull();
+      writeFileSync(join(clone, `page-${overtakings}.md`), "Somebody's\n");
+      push("raced-other.toml", `[device]\nmac = "A0DD0CFFFF0${overtakings + 1}"\ntags = ["raced"]\n`);
+    }
+    answer(asked, reply);
+  });
+  deferToEndOfFile(() => server.close());
+  const credentials = { secret: await stored(token), kind: "token" } as const;
+  const { id, bare, clone, pull, push } = await repository("raced", {
+    repository: { url: `${server.url}/raced.git` },
+    credentials,
+    direction: "out",
+  });
+  git(bare, "config", "http.receivepack", "true");
+  git(root, "clone", "-q", bare, clone);
+  push("first.toml", "# nothing yet\n");
+  const raced = await run(id);
+  assert.is(raced.state, "succeeded", JSON.stringify(raced.failure));
+  assert.is(overtakings, 2);
+  assert.ok(server.authorizations.every((one) => one === `x-access-token:${token}`));
+  const here = git(bare, "ls-tree", "-r", "--name-only", "main").split("\n");
+  for (const file of ["page-1.md", "page-2.md", "devices/raced-lamp.toml"]) assert.ok(here.includes(file), `${here}`);
+  const said = JSON.stringify(await eventsOf(log, sync, id));
+  assert.ok(!said.includes(token));
+
+  const wrong = { secret: await stored("another"), kind: "token" } as const;
+  await command<SyncState, SyncCommand>(sync, id, { do: "change", spec: { credentials: wrong } });
+  const refused = await run(id);
+  assert.equal(
+    [refused.state, refused.failure?.code],
+    ["failed", "CREDENTIALS_REFUSED"],
+    JSON.stringify(refused.failure),
+  );
 });
 
 test.run();

@@ -18,19 +18,23 @@ test.before(async () => {
 
 const JOB = { enable: true, timespec: "0 0 7 * * *", calls: [{ method: "Switch.Set", params: { id: 0, on: true } }] };
 
-test("after a schedule was made and before that was recorded: it is not made twice", async () => {
+/** All of them, one by one and for each kind of work, stand in tests/soak/device-deaths.soak.ts. */
+const POINTS = ["task.begin.recorded", "task.plan.before", "task.write.after", "task.finish.before"];
+
+test("one agent after the other dies in the middle of an apply: what was made is not made twice, and it ends once", async () => {
   const [handle] = site.fleet.devices;
   const id = site.idOf(handle!);
   await site.want(id, { schedules: [JOB], sys: { device: { name: "Hall" } } });
   const asked = await site.ask(id, { kind: "apply", dryRun: false });
-  const dying = await site.start("task.write.after");
-  await site.died(dying);
+  for (const point of POINTS) await site.died(await site.start(point));
   await site.agent();
   const state = await site.over(asked, 60_000);
   assert.is(state.state, "succeeded", JSON.stringify(state.failure));
   assert.is(handle!.stats.calls["Schedule.Create"], 1);
   assert.ok((state.steps["write:0"]?.attempt ?? 0) > 1, "the write was begun again");
   assert.is((handle!.config("sys") as any).device.name, "Hall");
+  const ends = (await site.events(task, asked)).filter(({ type }) => type === "TaskSucceeded");
+  assert.is(ends.length, 1);
 });
 
 test("a bulk operation asks each device once, and ends with the counts of its tasks", async () => {

@@ -3,11 +3,11 @@
 import { componentOf, isCollection } from "../collections.ts";
 import type { Configuration } from "../configuration.ts";
 import { fieldsOf, isSecretField, isSecretReference, isWhole } from "../configuration.ts";
-import { differences, pointerOf } from "../difference.ts";
+import { pointerOf } from "../difference.ts";
 import { FIELDS, faultOf } from "../fields.ts";
 import { normalMac } from "../identity.ts";
-import { fieldOf, isList, isObject, leaves, nearest, pathText, sorted } from "../json.ts";
-import type { Json } from "../report.ts";
+import { equal, fieldOf, isList, isObject, leaves, nearest, objectOf, type Path, pathText, sorted } from "../json.ts";
+import type { Json, JsonObject } from "../report.ts";
 
 /** About the device, beside its configuration. Fields that are not said are not touched by an import. */
 export interface About {
@@ -169,6 +169,19 @@ export interface ImportStep {
   readonly fields: ReadonlyArray<string>;
 }
 
+const said = (about: About): JsonObject => JSON.parse(JSON.stringify(about));
+
+/** Where two wishes are not the same to the letter: not what a device could tell apart, for it tells no secret. */
+function apart(a: JsonObject, b: JsonObject): ReadonlyArray<Path> {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((name): ReadonlyArray<Path> => {
+    const [mine, theirs] = [a[name], b[name]];
+    if (equal(mine, theirs)) return [];
+    const isTable = (value: Json | undefined) => value === undefined || (isObject(value) && !isSecretReference(value));
+    if (!isTable(mine) || !isTable(theirs)) return [[name]];
+    return apart(objectOf(mine), objectOf(theirs)).map((path) => [name, ...path]);
+  });
+}
+
 /** @returns by MAC; a device that stands in two files is a fault */
 export function importPlan(
   present: ReadonlyArray<Document>,
@@ -186,14 +199,9 @@ export function importPlan(
     const now = here.get(device.mac);
     const name = device.name ?? now?.device.name ?? null;
     if (now === undefined) return { mac: device.mac, name, step: "add", fields: [] };
-    const about = differences({ device: device as unknown as Json }, { device: now.device as unknown as Json });
-
-    const changes = [
-      ...about,
-      ...differences(configuration, now.configuration),
-      ...differences(now.configuration, configuration),
-    ];
-    const fields = [...new Set(changes.map(({ component, path }) => `${component}${pointerOf(path)}`))].sort();
+    const about = apart(said(device), said(now.device)).filter((path) => Object.hasOwn(device, path[0]!));
+    const changes = [...about.map((path) => ["device", ...path]), ...apart(configuration, now.configuration)];
+    const fields = changes.map(([component, ...path]) => `${component}${pointerOf(path)}`).sort();
     return { mac: device.mac, name, step: fields.length === 0 ? "same" : "change", fields };
   });
   const gone = present.filter(({ device }) => !coming.has(device.mac));
