@@ -5,18 +5,21 @@
  *     POST /<build>   missing: {"wanted": [names]}           {"missing": [names]}, the others held until the build ends
  *     POST /<build>   check                                  {"count", "missing": [some names]} of what its references lead to
  *     POST /<build>   review                                 what its references change
+ *     GET  /<build>, /<repository>, HEAD   x-file: path      a file of it, as far as it is served (files.ts)
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type BuildState, build } from "@millrace/domain/publishing/build.ts";
+import { repository } from "@millrace/domain/publishing/repository.ts";
 import { say } from "@millrace/eventlog/bytes-server.ts";
-import { readTicket } from "@millrace/eventlog/bytes-ticket.ts";
+import { readTicket, type Ticket } from "@millrace/eventlog/bytes-ticket.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { receiveUpload } from "./adapters/ostree/intake.ts";
 import { readJson } from "./adapters/ostree/multipart.ts";
 import { Refusal, type RefusalCode } from "./adapters/ostree/refusal.ts";
+import { serveBuildFile, serveRepositoryFile } from "./files.ts";
 import { missingOf } from "./missing.ts";
 import { reviewOf } from "./review.ts";
 import type { Store } from "./store.ts";
@@ -98,6 +101,7 @@ async function answer(
   if (ticket === undefined || ticket.node !== node || request.url !== `/${ticket.resource}`) {
     return say(request, response, 403, { fault: "ticket" });
   }
+  if (ticket.act === "read") return give(options, ticket, request, response);
   const { state, organisation } = await log.aggregates.load(build, ticket.resource);
   if (organisation !== ticket.organisation) return say(request, response, 404, { fault: "unknown" });
   const answered = await store.receive(state.id, async (ended) => {
@@ -116,6 +120,22 @@ async function answer(
     }
   });
   say(request, response, answered === undefined ? 404 : 200, answered ?? { fault: "unknown" });
+}
+
+async function give(
+  { log, store }: UploadsOptions,
+  { resource, organisation }: Ticket,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const path = String(request.headers["x-file"] ?? "");
+  const options = { place: store.node, log };
+  const isBuild = resource.startsWith(`${build.prefix}_`);
+  const loaded = isBuild ? await log.aggregates.load(build, resource) : await log.aggregates.load(repository, resource);
+  if (loaded.organisation !== organisation) return say(request, response, 404, { fault: "unknown" });
+  return isBuild
+    ? serveBuildFile(options, loaded.state as BuildState, path, request, response)
+    : serveRepositoryFile(options, loaded.state, path, request, response);
 }
 
 /** @throws Refusal where nothing more comes */

@@ -30,31 +30,31 @@ function once<T>(all: Map<string, Promise<T>>, key: string, make: () => Promise<
 }
 
 export class Store {
-  readonly #node: PublisherNode;
+  readonly node: PublisherNode;
   readonly #uploads = new Map<string, Promise<Repository>>();
   /** What comes for a build at this moment: it is ended with the build. */
   readonly #coming = new Map<string, Set<{ readonly abort: AbortController; readonly over: Promise<void> }>>();
   readonly #ended = new Set<string>();
 
   constructor(node: PublisherNode) {
-    this.#node = node;
+    this.node = node;
   }
 
   /** @throws Refusal where there is none */
   async main(id: string): Promise<Main> {
-    const repository = await Repository.open(repositoryFolder(this.#node, id));
-    return { repository, leases: await this.#node.repositories.leases(this.#node, id) };
+    const repository = await Repository.open(repositoryFolder(this.node, id));
+    return { repository, leases: await this.node.repositories.leases(this.node, id) };
   }
 
   async place(repository: string, build: string): Promise<BuildPlace> {
     const { repository: main } = await this.main(repository);
     if (!isId("bld", build)) throw new RangeError(`"${build.slice(0, 60)}" is no id of a build`);
-    return { main, folder: join(repositoryPlace(this.#node, repository), "builds", build) };
+    return { main, folder: join(repositoryPlace(this.node, repository), "builds", build) };
   }
 
   /** Where uploads of a build go. */
   upload(repository: string, build: string): Promise<Repository> {
-    return once(this.#uploads, build, async () => openUpload(this.#node.tools, await this.place(repository, build)));
+    return once(this.#uploads, build, async () => openUpload(this.node.tools, await this.place(repository, build)));
   }
 
   /** Something comes for a build, until `use` is over. Undefined: the build has ended. */

@@ -110,6 +110,7 @@ test("both clients push, commit and publish, and clients of the repository see i
     assert.equal(committed.status, 2, committed.log);
     assert.match(committed.results.refs[dev.ref], /^[0-9a-f]{64}$/);
     assert.match(committed.log, /Committed app\/org\.test\.Hello\/x86_64\/stable/);
+    if (dialect === "rust") await downloadsBuild(client, build, committed.results.refs[dev.ref]);
     const { job, update } = await client.publish(build);
     assert.deepEqual([job.status, update?.status], [2, 2], job.log);
     assert.equal((await published(main))?.get(dev.ref), job.results.refs[dev.ref]);
@@ -139,7 +140,68 @@ test("both clients push, commit and publish, and clients of the repository see i
   }
   assert.ok(counts[1]! < counts[0]!, "what is there is sent again");
   assert.equal(await made.fsck(main), undefined);
+  // A client of the repository, by the gateway's own address.
+  const client = await made.repository("client");
+  const ostree = (...args: string[]) => made.tools.run("ostree", [`--repo=${client.root}`, ...args]);
+  await ostree("remote", "add", "--no-gpg-verify", "ours", `${started.url}/repo/stable`);
+  await ostree("pull", "ours", "app/org.test.Hello/x86_64/stable");
+  const pulled = (await ostree("rev-parse", "ours:app/org.test.Hello/x86_64/stable")).toString("ascii").trim();
+  assert.equal(pulled, (await published(main))?.get("app/org.test.Hello/x86_64/stable"));
+  await repositoryFiles();
 });
+
+/** What a build's files are, for those who try it before it is published. */
+async function downloadsBuild(client: FlatClient, build: number, commit: string): Promise<void> {
+  const at = `/build-repo/${build}`;
+  const without = clientOf("rust", "");
+  await refuses(without.expect(200, "GET", `${at}/summary`), 401, "invalid-token");
+  await refuses(clientOf("rust", "fm_x").expect(200, "GET", `${at}/summary`), 401, "invalid-token");
+  const other = clientOf("rust", token({ scope: ["build"] }));
+  await refuses(other.expect(200, "GET", `${at}/summary`), 403, "token-insufficient");
+  for (const path of ["summary", "config", "refs/heads/app/org.test.Hello/x86_64/stable"]) {
+    assert.equal((await client.send("GET", `${at}/${path}`)).status, 200, path);
+  }
+  const object = `${at}/objects/${commit.slice(0, 2)}/${commit.slice(2)}.commit`;
+  const { status, headers } = await client.send("GET", object);
+  assert.deepEqual([status, headers["cache-control"]], [200, "no-store"]);
+  const ref = await client.send("GET", `${at}/org.test.Hello.flatpakref`);
+  assert.match(ref.text, new RegExp(`\\nUrl=${started.url}${at}/\\n`));
+  assert.match(ref.text, /\nTitle=org\.test\.Hello from stable, build nr \d+\n[^]*\nGPGKey=[A-Za-z0-9+/=]+\n/);
+}
+
+/** Conditional and partial requests, and paths that lead nowhere. */
+async function repositoryFiles(): Promise<void> {
+  const client = clientOf("rust", "");
+  const get = (path: string, headers: Record<string, string> = {}, method = "GET") =>
+    client.send(method, `/repo/stable/${path}`, { headers });
+  const { status, headers, text } = await get("config");
+  assert.deepEqual([status, headers["accept-ranges"]], [200, "bytes"]);
+  assert.equal((await get("config", { "if-none-match": headers.etag! })).status, 304);
+  const part = await get("config", { range: "bytes=1-3" });
+  assert.deepEqual([part.status, part.text], [206, text.slice(1, 4)]);
+  assert.equal((await get("config", { range: "bytes=999999-" })).status, 416);
+  assert.equal((await get("config", {}, "HEAD")).headers["content-length"], `${text.length}`);
+  assert.equal((await get("config", {}, "POST")).status, 405);
+  for (const [path, expected] of [
+    ["", 404],
+    ["objects", 404],
+    ["nothing", 404],
+    [".lock", 400],
+    [".millrace/leases", 400],
+    ["*x", 400],
+    ["x:", 400],
+    ["%2e%2e/%2e%2e/%2e%2e/etc/passwd", 400],
+    ["refs/heads/app/%2e%2e/%2e%2e/%2e%2e/config", 200],
+    ["refs/heads/app/..%2f..%2f..%2f..%2f..%2fx", 400],
+    ["%00", 400],
+    ["%zz", 400],
+  ] as const) {
+    const answer = await get(path);
+    assert.equal(answer.status, expected, `${path}: ${answer.text.slice(0, 200)}`);
+  }
+  assert.equal((await client.send("GET", "/repo/none/config")).status, 404);
+  assert.equal((await client.send("GET", "/build-repo/987654/config")).status, 404);
+}
 
 test("uploads cut at every byte, in both forms; a large delta in one request; what is wrong is refused at once", async (context) => {
   const made = await publishing(context);

@@ -96,7 +96,10 @@ export class FlatClient {
       ...(this.token === "" ? {} : { authorization: `Bearer ${this.token}` }),
     };
     return new Promise((resolve, reject) => {
+      // As it is written: an address would be put in order.
+      const raw = path.startsWith("/") ? { path } : {};
       const sending = httpRequest(new URL(path, this.url), {
+        ...raw,
         method,
         agent: this.#agent,
         headers: { ...own, ...headers },

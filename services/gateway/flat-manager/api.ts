@@ -8,6 +8,7 @@ import { cutWhenStalled } from "../bytes.ts";
 import { type Answer, DEFECT, notFound, refusedOfError, sendJson, sendRefused, wrongMethod } from "./answers.ts";
 import * as builds from "./builds.ts";
 import type { Call, FlatParts } from "./call.ts";
+import { Files, isFile } from "./files.ts";
 import * as jobs from "./jobs.ts";
 import * as tokens from "./tokens.ts";
 import * as uploads from "./uploads.ts";
@@ -58,9 +59,11 @@ const DRAIN_MS = 60_000;
 
 export class FlatManager {
   readonly #parts: FlatParts;
+  readonly #files: Files;
 
   constructor(parts: FlatParts) {
     this.#parts = parts;
+    this.#files = new Files(parts);
   }
 
   stop(): Promise<void> {
@@ -70,8 +73,13 @@ export class FlatManager {
   /** @returns whether the request is one of its API; then it is answered */
   serve(request: IncomingMessage, response: ServerResponse): boolean {
     const [path = "", query = ""] = (request.url ?? "").split("?", 2);
-    if (!path.startsWith("/api/v1/")) return false;
     const asked = askedOfNode(request);
+    if (isFile(path)) {
+      const served = this.#files.serve(request, response, asked, path);
+      served.catch((error: unknown) => this.#refuse(request, response, asked, error));
+      return true;
+    }
+    if (!path.startsWith("/api/v1/")) return false;
     // Whatever it is, it may take its time; only what stands still is ended.
     asked.streams = true;
     asked.route = "/api/v1/{unmatched}";
