@@ -116,6 +116,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
       MILLRACE_GATEWAY_ADDRESS: `${reachable(settings.host)}:${port}`,
+      MILLRACE_FLAT_MANAGER_CONFIG_FILE: settings.flatManagerConfigFile ?? "",
       MILLRACE_REPOSITORIES_URL: settings.repositoriesUrl ?? publicUrlOf(proxy),
       ...(await publishingEnvironment()),
     };

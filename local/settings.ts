@@ -226,6 +226,13 @@ const declarations = {
     meaning:
       "the address that clients of repositories are given (https://flatpak.example.org); unless set, that of applications",
   },
+  flatManagerConfigFile: {
+    env: "MILLRACE_FLAT_MANAGER_CONFIG_FILE",
+    key: "publishing.flat_manager_config_file",
+    read: path,
+    fallback: undefined,
+    meaning: "configuration of a flat-manager whose clients push here, as it is; its tokens are taken",
+  },
   publicTlsPort: {
     env: "MILLRACE_PUBLIC_TLS_PORT",
     key: "apps.tls_port",

@@ -86,6 +86,16 @@ export const repositoryCommands: readonly Command[] = [
     run: async (call) => (await repositories()).createRepository(call),
   }),
   command({
+    path: "repos import-flat-manager",
+    summary: "Create the repositories that a flat-manager's configuration names, and tell what of it counts here",
+    arguments: { file: { summary: "Its configuration file, as it is" } },
+    examples: [
+      { line: "mill repos import-flat-manager config.json", says: "Again: what is there already stays as it is" },
+    ],
+    impact: "write",
+    run: async (call) => (await import("../actions/flat-manager.ts")).importFlatManager(call),
+  }),
+  command({
     path: "repos change",
     summary: "Change what clients are told of a repository, who may read it, what is kept",
     description: "An empty text takes a setting off.",

@@ -57,6 +57,7 @@ export const CommitTerms = Schema.Struct({
   endOfLife: optionalKey(text("Why it is no longer kept up; clients show it")),
   endOfLifeRebase: optionalKey(text("Id of what takes its place")),
   tokenType: optionalKey(count("What token clients need for it")),
+  publish: optionalKey(Schema.Boolean.annotate({ description: "It is published as soon as it is ready" })),
 }).annotate({ identifier: "CommitTerms" });
 
 export const BuildCreated = Schema.Struct({

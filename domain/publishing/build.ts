@@ -187,6 +187,11 @@ function steer(verb: "publish" | "cancel" | "purge" | "expire" | "retry", state:
 
 const canBring = (state: BuildState): boolean => stepOf(state) === "publish" && !state.isBrought;
 
+function committed(refs: ReadonlyArray<typeof shape.RefMade.Type>, { terms }: BuildState): Decision<DomainEvent> {
+  const publishing = terms?.publish === true ? [{ type: "BuildPublishRequested", data: {} }] : [];
+  return { events: [{ type: "BuildCommitted", data: { refs } }, ...publishing] };
+}
+
 type Report = Extract<BuildCommand, { readonly attempt: number }>;
 
 /** What only the publisher does whose attempt it is. */
@@ -207,7 +212,7 @@ function report(command: Report, state: BuildState): Decision<DomainEvent> {
       return happened("BuildIncomplete", { count, missing: missing.slice(0, LIMITS.missing) });
     }
     case "committed":
-      return step === "commit" ? happened("BuildCommitted", { refs: command.refs }) : overtaken;
+      return step === "commit" ? committed(command.refs, state) : overtaken;
     case "refsPublished":
       return canBring(state) ? happened("BuildRefsPublished", { refs: command.refs }) : overtaken;
     case "refsRemoved":

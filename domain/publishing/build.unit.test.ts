@@ -17,6 +17,7 @@ const FAILURE = { code: "TOOL_FAILED", reason: "flatpak: no", fix: "Look." };
 
 const created: Told = ["BuildCreated", asked];
 const refs: Told = ["BuildRefsDeclared", { refs: [{ ref: REF, commit: COMMIT }] }];
+const wantedAtOnce: Told = ["BuildCommitRequested", { publish: true }];
 const wanted: Told = ["BuildCommitRequested", {}];
 const begun = (step: string, attempt = 1, more = {}): Told => [
   "BuildStepBegun",
@@ -71,6 +72,12 @@ test("references are named, once each, while it is open", () => {
     "BuildIdsAdded",
     { ids: ["org.example.B"] },
   ]);
+});
+
+test("committed, and published at once where that was asked for", () => {
+  given(build, [created, refs, wantedAtOnce, begun("commit")])
+    .when({ do: "committed", attempt: 1, worker, refs: [{ ref: REF, commit: COMMIT }] })
+    .happens(["BuildCommitted", { refs: [{ ref: REF, commit: COMMIT }] }], ["BuildPublishRequested", {}]);
 });
 
 test("committed, at the time it was asked for; what is missing opens it again", () => {

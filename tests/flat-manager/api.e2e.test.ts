@@ -148,6 +148,27 @@ test("both clients push, commit and publish, and clients of the repository see i
   const pulled = (await ostree("rev-parse", "ours:app/org.test.Hello/x86_64/stable")).toString("ascii").trim();
   assert.equal(pulled, (await published(main))?.get("app/org.test.Hello/x86_64/stable"));
   await repositoryFiles();
+
+  // The same again, as something that has come to its end.
+  const rust = clientOf("rust");
+  const { body: asked, headers } = await rust.expect(200, "POST", "/api/v1/repo/stable/republish", {
+    app: "org.test.Hello",
+    endoflife: "It is over",
+    endoflife_rebase: null,
+  });
+  assert.deepEqual([asked.kind, headers.location], [3, `${started.url}/api/v1/job/${asked.id}`]);
+  const republished = await rust.follow(headers.location!);
+  assert.equal(republished.status, 2, republished.log);
+  await rust.follow(`/api/v1/job/${republished.results["update-repo-job"]}`);
+  const latest = (await published(main))?.get("app/org.test.Hello/x86_64/stable");
+  assert.ok(latest !== pulled && main.read(`${latest}.commit`)!.includes("It is over"));
+  const nothing = rust.expect(200, "POST", "/api/v1/repo/stable/republish", { app: "org.test.None" });
+  await refuses(nothing, 400, "generic-error");
+  const prune = rust.expect(200, "POST", "/api/v1/prune", { repo: "stable" });
+  await refuses(prune, 403, "token-insufficient");
+  const admin = clientOf("python", token({ sub: "", scope: ["tokenmanagement"] }));
+  const { body: pruning } = await admin.expect(200, "POST", "/api/v1/prune", { repo: "stable" });
+  assert.equal((await admin.follow(`/api/v1/job/${pruning.id}`)).status, 2);
 });
 
 /** What a build's files are, for those who try it before it is published. */

@@ -10,6 +10,7 @@ import * as builds from "./builds.ts";
 import type { Call, FlatParts } from "./call.ts";
 import { Files, isFile } from "./files.ts";
 import * as jobs from "./jobs.ts";
+import * as repos from "./repos.ts";
 import * as tokens from "./tokens.ts";
 import * as uploads from "./uploads.ts";
 
@@ -38,8 +39,10 @@ export const ROUTES: ReadonlyArray<Route> = [
   route("GET", "/build/{id}/publish", jobs.ofBuild("publish")),
   route("GET", "/build/{id}/check/{name}/job", jobs.getCheck),
   route("POST", "/build/{id}/purge", builds.purge),
-  route("GET", "/job/{id}", jobs.get),
+  route("GET", "/job/{id}", repos.getJob),
   route("POST", "/job/{id}/check/review", jobs.reviewCheck),
+  route("POST", "/repo/{name}/republish", repos.republish),
+  route("POST", "/prune", repos.prune),
   route("POST", "/token_subset", tokens.subset),
   route("POST", "/tokens/get_list", tokens.list),
   route("POST", "/tokens/revoke", tokens.revoke),
@@ -53,6 +56,15 @@ const PREPARED: ReadonlyArray<Prepared> = ROUTES.map((one) => ({
   ...one,
   pattern: new RegExp(`^/api/v1${one.path.replaceAll(/\{[a-z]+\}/g, "([^/]+)")}$`),
 }));
+
+/** @throws FlatRefused for what is no name of anything */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw notFound();
+  }
+}
 
 /** How long what a client still sends, after it was refused, is read so that it hears why. */
 const DRAIN_MS = 60_000;
@@ -110,7 +122,7 @@ export class FlatManager {
     const { callers } = this.#parts;
     const caller = await callers.ofApi(request, asked);
     if (found === undefined) throw matching.length > 0 ? wrongMethod() : notFound();
-    const caught = found.pattern.exec(path)!.slice(1);
+    const caught = found.pattern.exec(path)!.slice(1).map(decoded);
     const call = { ...this.#parts, request, response, asked, caller, query: new URLSearchParams(query), path: caught };
     return found.handle(call);
   }

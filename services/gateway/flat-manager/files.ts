@@ -5,8 +5,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { isId } from "@millrace/contracts/ids.ts";
-import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import { build, numberClaim } from "@millrace/domain/publishing/build.ts";
+import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import type { Asked } from "../asked.ts";
 import { Holders, hop } from "../bytes.ts";
@@ -91,7 +91,8 @@ export class Files {
     const { callers, gateway } = this.#parts;
     const organisation = this.#organisation(caller);
     const ours = callers.nameOf({ configured: caller?.configured ?? false }, name);
-    const claim = organisation === undefined || ours === undefined ? undefined : repository.nameClaim!(organisation, ours);
+    const claim =
+      organisation === undefined || ours === undefined ? undefined : repository.nameClaim!(organisation, ours);
     const named = claim === undefined ? null : (await readClaim(gateway.log, repository.context, claim)).holder;
     const id = isId(repository.prefix, name) ? name : named;
     if (id === null) return undefined;
@@ -140,7 +141,10 @@ export class Files {
       organisation: { id: into.organisation },
     };
     const own = (request.url ?? "").split("/").slice(0, 3).join("/");
-    const headers: Record<string, string | undefined> = { "x-file": file, "x-url": `${urlOf({ ...this.#parts, request }, own)}/` };
+    const headers: Record<string, string | undefined> = {
+      "x-file": file,
+      "x-url": `${urlOf({ ...this.#parts, request }, own)}/`,
+    };
     for (const name of ASKED) headers[name] = request.headers[name] as string | undefined;
     const holder = await this.#holders.of(into.node);
     const isHead = request.method === "HEAD";

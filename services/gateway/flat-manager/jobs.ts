@@ -32,10 +32,15 @@ export const jobAnswer = async (call: Call, found: FoundBuild, job: JobName, off
   body: await read(call, found, job, offset),
 });
 
+/** 0 for what is no number of a job. */
+export const idOf = ({ path: [text = ""] }: Call): number => (/^[1-9][0-9]{0,9}$/.test(text) ? Number(text) : 0);
+
+export const offsetOf = async (call: Call): Promise<number> =>
+  Math.max(0, (await jsonOf(call.request, Polling, false))["log-offset"] ?? 0);
+
 /** A poll: answered when there is something new, or late. */
 async function poll(call: Call, found: FoundBuild, job: JobName): Promise<Answer> {
-  const asked = await jsonOf(call.request, Polling, false);
-  const offset = Math.max(0, asked["log-offset"] ?? 0);
+  const offset = await offsetOf(call);
   const first = await read(call, found, job, offset);
   if (isOver(first.status) || first.log !== "") return { body: first };
   const { met, loaded } = await call.gateway.waits.until(
@@ -55,7 +60,7 @@ export const ofBuild =
 export async function get(call: Call): Promise<Answer> {
   const need = { sub: "build", scopes: ["jobs"] } as const;
   checkClaims(call.caller, need);
-  const found = jobOfId(Number(call.path[0]));
+  const found = jobOfId(idOf(call));
   if (found === undefined) throw notFound();
   const of = await findBuild(call, found.build);
   check(call.caller, { ...need, lineage: [of.id, of.repository.id] });

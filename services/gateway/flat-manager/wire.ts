@@ -93,8 +93,8 @@ export const refJson = (state: BuildState, { ref, commit, logUrl }: BuildRefStat
   build_log_url: logUrl,
 });
 
-export type JobName = "commit" | "publish" | "update";
-const JOBS: ReadonlyArray<JobName> = ["commit", "publish", "update"];
+export type JobName = "commit" | "publish" | "update" | "republish";
+const JOBS: ReadonlyArray<JobName> = ["commit", "publish", "update", "republish"];
 
 /** Jobs are steps of builds here: a number for each, made of the build's. */
 export const jobId = (build: number, job: JobName): number => build * 4 + JOBS.indexOf(job);
@@ -177,7 +177,7 @@ export function jobsOf(
   commits: Iterable<Pick<StoredCommit, "events">>,
   number: number,
 ): Readonly<Record<JobName, Told | undefined>> {
-  const [commit, publish, update] = [new Job(), new Job(), new Job()];
+  const [commit, publish, update, republish] = [new Job(), new Job(), new Job(), new Job()];
   let published: Told1 = { refs: [] };
   for (const { events } of commits) {
     for (const { type, data: raw } of events) {
@@ -185,19 +185,20 @@ export function jobsOf(
       switch (type) {
         case "BuildCommitRequested":
           commit.ask(`Committing build ${number}`);
+          if (data.publish === true) republish.ask(`Republishing by build ${number}`);
           break;
         case "BuildPublishRequested":
           publish.ask(`Publishing build ${number}`);
           update.ask("Waiting for the publish job");
           break;
         case "BuildStepBegun":
-          if (data.step === "commit") commit.begin(data);
+          if (data.step === "commit") for (const job of [commit, republish]) job.begin(data);
           if (data.step === "publish") publish.begin(data);
           if (data.step === "deltas") update.say("Making static deltas");
           break;
         case "BuildIncomplete": {
           const names = (data.missing as ReadonlyArray<string>).slice(0, MISSING_SHOWN).join(", ");
-          commit.fail(`${data.count} objects are missing: ${names}`);
+          for (const job of [commit, republish]) job.fail(`${data.count} objects are missing: ${names}`);
           break;
         }
         case "BuildCommitted":
@@ -206,12 +207,14 @@ export function jobsOf(
           break;
         case "BuildRefsPublished":
           published = data;
-          for (const { ref, commit: id } of refsOf(data)) publish.say(`Imported ${ref} (${id})`);
+          for (const { ref, commit: id } of refsOf(data))
+            for (const job of [publish, republish]) job.say(`Imported ${ref} (${id})`);
           update.say("Updating summary and AppStream branches");
           break;
         case "BuildPublished":
           publish.say("Published");
           publish.end({ refs: refsObject(published), "update-repo-job": jobId(number, "update") });
+          republish.end({ "update-repo-job": jobId(number, "update") });
           update.say("Summary is updated");
           update.end({});
           break;
@@ -219,16 +222,16 @@ export function jobsOf(
           update.say(`Made ${data.made} static deltas${typeof data.failed === "string" ? `; ${data.failed}` : ""}`);
           break;
         case "BuildFailed":
-          if (data.step !== "publish") commit.fail(`${data.reason}`);
-          else for (const job of [publish, update]) job.fail(`${data.reason}`);
+          for (const job of data.step === "publish" ? [publish, update] : [commit]) job.fail(`${data.reason}`);
+          republish.fail(`${data.reason}`);
           break;
         case "BuildRetried":
-          retried([commit, publish, update]);
+          retried([commit, publish, update, republish]);
           break;
       }
     }
   }
-  return { commit: commit.told, publish: publish.told, update: update.told };
+  return { commit: commit.told, publish: publish.told, update: update.told, republish: republish.told };
 }
 
 function retried(jobs: ReadonlyArray<Job>): void {
@@ -252,15 +255,12 @@ export function jobJson(
 ): JobJson | undefined {
   if (told === undefined) return undefined;
   const { number, terms } = state;
+  const ending = { endoflife: terms?.endOfLife ?? null, endoflife_rebase: terms?.endOfLifeRebase ?? null };
   const contents = {
-    commit: {
-      build: number,
-      endoflife: terms?.endOfLife ?? null,
-      endoflife_rebase: terms?.endOfLifeRebase ?? null,
-      token_type: terms?.tokenType ?? null,
-    },
+    commit: { build: number, ...ending, token_type: terms?.tokenType ?? null },
     publish: { build: number },
     update: { repo },
+    republish: { app: state.appId, ...ending },
   };
   return {
     id: jobId(number, job),
