@@ -66,3 +66,17 @@ export const sync: Reader<string> = (value) => {
   if (!/^(always|default|\d+(ms|s|m))$/.test(value)) throw new Error("always, default, or a duration such as 100ms");
   return value;
 };
+
+/** How many letters differ, are missing, or are too many. */
+export function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

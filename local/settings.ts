@@ -7,9 +7,11 @@ import { delimiter, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 import { backupDeclarations } from "./backup-settings.ts";
 import { deviceDeclarations } from "./device-settings.ts";
+import { publishingDeclarations } from "./publishing-settings.ts";
 import {
   address,
   amount,
+  distance,
   flag,
   hostName,
   oneOf,
@@ -218,21 +220,6 @@ const declarations = {
     fallback: undefined,
     meaning: "the address on which applications are reached; unless set, the gateway's",
   },
-  repositoriesUrl: {
-    env: "MILLRACE_REPOSITORIES_URL",
-    key: "publishing.url",
-    read: url("http", "https"),
-    fallback: undefined,
-    meaning:
-      "the address that clients of repositories are given (https://flatpak.example.org); unless set, that of applications",
-  },
-  flatManagerConfigFile: {
-    env: "MILLRACE_FLAT_MANAGER_CONFIG_FILE",
-    key: "publishing.flat_manager_config_file",
-    read: path,
-    fallback: undefined,
-    meaning: "configuration of a flat-manager whose clients push here, as it is; its tokens are taken",
-  },
   publicTlsPort: {
     env: "MILLRACE_PUBLIC_TLS_PORT",
     key: "apps.tls_port",
@@ -264,6 +251,7 @@ const declarations = {
   },
   ...backupDeclarations,
   ...deviceDeclarations,
+  ...publishingDeclarations,
   bring: {
     env: "MILLRACE_BRING",
     key: "bring",
@@ -402,17 +390,4 @@ function nearest(key: string): string {
   const known = Object.values(declarations).map((declaration) => declaration.key as string);
   const best = known.map((name) => ({ name, away: distance(key, name) })).sort((a, b) => a.away - b.away)[0];
   return best && best.away <= 2 ? ` Did you mean ${best.name}?` : "";
-}
-
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
