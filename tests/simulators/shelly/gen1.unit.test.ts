@@ -91,6 +91,10 @@ test("relays, rollers, lights, meters and valves", async () => {
   assert.deepEqual([colour.red, colour.green, colour.blue, colour.gain], [1, 2, 3, 50]);
   assert.equal((await json(at("SHEM-3"), "/emeter/0")).power, 6.6);
   assert.match((await get(at("SHEM-3"), "/emeter/0/em_data.csv")).text, /^Date\/time UTC/);
+  for (const path of ["/settings/emeter/1", "/settings/emeters/1"]) {
+    assert.equal((await json(at("SHEM-3"), `${path}?name=Phase%20B`)).name, "Phase B", path);
+    assert.equal((await json(at("SHEM-3"), path)).name, "Phase B", path);
+  }
   const valve = await json(at("SHTRV-01"), "/thermostats/0?target_t=22.5");
   assert.equal((valve.target_t as JsonObject).value, 22.5);
   assert.equal((await get(at("SHTRV-01"), "/settings/thermostats/0?valve_min_percent=10")).status, 200);
