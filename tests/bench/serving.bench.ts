@@ -1,6 +1,7 @@
 /**
  * Serving a repository by Caddy as it is configured for them (paths by class, tags, two places for each object) against a bare nginx from
- * Debian that serves the same folder with its own best settings. Asked by `wrk`, from Debian, too. Small objects by requests, a large delta by bytes.
+ * Debian that serves the same folder with its own best settings, and against a bare `file_server` of the same Caddy: how much of the way to
+ * nginx is Caddy's own. Asked by `wrk`, from Debian, too. Small objects by requests, a large delta by bytes.
  */
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -48,6 +49,11 @@ const node = { disk: nodeDisk(folder, "local"), listen, admin, storage, tls: "of
 const loaded = await loadCaddy(admin, renderCaddy([], { ...node, repositories: { places, gateway: undefined } }));
 if ("failed" in loaded) throw new Error(loaded.failed.message);
 const port = await freePort();
+const plain = await startCaddy({ dataDir: join(folder, "plain") });
+const bare = { ...(renderCaddy([], { ...node, admin: plain.admin, listen: plain.address }) as Bare) };
+bare.apps.http.servers.apps.routes = [{ handle: [{ handler: "file_server", root: join(place, "repo") }] }];
+const served = await loadCaddy(plain.admin, bare);
+if ("failed" in served) throw new Error(served.failed.message);
 const nginx = await startNginx();
 try {
   const ours = `http://${listen}/repo/stable`;
@@ -66,6 +72,20 @@ try {
     reach: "≥ 0.8",
     ours: requests(small.ours),
     theirs: requests(small.theirs),
+    durability,
+  });
+  const same = await inTurn(
+    ROUNDS,
+    () => ask(ours, paths),
+    () => ask(`http://${plain.address}`, paths),
+  );
+  report({
+    what: "requests for objects",
+    against: "Caddy's bare file_server",
+    ratio: ratioOf(same, (one) => one.requests),
+    reach: "≥ 0.6",
+    ours: requests(same.ours),
+    theirs: requests(same.theirs),
     durability,
   });
   const large = await inTurn(
@@ -89,7 +109,12 @@ try {
   nginx.kill("SIGTERM");
   await ended;
   await caddy.stop();
+  await plain.stop();
   rmSync(folder, { recursive: true, force: true });
+}
+
+interface Bare extends Readonly<Record<string, unknown>> {
+  readonly apps: { readonly http: { readonly servers: { readonly apps: { routes: unknown[] } } } };
 }
 
 /** Objects of random bytes, and a delta; public. @returns paths of the objects */

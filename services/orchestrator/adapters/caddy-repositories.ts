@@ -21,7 +21,11 @@ export interface RepositoryServing {
 const LOGGER = "repositories";
 export const NOT_LOGGED: Json = { handler: "vars", log_skip: true };
 
-const PREFIX = "^/repo/([a-z0-9][a-z0-9_-]{0,62})(?:@([a-z0-9][a-z0-9-]{0,62}))?";
+/**
+ * Loose on purpose: what is served has to be there, under names that the publisher made; and counted repetitions cost Go's engine most of a
+ * request (measured).
+ */
+const PREFIX = "^/repo/([a-z0-9_-]+)(?:@([a-z0-9-]+))?";
 const ROOT = "{http.vars.root}";
 
 const subroute = (routes: readonly Json[]): Json => ({ handler: "subroute", routes });
@@ -33,11 +37,14 @@ const page = (status: number | string, body: string, headers: Readonly<Record<st
 });
 
 /** For how long a class of paths may be kept without asking. */
-const FOR_GOOD = "{http.vars.scope}, max-age=31536000, immutable";
-const A_DAY = "{http.vars.scope}, max-age=86400";
+const SCOPE = "{http.vars.scope}";
+const FOR_GOOD = `${SCOPE}, max-age=31536000, immutable`;
+const A_DAY = `${SCOPE}, max-age=86400`;
 const ASKED = "no-cache";
 
 interface PathClass {
+  /** Of which addresses; default: of the repository and its snapshots. */
+  readonly of?: string;
   /** After the repository's name. Its groups are `{http.regexp.path.1}` and so on, one later. */
   readonly pattern: string;
   /** Where it may lie, below the repository's folder. */
@@ -52,10 +59,12 @@ const BINARY = "application/octet-stream";
 /** The name is the first group, the snapshot the second, or empty. */
 const part = (group: number): string => `{http.regexp.path.${group + 2}}`;
 
+const SUMMARY = "/(summaries/[0-9a-f]+\\.idx\\.sig|summary(?:\\.idx)?(?:\\.sig)?)";
+
 /** First that matches. */
 const CLASSES: readonly PathClass[] = [
   {
-    pattern: "/objects/([0-9a-f]{2})/([0-9a-f]{62})\\.(filez|dirtree|dirmeta|commit)",
+    pattern: "/objects/([0-9a-f]+)/([0-9a-f]+)\\.(filez|dirtree|dirmeta|commit)",
     files: [
       `/repo/objects/${part(1)}/${part(2)}.${part(3)}`,
       `/repo/.millrace/quarantine/${part(1)}/${part(2)}.${part(3)}`,
@@ -66,55 +75,62 @@ const CLASSES: readonly PathClass[] = [
   },
   {
     // Signatures: another key may sign later.
-    pattern: "/objects/([0-9a-f]{2})/([0-9a-f]{62}\\.commitmeta)",
+    pattern: "/objects/([0-9a-f]+)/([0-9a-f]+\\.commitmeta)",
     files: [`/repo/objects/${part(1)}/${part(2)}`, `/repo/.millrace/quarantine/${part(1)}/${part(2)}`],
     cache: ASKED,
     type: BINARY,
   },
   {
-    pattern: "/deltas/([A-Za-z0-9+_]{2})/([A-Za-z0-9+_]{41}(?:-[A-Za-z0-9+_]{43})?)/(superblock|[0-9]{1,9})",
+    pattern: "/deltas/([A-Za-z0-9+_]+)/([A-Za-z0-9+_-]+)/(superblock|[0-9]+)",
     files: [`/repo/deltas/${part(1)}/${part(2)}/${part(3)}`, `/repo/.millrace/deltas/${part(1)}/${part(2)}/${part(3)}`],
     cache: A_DAY,
     type: BINARY,
   },
   {
-    pattern: "/(delta-indexes/[A-Za-z0-9+_]{2}/[A-Za-z0-9+_]{41}\\.index)",
+    pattern: "/(delta-indexes/[A-Za-z0-9+_]+/[A-Za-z0-9+_]+\\.index)",
     files: [`/repo/${part(1)}`],
     cache: ASKED,
     type: BINARY,
   },
   {
-    pattern: "/(summaries/(?:[0-9a-f]{64}\\.gz|[0-9a-f]{64}-[0-9a-f]{64}\\.delta))",
+    pattern: "/(summaries/[0-9a-f-]+\\.(?:gz|delta))",
     files: [snapshotFile(1), `/repo/${part(1)}`],
     cache: FOR_GOOD,
     type: BINARY,
   },
   {
-    pattern: "/(summaries/[0-9a-f]{64}\\.idx\\.sig|summary(?:\\.idx)?(?:\\.sig)?)",
-    files: [snapshotFile(1), `/repo/${part(1)}`],
+    pattern: SUMMARY,
+    files: [snapshotFile(1)],
     cache: ASKED,
     type: BINARY,
   },
   {
-    pattern: "/(config|refs/heads/(?:app|runtime|appstream2?)/[A-Za-z0-9._/-]{1,400})",
+    // What is there now is no snapshot: one that is gone is not found.
+    of: "^/repo/([a-z0-9_-]+)()",
+    pattern: SUMMARY,
     files: [`/repo/${part(1)}`],
     cache: ASKED,
     type: BINARY,
   },
   {
-    pattern:
-      "/(appstream2?/[a-z0-9_-]{1,60}/(?:appstream\\.xml(?:\\.gz)?|icons/[0-9]{1,4}x[0-9]{1,4}/[A-Za-z0-9._-]{1,255}\\.png))",
+    pattern: "/(config|refs/heads/(?:app|runtime|appstream2?)/[A-Za-z0-9._/-]+)",
+    files: [`/repo/${part(1)}`],
+    cache: ASKED,
+    type: BINARY,
+  },
+  {
+    pattern: "/(appstream2?/[a-z0-9_-]+/(?:appstream\\.xml(?:\\.gz)?|icons/[0-9]+x[0-9]+/[A-Za-z0-9._-]+\\.png))",
     files: [`/web/${part(1)}`],
     cache: ASKED,
   },
   {
-    pattern: "/(?:appstream/)?([A-Za-z0-9._-]{1,255}\\.flatpakref)",
+    pattern: "/(?:appstream/)?([A-Za-z0-9._-]+\\.flatpakref)",
     files: [`/web/${part(1)}`],
     cache: ASKED,
     type: "application/vnd.flatpak.ref",
   },
   {
-    pattern: "/([A-Za-z0-9._-]{1,255}\\.flatpakrepo)",
+    pattern: "/([A-Za-z0-9._-]+\\.flatpakrepo)",
     files: [snapshotFile(1), `/web/${part(1)}`],
     cache: ASKED,
     type: "application/vnd.flatpak.repo",
@@ -129,23 +145,24 @@ function snapshotFile(group: number): string {
   return `/snapshots/{http.regexp.path.2}/${part(group)}`;
 }
 
-function classRoute({ pattern, files, cache, type, tag }: PathClass): Json {
+function classRoute({ of = PREFIX, pattern, files, cache, type, tag }: PathClass, root = ROOT): Json {
   const set = {
     "Cache-Control": [cache],
+    "X-Content-Type-Options": ["nosniff"],
     ...(type === undefined ? {} : { "Content-Type": [type] }),
     ...(tag === undefined ? {} : { Etag: [tag] }),
   };
   // One inside the other: matchers beside each other are looked at in no order.
   return {
-    match: [{ path_regexp: { name: "path", pattern: `${PREFIX}${pattern}$` } }],
+    match: [{ path_regexp: { name: "path", pattern: `${of}${pattern}$` } }],
     handle: [
       subroute([
         {
-          match: [{ file: { root: ROOT, try_files: files } }],
+          match: [{ file: { root, try_files: files } }],
           handle: [
             { handler: "headers", response: { set } },
             { handler: "rewrite", uri: "{http.matchers.file.relative}" },
-            { handler: "file_server", root: ROOT },
+            { handler: "file_server", root },
           ],
           terminal: true,
         },
@@ -156,33 +173,17 @@ function classRoute({ pattern, files, cache, type, tag }: PathClass): Json {
 
 const NOT_THERE = page(404, "There is no such file in this repository.\n");
 
-/** A snapshot that is gone must not answer with what is there now. */
-const SNAPSHOT_THERE: Json = {
-  match: [{ path_regexp: { name: "path", pattern: "^/repo/([^/@]+)@([^/]+)/" } }],
-  handle: [
-    subroute([
-      {
-        match: [{ not: [{ file: { root: ROOT, try_files: ["/snapshots/{http.regexp.path.2}/summary.idx"] } }] }],
-        handle: [page(404, "There is no such snapshot of this repository.\n")],
-        terminal: true,
-      },
-    ]),
-  ],
-};
-
 /** Only what is asked for once in each pull is worth a line. */
 const COUNTED: Json = {
-  match: [{ not: [{ path_regexp: { name: "counted", pattern: "/delta-indexes/" } }] }],
+  match: [{ not: [{ path: ["*/delta-indexes/*"] }] }],
   handle: [NOT_LOGGED],
 };
 
 const files = (): Json =>
   subroute([
-    SNAPSHOT_THERE,
-    { handle: [{ handler: "headers", response: { set: { "X-Content-Type-Options": ["nosniff"] } } }] },
-    ...CLASSES.map(classRoute),
+    ...CLASSES.map((each) => classRoute(each)),
     {
-      match: [{ path_regexp: { name: "index", pattern: "/delta-indexes/" } }],
+      match: [{ path: ["*/delta-indexes/*"] }],
       handle: [page(404, "There is no delta to this commit.\n", { "Cache-Control": ["no-cache"] })],
       terminal: true,
     },
@@ -221,50 +222,57 @@ const asking = (gateway: string): Json => ({
   ],
 });
 
+/** Objects are nearly all that is asked for: one pattern, one look at the disk. */
+function publicObjects(places: ServedPlaces): Json {
+  const [objects] = CLASSES;
+  const files = objects!.files.map((path) => `/{http.regexp.path.1}${path}`);
+  return classRoute({ ...objects!, files, cache: FOR_GOOD.replace(SCOPE, "public") }, places.public);
+}
+
 /** The route that stands behind those of applications' hosts. */
 export function repositoriesRoute({ places, gateway }: RepositoryServing): Json {
   const isPublic = { file: { root: places.public, try_files: ["/{http.regexp.repository.1}/repo/config"] } };
+  const none = { handle: [page(404, "There is no such repository.\n")] };
+  const named = [
+    {
+      match: [{ path_regexp: { name: "bare", pattern: `${PREFIX}$` } }],
+      handle: [page(308, "", { Location: ["{http.request.uri.path}/"] })],
+      terminal: true,
+    },
+    {
+      match: [isPublic],
+      handle: [{ handler: "vars", scope: "public", root: `${places.public}/{http.regexp.repository.1}` }, files()],
+      terminal: true,
+    },
+    gateway === undefined ? none : { handle: [{ handler: "vars", private: places.private }, asking(gateway)] },
+  ];
+  const routes = [
+    COUNTED,
+    {
+      match: [{ not: [{ method: ["GET", "HEAD"] }] }],
+      handle: [page(405, "Repositories are only read here.\n", { Allow: ["GET, HEAD"] })],
+      terminal: true,
+    },
+    publicObjects(places),
+    {
+      match: [{ path_regexp: { name: "repository", pattern: `${PREFIX}(/|$)` } }],
+      handle: [subroute(named)],
+      terminal: true,
+    },
+    none,
+  ];
+  const errors = [
+    {
+      match: [{ vars: { "{http.error.status_code}": ["502", "504"] } }],
+      handle: [page(503, "Whether this is allowed cannot be told at this moment.\n", { "Retry-After": ["5"] })],
+      terminal: true,
+    },
+    { handle: [page("{http.error.status_code}", "{http.error.status_code} {http.error.status_text}\n")] },
+  ];
   return {
-    match: [{ path_regexp: { name: "repository", pattern: `${PREFIX}(/|$)` } }],
+    match: [{ path: ["/repo/*"] }],
     terminal: true,
-    handle: [
-      {
-        ...subroute([
-          COUNTED,
-          {
-            match: [{ not: [{ method: ["GET", "HEAD"] }] }],
-            handle: [page(405, "Repositories are only read here.\n", { Allow: ["GET, HEAD"] })],
-            terminal: true,
-          },
-          {
-            match: [{ path_regexp: { name: "bare", pattern: `${PREFIX}$` } }],
-            handle: [page(308, "", { Location: ["{http.request.uri.path}/"] })],
-            terminal: true,
-          },
-          {
-            match: [isPublic],
-            handle: [
-              { handler: "vars", scope: "public", root: `${places.public}/{http.regexp.repository.1}` },
-              files(),
-            ],
-            terminal: true,
-          },
-          gateway === undefined
-            ? { handle: [page(404, "There is no such repository.\n")] }
-            : { handle: [{ handler: "vars", private: places.private }, asking(gateway)] },
-        ]),
-        errors: {
-          routes: [
-            {
-              match: [{ vars: { "{http.error.status_code}": ["502", "504"] } }],
-              handle: [page(503, "Whether this is allowed cannot be told at this moment.\n", { "Retry-After": ["5"] })],
-              terminal: true,
-            },
-            { handle: [page("{http.error.status_code}", "{http.error.status_code} {http.error.status_text}\n")] },
-          ],
-        },
-      },
-    ],
+    handle: [{ ...subroute(routes), errors: { routes: errors } }],
   };
 }
 
