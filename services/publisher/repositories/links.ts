@@ -1,4 +1,4 @@
-/** What Caddy follows to a repository: by its id always, by its name where no older repository of the node is called so. */
+/** What Caddy follows to a repository: by its id always, by its name where no other repository of the node has had it before. */
 import { mkdir, readdir, readlink, rename, rm, symlink } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { syncFolder } from "@millrace/eventlog/durable-files.ts";
@@ -41,8 +41,9 @@ export async function linkRepository(
   await mkdir(places.private, { recursive: true, mode: 0o755 });
   const open = await linksIn(places.public);
   const holder = open.get(name);
-  const isOlders = holder !== undefined && holder !== id && holder < id;
-  const wanted = new Set(isPrivate ? [] : [id, ...(isOlders ? [] : [name])]);
+  // Whoever came first keeps it: clients of one are never led to another.
+  const isOthers = holder !== undefined && holder !== id;
+  const wanted = new Set(isPrivate ? [] : [id, ...(isOthers ? [] : [name])]);
   for (const [link, to] of open) {
     if (to === id && !wanted.has(link)) await rm(join(places.public, link), { force: true });
   }
@@ -55,7 +56,7 @@ export async function linkRepository(
   await syncFolder(places.private);
   faultPoint("repository.link.made");
   // A public one of that name stands before every private one.
-  return (isPrivate ? holder !== undefined && holder !== id : isOlders) ? id : name;
+  return isOthers ? id : name;
 }
 
 export async function unlinkRepository(places: ServedPlaces, id: string): Promise<void> {

@@ -108,15 +108,15 @@ test("settings are flatpak's own keys, all else in the file stays", () => {
   assert.equal(withSettings("[core]\nmode=archive-z2\n", {}), "[core]\nmode=archive-z2\n");
 });
 
-test("a name belongs to the oldest; what becomes private is no longer public", async () => {
+test("a name belongs to who had it first; what becomes private is no longer public", async () => {
   const data = testFolder("links");
   const places = servedPlaces(data, "n1");
   const place = (id: string) => join(places.folder, "../repositories", id);
-  const old = { id: "rep_01kajzq4v0e8r9t2m5x7c3d6fa", name: "stable", isPrivate: false };
+  const old = { id: "rep_01kajzq4v0e8r9t2m5x7c3d6fz", name: "stable", isPrivate: false };
   const young = { id: "rep_01kajzq4v0e8r9t2m5x7c3d6fb", name: "stable", isPrivate: false };
-  assert.equal(await linkRepository(places, place(young.id), young), "stable");
   assert.equal(await linkRepository(places, place(old.id), old), "stable");
   assert.equal(await linkRepository(places, place(young.id), young), young.id);
+  assert.equal(await linkRepository(places, place(old.id), old), "stable");
   assert.equal(readlinkSync(join(places.public, "stable")), `../../repositories/${old.id}`);
   assert.equal(await linkRepository(places, place(old.id), { ...old, isPrivate: true }), "stable");
   assert.deepEqual(readdirSync(places.public), [young.id]);
