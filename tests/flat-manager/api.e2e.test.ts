@@ -1,61 +1,26 @@
 /** flat-manager's API by what its two clients send: pushed to the real publisher, published, seen; refused in its words. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { Claims } from "@millrace/gateway/flat-manager/claims.ts";
 import { signJwt } from "@millrace/gateway/flat-manager/jwt.ts";
 import { encodeDelta } from "@millrace/publisher/adapters/ostree/names.ts";
-import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
 import { eventually } from "../harness/eventually.ts";
-import { ask, callerOf, testGateway, testProjector } from "../harness/gateway.ts";
-import { develop, spawnPublisher } from "../harness/publisher.ts";
-import { type TestPublishing, testPublishing } from "../harness/publishing.ts";
-import { testFolder, testNats } from "../harness/servers.ts";
-import { deferToEndOfFile, suite } from "../harness/suite.ts";
-import { type Dialect, FlatClient, FlatFailure, multipart } from "./client.ts";
+import { ask } from "../harness/gateway.ts";
+import { develop } from "../harness/publisher.ts";
+import { suite } from "../harness/suite.ts";
+import { type FlatClient, FlatFailure, multipart } from "./client.ts";
+import { type FlatServer, flatServer } from "./server.ts";
 
 const test = suite("flat-manager's API", { timeoutMs: 240_000 });
 
-const SECRET = randomBytes(32);
-const CONFIG = {
-  secret: SECRET.toString("base64"),
-  "token-prefix": "fm_",
-  repos: { stable: { path: "repo", subsets: {} }, Beta_1: { path: "beta", subsets: {} } },
-};
-const nats = await testNats();
-const started = await testGateway({
-  natsUrl: nats.url,
-  natsUser: nats.user,
-  natsPassword: nats.pass,
-  flatManagerConfig: JSON.stringify(CONFIG),
-});
-await testProjector(started.config);
-const { expect } = callerOf(started);
-const data = testFolder("publisher");
+const server = await flatServer();
+const { started, expect, token, clientOf, now } = server;
 const call = async (method: string, path: string, options: Parameters<typeof ask>[3] = {}) => {
   const answer = await ask(started.url, method, path, { token: started.owner, ...options });
   assert.ok(answer.status < 300, `${method} ${path}: ${answer.text}`);
   return answer;
-};
-
-const now = () => Math.floor(Date.now() / 1_000);
-const token = (claims: Partial<Claims> = {}): string =>
-  signJwt(SECRET, {
-    sub: "build",
-    exp: now() + 3_600,
-    name: "ci",
-    scope: ["build", "upload", "download", "publish", "jobs", "republish"],
-    prefixes: [""],
-    apps: [],
-    repos: [""],
-    ...claims,
-  });
-const clientOf = (dialect: Dialect, given = `fm_${token()}`): FlatClient => {
-  const client = new FlatClient(started.url, given, dialect);
-  deferToEndOfFile(() => client.close());
-  return client;
 };
 
 /** A refusal in flat-manager's form. */
@@ -72,28 +37,8 @@ async function refuses(work: Promise<unknown>, status: number, type: string, mes
   });
 }
 
-for (const name of ["stable", "beta-1", "unlisted"]) await expect(201, "POST", "/repositories", { body: { name } });
-
-let said = () => "";
-async function publishing(context: Parameters<typeof testPublishing>[0]): Promise<TestPublishing> {
-  const made = await testPublishing(context);
-  if (said() === "") {
-    const env = { MILLRACE_PUBLISHING_TOOLS: JSON.stringify(made.programs.env) };
-    const publisher = spawnPublisher(started.config, data, env);
-    said = () => publisher.said() || "it said nothing";
-  }
-  return made;
-}
-const mainOf = (name: string): Promise<Repository> =>
-  eventually(
-    async () => {
-      const { body } = await expect(200, "GET", `/repositories/${name}`);
-      if (body.status.state !== "ready") return undefined;
-      return Repository.open(join(data, "publisher/local/repositories", body.id, "repo"));
-    },
-    `${name} is ready: ${said()}`,
-    60_000,
-  );
+const publishing = (context: Parameters<FlatServer["publishing"]>[0]) => server.publishing(context);
+const mainOf = (name: string) => server.mainOf(name);
 
 test("both clients push, commit and publish, and clients of the repository see it", async (context) => {
   const made = await publishing(context);
