@@ -1,6 +1,8 @@
 /** Builds from HTTP to what clients see, through publishers that are killed on the way; refused where something is wrong. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { execFile } from "node:child_process";
+import { readFileSync, symlinkSync } from "node:fs";
+import { delimiter, join, resolve } from "node:path";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
@@ -27,7 +29,7 @@ const data = testFolder("publisher");
 
 test("pushed, committed, published, seen, while one publisher after another dies; refused where it is wrong", async (context) => {
   const publishing = await testPublishing(context);
-  const points = ["ostree.intake.placed:3", "publish.commit.made", "publish.summary.made"];
+  const points = ["ostree.intake.placed:3", "publish.summary.made"];
   const world = { gateway, caller, log, data, publishing };
   const publishers = new Publishers(world, points);
   publishers.start();
@@ -91,6 +93,38 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.equal((await published(main))?.has(one.ref), false);
   const queue = await expect(200, "GET", "/builds?waiting=true&sort=-priority");
   assert.ok(Array.isArray(queue.body.items));
+  await publishers.stop();
+});
+
+test("every command of docs/guides/builds.md does what the text says", async (context) => {
+  const publishing = await testPublishing(context);
+  const publishers = new Publishers({ gateway, caller, log, data, publishing }, []);
+  publishers.start();
+  const root = resolve(import.meta.dirname, "..");
+  const text = readFileSync(join(root, "docs/guides/builds.md"), "utf8");
+  const blocks = [...text.matchAll(/^```sh\n(.*?)^```/gms)].map((match) => match[1]!);
+  assert.ok(blocks.length >= 6, "the guide has its commands in blocks of `sh`");
+  const folder = testFolder("publishing-guide");
+  const { from } = await develop(publishing, "guide", { app: "org.example.Hello" });
+  symlinkSync(from.root, join(folder, "repo"));
+  const env = {
+    ...process.env,
+    PATH: `${join(root, "cli")}${delimiter}${process.env.PATH}`,
+    XDG_CONFIG_HOME: folder,
+    MILLRACE_URL: gateway.url,
+    MILLRACE_TOKEN: gateway.owner,
+    MILLRACE_ORG: "home",
+  };
+  const said = await new Promise<{ failed: boolean; out: string }>((done) => {
+    const script = ["-euo", "pipefail", "-c", blocks.join("\n")];
+    execFile("bash", script, { cwd: folder, env, timeout: 200_000 }, (error, stdout, stderr) =>
+      done({ failed: error !== null, out: stdout + stderr }),
+    );
+  });
+  assert.equal(said.failed, false, `${said.out}\n${publishers.said()}`);
+  assert.match(said.out, /objects are to be sent/);
+  const { body } = await expect(200, "GET", "/builds/statistics");
+  assert.ok(body.published >= 4 && body.publishMs.median > 0, JSON.stringify(body));
   await publishers.stop();
 });
 

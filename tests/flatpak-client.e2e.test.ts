@@ -53,6 +53,7 @@ test("from the key to the end of an application", async (context) => {
       buildsAtOnce: 2,
       deltasAtOnce: 1,
       deltaDepth: 0,
+      buildDays: 30,
       bytesListen: "127.0.0.1:0",
       publicUrl: `http://${listen}`,
       pruneYoungSeconds: 0,

@@ -111,7 +111,7 @@ export async function commitBuild(call: OfBuild): Promise<void> {
     ...(tokenType === undefined ? {} : { tokenType }),
   };
   await print(call, await gatewayOf(call).call("commitBuild", { params: idOf(call), payload }));
-  call.io.err(`Next: mill builds show ${call.args.build} --wait "state=ready|uploading|failed"\n`);
+  call.io.err(`Next: mill builds show ${call.args.build} --wait state=ready\n`);
 }
 
 export const steerBuild =
@@ -170,3 +170,38 @@ const reviewText = ({ ref, from, to, permissions, runtime, download, files, ...c
         .join(", "),
     ],
   ]);
+
+export async function buildStatistics(
+  call: AnyCall & {
+    readonly flags: {
+      readonly from?: string | undefined;
+      readonly to?: string | undefined;
+      readonly app?: string | undefined;
+    };
+  },
+): Promise<void> {
+  const { from, to, app } = call.flags;
+  const query = {
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
+    ...(app === undefined ? {} : { appId: app }),
+  };
+  const told = await gatewayOf(call).call("buildStatistics", { query });
+  const spread = (of: typeof told.commitMs) =>
+    of && `${of.median} ms in the middle, ${of.most95} ms for 95 of 100, ${of.most} ms at most`;
+  await printOne(
+    call.io,
+    styleOf(call),
+    told,
+    (all) =>
+      facts([
+        ["builds", all.builds],
+        ["published", all.published],
+        ["failed", all.failed],
+        ["success", all.successRate === undefined ? undefined : `${Math.round(all.successRate * 100)} %`],
+        ["to commit", spread(all.commitMs)],
+        ["to publish", spread(all.publishMs)],
+      ]),
+    () => "builds",
+  );
+}

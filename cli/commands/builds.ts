@@ -78,6 +78,18 @@ export const buildCommands: readonly Command[] = [
     examples: [{ line: "mill builds show 7", says: "By its number" }],
   }),
   command({
+    path: "builds statistics",
+    summary: "How builds went: rates and durations",
+    flags: {
+      from: { type: "string", value: "DAY", summary: "First day; a month ago unless said" },
+      to: { type: "string", value: "DAY", summary: "Last day; today unless said" },
+      app: { type: "string", value: "ID", summary: "Only those of this application" },
+    },
+    examples: [{ line: "mill builds statistics --from 2026-11-01", says: "Since then" }],
+    impact: "read",
+    run: async (call) => (await builds()).buildStatistics(call),
+  }),
+  command({
     path: "builds create",
     summary: "Begin a build for a repository",
     arguments: { repository: { summary: "Id or name of the repository", names: { collection: "repositories" } } },

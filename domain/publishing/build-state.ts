@@ -1,6 +1,6 @@
 /** What a build is: its state, how events change it, what is to be done next, and how it is shown. */
 import type * as shape from "@millrace/contracts/publishing/build-events.ts";
-import { BUILD_LIMITS as LIMITS } from "@millrace/contracts/publishing/builds.ts";
+import { BUILD_LIMITS as LIMITS } from "@millrace/contracts/publishing/build-parts.ts";
 import type { Actor, DomainEvent, EventMeta } from "../decider.ts";
 
 export type BuildStateName = (typeof shape.BUILD_STATES)[number];
@@ -121,7 +121,7 @@ export type BuildCommand =
 export type BuildStep =
   | { readonly kind: BuildStepName; readonly attempt: number }
   | { readonly kind: "giveUp"; readonly step: BuildStepName; readonly attempt: number }
-  | { readonly kind: "release" | "purge"; readonly attempt: number };
+  | { readonly kind: "release" | "purge" | "expire"; readonly attempt: number };
 
 /** Pure: the same for every publisher. Who asks holds the lease, so an attempt that is under way is one that broke off. */
 export function nextOfBuild(state: BuildState): { readonly do: BuildStep } | undefined {
@@ -135,6 +135,20 @@ export function nextOfBuild(state: BuildState): { readonly do: BuildStep } | und
   }
   if (state.state === "purging") return { do: { kind: "purge", attempt: 1 } };
   return state.state === "cancelled" && state.isHeld ? { do: { kind: "release", attempt: 1 } } : undefined;
+}
+
+/** States in which nothing more is done unless somebody asks. */
+const RESTING: ReadonlyArray<string | null> = ["uploading", "ready", "failed", "cancelled"];
+
+/** A build that nobody has asked anything of for so long goes; what was published stays published. */
+export function expiryOfBuild(
+  state: BuildState,
+  nowMs: number,
+  keepMs: number,
+): { readonly do: { readonly kind: "expire"; readonly attempt: number } } | { readonly waitUntil: number } | undefined {
+  if (!RESTING.includes(state.state) || stepOf(state) !== undefined) return undefined;
+  const due = Date.parse(state.updatedAt) + keepMs;
+  return nowMs >= due ? { do: { kind: "expire", attempt: 1 } } : { waitUntil: due };
 }
 
 /** What is to be done for it, or is under way. */

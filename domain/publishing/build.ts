@@ -1,6 +1,6 @@
 /** A build: content on its way into a repository. Rules of what is asked and of what publishers report; see build-state.ts. */
 import * as shape from "@millrace/contracts/publishing/build-events.ts";
-import { BUILD_LIMITS as LIMITS, BUILD_PATTERNS as PATTERNS } from "@millrace/contracts/publishing/builds.ts";
+import { BUILD_LIMITS as LIMITS, BUILD_PATTERNS as PATTERNS } from "@millrace/contracts/publishing/build-parts.ts";
 import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal, rule } from "../decider.ts";
 import { Faults, says } from "../faults.ts";
 import type { Kind } from "../kind.ts";
@@ -15,7 +15,7 @@ import {
 } from "./build-state.ts";
 
 export type * from "./build-state.ts";
-export { nextOfBuild } from "./build-state.ts";
+export { expiryOfBuild, nextOfBuild } from "./build-state.ts";
 
 /** Where a number leads to its build: unique in the installation, held for ever. */
 export const numberClaim = (number: number | string): Pick<Claim, "what" | "value"> => ({

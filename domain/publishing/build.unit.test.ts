@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
 import { given, ORGANISATION, sentenceOf, type Told, timeOf } from "../testing.ts";
-import { build, holdClaim, nextOfBuild, numberClaim } from "./build.ts";
+import { build, expiryOfBuild, holdClaim, nextOfBuild, numberClaim } from "./build.ts";
 import { publishing } from "./context.ts";
 
 const test = suite("builds' rules");
@@ -160,6 +160,20 @@ test("cancelled and purged: its files go; never while they are in use", () => {
   given(build, [...purging, ["BuildPurged", {}]])
     .when({ do: "cancel" })
     .isRefused({ rule: "too-late" });
+});
+
+test("kept for a time, then it goes by itself; never while something is done for it", () => {
+  const day = 86_400_000;
+  const { state } = given(build, [created]);
+  const made = Date.parse(timeOf(0));
+  assert.deepEqual(expiryOfBuild(state, made, 30 * day), { waitUntil: made + 30 * day });
+  assert.deepEqual(expiryOfBuild(state, made + 30 * day, 30 * day), { do: { kind: "expire", attempt: 1 } });
+  given(build, [created])
+    .when({ do: "expire" })
+    .happens(["BuildPurgeRequested", { why: "expired" }]);
+  for (const story of [[created, refs, wanted], PUBLISHING, PUBLISHED]) {
+    assert.equal(expiryOfBuild(given(build, story).state, made + 99 * day, day), undefined);
+  }
 });
 
 test("its priority: what was seen counts, a publisher's work does not", () => {

@@ -31,6 +31,10 @@ export const buildsView: View<BuildState> = {
     published: { type: "text", value: (state) => state.published, filter: true },
     appId: { type: "text", value: (state) => state.appId, filter: true, sort: true },
     priority: { type: "bigint", value: (state) => state.priority, sort: true },
+    hasFailed: {
+      type: "boolean",
+      value: (state) => state.state === "failed" || state.published === "failed",
+    },
     waiting: { type: "boolean", value: (state) => stepOf(state) !== undefined, filter: true },
     commitMs: { type: "bigint", value: (state) => commitMsOf(state) ?? null, sort: true },
     publishMs: { type: "bigint", value: (state) => publishMsOf(state) ?? null, sort: true },

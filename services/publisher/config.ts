@@ -92,6 +92,13 @@ export const PUBLISHER_SETTINGS = defineSettings({
     example: "2",
     fallback: 2,
   },
+  buildDays: {
+    variable: "MILLRACE_BUILD_DAYS",
+    schema: IntegerBetween(1, 3_650),
+    describe: "Days after which a build goes that nobody asked anything of: its files, not what it published.",
+    example: "30",
+    fallback: 30,
+  },
   bytesListen: {
     variable: "MILLRACE_PUBLISHER_LISTEN",
     schema: Text.check(Schema.isPattern(/^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u)),

@@ -35,6 +35,7 @@ import { serveUploads } from "./server.ts";
 import { Store } from "./store.ts";
 
 const SERVICE = "publisher";
+const DAY_MS = 86_400_000;
 
 /** What every part of it has. */
 interface Parts {
@@ -107,7 +108,7 @@ async function act(
   tell: (worker: Worker | undefined) => void,
 ): Promise<void> {
   const { config, folder, log, leases, sealing, tools, logger } = parts;
-  const { node: name, replicas, concurrency, buildsAtOnce, deltasAtOnce, deltaDepth } = config;
+  const { node: name, replicas, concurrency, buildsAtOnce, deltasAtOnce, deltaDepth, buildDays } = config;
   const ending = new AbortController();
   const place: PublisherNode = {
     name,
@@ -133,7 +134,10 @@ async function act(
     service: SERVICE,
     node: name,
     context: repository.context,
-    reactors: [repositoryReactor(place), buildReactor({ place, log, store, lanes, deltaLanes, summaries, deltaDepth })],
+    reactors: [
+      repositoryReactor(place),
+      buildReactor({ place, log, store, lanes, deltaLanes, summaries, deltaDepth, keepMs: buildDays * DAY_MS }),
+    ],
     concurrency: concurrency + buildsAtOnce + deltasAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, replicas),

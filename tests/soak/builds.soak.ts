@@ -29,6 +29,8 @@ test("killed at every step, one after another", async (context) => {
     `the repository is ready: ${first.said()}`,
     60_000,
   );
+  // So that others find objects of theirs.
+  await carry({ ...world, repository }, await develop(publishing, "first"), first);
   await first.stop();
   for (const [index, point] of POINTS.entries()) {
     const publishers = new Publishers(world, [point]);

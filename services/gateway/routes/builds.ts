@@ -25,6 +25,7 @@ import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { Places } from "../places.ts";
 import { BuildNumbers } from "../publishing/numbers.ts";
+import { statistics } from "../publishing/statistics.ts";
 import { answered, BuildUploads, refuseMissing } from "../publishing/uploads.ts";
 import { list } from "../queries.ts";
 
@@ -179,6 +180,7 @@ export const buildRoutes = (gateway: Gateway) =>
         builds.act(() => ({ do: "releaseHold" })),
       )
       .handle("listBuilds", list(gateway, buildsView, { query: inWords }))
+      .handle("buildStatistics", statistics(gateway))
       .handle("getBuild", before.get())
       .handle(
         "changeBuild",

@@ -11,6 +11,7 @@ import {
   type BuildStep,
   type BuildStepName,
   build,
+  expiryOfBuild,
   holdClaim,
   nextOfBuild,
 } from "@millrace/domain/publishing/build.ts";
@@ -50,6 +51,8 @@ export interface BuildNode {
   readonly summaries: Coalesced;
   /** Static deltas of a reference: 0: none, 1: from nothing, 2: from the commit before as well … */
   readonly deltaDepth: number;
+  /** How long builds are kept of which nobody asks anything, milliseconds. */
+  readonly keepMs: number;
 }
 
 type BuildWork = Work<BuildState, BuildCommand>;
@@ -60,7 +63,7 @@ const NOT_READY_MS = 5_000;
 export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand, BuildStep> => ({
   kind: build,
   mine: (state) => state.node === null || state.node === node.place.name,
-  next: nextOfBuild,
+  next: (state, nowMs) => nextOfBuild(state) ?? expiryOfBuild(state, nowMs, node.keepMs),
   interrupts(state, step) {
     // What waits for its turn is told of its new place.
     node.lanes.prioritise(state.id, state.priority);
@@ -71,6 +74,10 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
     const { state } = work.loaded;
     const { state: into } = await node.log.aggregates.load(repository, state.repository);
     if (into.node !== null && into.node !== node.place.name) return { skip: true };
+    if (step.kind === "expire") {
+      await work.record({ do: "expire" });
+      return AGAIN;
+    }
     if (step.kind === "giveUp") return giveUp(step, work);
     if (step.kind === "release" || step.kind === "purge") return end(node, step.kind, work);
     if (into.state !== "ready") return { retryAfterMs: NOT_READY_MS, reason: `its repository is ${into.state}` };
