@@ -152,10 +152,16 @@ export async function restoreStreams(
     await feedStream({
       ...server,
       stream: part.stream,
-      config: { ...part.config, num_replicas: server.nats.replicas },
+      config: configOn(part.config, server.nats.replicas),
       records: (fromSeq) => recordsOf(source, part.chunks, fromSeq, lastSeq),
       lastSeq,
       signal,
     });
   }
+}
+
+/** Where a stream is kept by several servers, none may acknowledge before it has written. */
+function configOn({ persist_mode, ...config }: StreamPart["config"], replicas: 1 | 3): Record<string, unknown> {
+  const mode = persist_mode === undefined || replicas > 1 ? {} : { persist_mode };
+  return { ...config, ...mode, num_replicas: replicas };
 }

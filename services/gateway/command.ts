@@ -23,7 +23,7 @@
  * All of them answer with `ETag`, `Millrace-Position` and the entity, and a repeat with the first answer and
  * `Idempotent-Replayed: true`. What a handler throws is answered as failures.ts says: `fail(new NotFound(…))`.
  */
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { createHash, createHmac, type KeyObject, randomBytes } from "node:crypto";
 import { makeId } from "@millrace/contracts/ids.ts";
 import { encodePosition, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
 import { Conflict, InvalidInput, PreconditionRequired, type Problem } from "@millrace/contracts/problems.ts";
@@ -192,7 +192,7 @@ function identify(
   const entropy = createHash("sha256").update(scope).digest();
   const { "if-match": ifMatch } = request.headers as Record<string, string | undefined>;
   const input = canonical({ payload: (options.input ?? same)(request.payload ?? null), ifMatch: ifMatch ?? null });
-  const digestBy = (key: Uint8Array) => createHmac("sha256", key).update(input).digest("base64url").slice(0, 27);
+  const digestBy = (key: KeyObject) => createHmac("sha256", key).update(input).digest("base64url").slice(0, 27);
   const [digestKey, ...olderKeys] = gateway.digestKeys;
   return {
     commandId: `key_${entropy.toString("base64url")}`,

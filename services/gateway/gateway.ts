@@ -1,5 +1,6 @@
 /** What routes are given: the parts of the gateway, and nothing of HTTP. */
 
+import type { KeyObject } from "node:crypto";
 import { isId } from "@millrace/contracts/ids.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
@@ -39,7 +40,7 @@ export interface Gateway {
   readonly addresses: Addresses;
   readonly logger: Logger;
   /** Key the digests of what clients send, so that a digest in the log tells nothing of its input: today's, then those of before. */
-  readonly digestKeys: readonly [Uint8Array, ...Uint8Array[]];
+  readonly digestKeys: readonly [KeyObject, ...KeyObject[]];
   /** Signs tickets for services that hold bytes. */
   readonly ticketKey: Uint8Array;
   /** Sign links that are shared: today's, then those of before, whose links are good until they expire. */

@@ -1,5 +1,5 @@
 /** The gateway as a service: its parts put together, started and stopped in order. */
-import { createHash } from "node:crypto";
+import { createHash, createSecretKey, type KeyObject } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer";
@@ -169,8 +169,9 @@ async function close(server: Server): Promise<void> {
 const APPS_DOMAIN = "apps.localhost";
 const ATTACHMENT_GIB = 10;
 
-const digestKeyOf = ({ bytes }: MasterKey): Uint8Array =>
-  createHash("sha256").update("millrace digests of commands\n").update(bytes).digest();
+/** A key, and not bytes: those would be made into one for each command. */
+const digestKeyOf = ({ bytes }: MasterKey): KeyObject =>
+  createSecretKey(createHash("sha256").update("millrace digests of commands\n").update(bytes).digest());
 
 const shareKeyOf = ({ bytes }: MasterKey): Uint8Array =>
   createHash("sha256").update("millrace shared links\n").update(bytes).digest();

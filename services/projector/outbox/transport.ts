@@ -43,10 +43,20 @@ const BODY_BYTES = 64 * 1024;
 const BODY_MS = 2_000;
 const RETRY_AFTER_MOST_MS = 24 * 3_600_000;
 
+interface Target {
+  readonly origin: string;
+  readonly path: string;
+  /** The address that may not be sent to. */
+  readonly refused: string | undefined;
+}
+
+const TARGETS_MOST = 10_000;
+
 export class Transport {
   readonly #agent: Agent;
   readonly #addresses: Addresses;
   readonly #timeoutMs: number;
+  readonly #targets = new Map<string, Target>();
 
   constructor({ addresses, resolve, authorities, timeoutMs = TIMEOUT_MS }: TransportOptions) {
     this.#addresses = addresses;
@@ -69,17 +79,28 @@ export class Transport {
 
   /** Never rejects. */
   post({ url, method = "POST", headers, body }: Post): Promise<Answered> {
-    const refused = this.#addresses.refusedIn(url);
+    const { refused, origin, path } = this.#targetOf(url);
     if (refused !== undefined) return Promise.resolve({ failed: `${refused} is an address that may not be sent to` });
-    const { origin, pathname, search } = new URL(url);
     return new Promise((resolve) => {
       const handler = new Handler(resolve, this.#timeoutMs);
       try {
-        this.#agent.dispatch({ origin, path: pathname + search, method, headers, body } as never, handler);
+        this.#agent.dispatch({ origin, path, method, headers, body } as never, handler);
       } catch (error) {
         handler.onResponseError(undefined, error as Error);
       }
     });
+  }
+
+  /** Read once: the same few are sent to again and again. */
+  #targetOf(url: string): Target {
+    let target = this.#targets.get(url);
+    if (target === undefined) {
+      const { origin, pathname, search } = new URL(url);
+      target = { origin, path: pathname + search, refused: this.#addresses.refusedIn(url) };
+      if (this.#targets.size >= TARGETS_MOST) this.#targets.clear();
+      this.#targets.set(url, target);
+    }
+    return target;
   }
 
   /** Connections and what is under way are cut. */

@@ -1,4 +1,5 @@
 /** Sends one event to a webhook, signed. */
+import type { KeyObject } from "node:crypto";
 import type { WebhookState } from "@millrace/domain/integrations/webhook.ts";
 import type { FeedEvent } from "@millrace/eventlog/cloudevents.ts";
 import { keyOf, sign } from "@millrace/eventlog/webhook-signature.ts";
@@ -21,7 +22,7 @@ export class WebhookSender implements Sender {
   readonly #transport: Transport;
   readonly #state: WebhookState;
   readonly #unseal: Unseal;
-  #keys: Promise<ReadonlyArray<{ readonly key: Buffer; readonly until: number }>> | undefined;
+  #keys: Promise<ReadonlyArray<{ readonly key: KeyObject; readonly until: number }>> | undefined;
 
   constructor(transport: Transport, state: WebhookState, unseal: Unseal) {
     this.#transport = transport;
@@ -65,7 +66,7 @@ export class WebhookSender implements Sender {
   }
 
   /** Opened once. */
-  async #goodKeys(): Promise<ReadonlyArray<Buffer>> {
+  async #goodKeys(): Promise<ReadonlyArray<KeyObject>> {
     this.#keys ??= this.#open();
     this.#keys.catch(() => {
       this.#keys = undefined;
