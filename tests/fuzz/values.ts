@@ -227,7 +227,8 @@ function matching(pattern: string): fc.Arbitrary<string> {
       fc.string({ minLength: 1, maxLength: 40 }),
       fc.string({ unit: "grapheme", minLength: 1, maxLength: 20 }),
     );
-    if (fc.sample(any, { numRuns: 200, seed: 1 }).some((text) => whole.test(text))) return any.filter((text) => whole.test(text));
+    if (fc.sample(any, { numRuns: 200, seed: 1 }).some((text) => whole.test(text)))
+      return any.filter((text) => whole.test(text));
   }
   // Long runs say nothing more than short ones and cost time; the longest are among the hostile texts.
   const short = pattern
