@@ -3,6 +3,7 @@ import { accessCommands } from "./commands/access.ts";
 import { applicationCommands } from "./commands/applications.ts";
 import { automationCommands } from "./commands/automation.ts";
 import { backupCommands } from "./commands/backup.ts";
+import { manifestCommands } from "./commands/build-manifests.ts";
 import { buildCommands } from "./commands/builds.ts";
 import { channelCommands } from "./commands/channels.ts";
 import { deviceExportCommands } from "./commands/device-exports.ts";
@@ -38,7 +39,7 @@ export const GROUPS: readonly Group[] = [
       ...deviceOperationCommands,
     ],
   },
-  { title: "Publishing", commands: [...repositoryCommands, ...buildCommands] },
+  { title: "Publishing", commands: [...repositoryCommands, ...buildCommands, ...manifestCommands] },
   { title: "Work", commands: workCommands },
   { title: "Automation", commands: [...automationCommands, ...processCommands] },
   { title: "Metrics", commands: metricsCommands },

@@ -58,6 +58,11 @@ test("from the key to the end of an application", async (context) => {
       publicUrl: `http://${listen}`,
       pruneYoungSeconds: 0,
       scrubMib: 0,
+      manifestsAtOnce: 1,
+      buildMinutes: 10,
+      buildMemoryMib: 1_024,
+      buildDiskMib: 1_024,
+      buildJobs: 1,
     },
     makeLogger({ service: "publisher", level: "error" }),
   );

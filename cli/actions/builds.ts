@@ -58,7 +58,8 @@ export function buildText({ id, spec, status, createdBy, createdAt }: Build): st
 }
 
 const named = ({ status }: { readonly status: { readonly number: number } }): string => `${status.number}`;
-const print = (call: AnyCall, build: Build): Promise<void> => printOne(call.io, styleOf(call), build, buildText, named);
+export const printBuild = (call: AnyCall, build: Build): Promise<void> =>
+  printOne(call.io, styleOf(call), build, buildText, named);
 const idOf = ({ args }: OfBuild) => ({ id: args.build });
 
 export async function createBuild(call: Of<{ readonly repository: string }>): Promise<void> {
@@ -70,7 +71,7 @@ export async function createBuild(call: Of<{ readonly repository: string }>): Pr
     ...(log === undefined ? {} : { logUrl: log }),
     ...(priority === undefined ? {} : { priority }),
   };
-  await print(call, await gatewayOf(call).call("createBuild", { payload }));
+  await printBuild(call, await gatewayOf(call).call("createBuild", { payload }));
 }
 
 export async function changeBuild(call: OfBuild): Promise<void> {
@@ -80,7 +81,7 @@ export async function changeBuild(call: OfBuild): Promise<void> {
     ...(log === undefined ? {} : { logUrl: log === "" ? null : log }),
   };
   if (Object.keys(payload).length === 0) throw usage("Nothing is to be changed", "mill builds change --help");
-  await print(call, await gatewayOf(call).call("changeBuild", { params: idOf(call), seen, payload }));
+  await printBuild(call, await gatewayOf(call).call("changeBuild", { params: idOf(call), seen, payload }));
 }
 
 export async function declareRefs(
@@ -93,14 +94,17 @@ export async function declareRefs(
     }
     return { ref, commit };
   });
-  await print(call, await gatewayOf(call).call("declareRefs", { params: { id: call.args.build }, payload: { refs } }));
+  await printBuild(
+    call,
+    await gatewayOf(call).call("declareRefs", { params: { id: call.args.build }, payload: { refs } }),
+  );
 }
 
 export async function addExtraIds(
   call: Of<{ readonly build: string; readonly ids: readonly string[] }>,
 ): Promise<void> {
   const { build, ids } = call.args;
-  await print(call, await gatewayOf(call).call("addExtraIds", { params: { id: build }, payload: { ids } }));
+  await printBuild(call, await gatewayOf(call).call("addExtraIds", { params: { id: build }, payload: { ids } }));
 }
 
 export async function commitBuild(call: OfBuild): Promise<void> {
@@ -110,14 +114,14 @@ export async function commitBuild(call: OfBuild): Promise<void> {
     ...(rebase === undefined ? {} : { endOfLifeRebase: rebase }),
     ...(tokenType === undefined ? {} : { tokenType }),
   };
-  await print(call, await gatewayOf(call).call("commitBuild", { params: idOf(call), payload }));
+  await printBuild(call, await gatewayOf(call).call("commitBuild", { params: idOf(call), payload }));
   call.io.err(`Next: mill builds show ${call.args.build} --wait state=ready\n`);
 }
 
 export const steerBuild =
   (verb: "publishBuild" | "cancelBuild" | "purgeBuild" | "retryBuild" | "releaseHold") =>
   async (call: OfBuild): Promise<void> => {
-    await print(call, await gatewayOf(call).call(verb, { params: idOf(call) }));
+    await printBuild(call, await gatewayOf(call).call(verb, { params: idOf(call) }));
   };
 
 /** What a build published: again, or taken away. It is a build of its own, which is shown. */
@@ -126,13 +130,13 @@ export const followBuild =
   async (call: OfBuild): Promise<void> => {
     const { hold, priority } = call.flags;
     const payload = { ...(hold === undefined ? {} : { hold }), ...(priority === undefined ? {} : { priority }) };
-    await print(call, await gatewayOf(call).call(verb, { params: idOf(call), payload }));
+    await printBuild(call, await gatewayOf(call).call(verb, { params: idOf(call), payload }));
   };
 
 export async function promoteBuild(call: Of<{ readonly build: string; readonly repository: string }>): Promise<void> {
   const { priority } = call.flags;
   const payload = { repository: call.args.repository, ...(priority === undefined ? {} : { priority }) };
-  await print(call, await gatewayOf(call).call("promoteBuild", { params: { id: call.args.build }, payload }));
+  await printBuild(call, await gatewayOf(call).call("promoteBuild", { params: { id: call.args.build }, payload }));
 }
 
 export async function reviewBuild(call: OfBuild): Promise<void> {

@@ -66,14 +66,23 @@ export function asked({ args, flags }: Pick<Call<Choosing, Apps>, "args" | "flag
 export async function logs(call: LogsCall): Promise<number> {
   const { flags } = call;
   if (flags.follow && flags.until !== undefined) throw usage("--follow and --until exclude each other");
-  const wanted = asked(call);
+  return readLogs(call, asked(call), flags);
+}
+
+/** Lines of whatever has some, at once or as they come. */
+export async function readLogs(
+  call: AnyCall,
+  wanted: Asked,
+  how: { readonly follow?: boolean | undefined; readonly limit?: number | undefined },
+): Promise<number> {
   const gateway = gatewayOf(call);
-  if (!flags.follow) {
-    await past(gateway, call, wanted, flags.limit ?? (flags.since === undefined ? LIMIT : 1_000_000));
+  const isStretch = wanted.query.since !== undefined;
+  if (!how.follow) {
+    await past(gateway, call, wanted, how.limit ?? (isStretch ? 1_000_000 : LIMIT));
     return EXIT.ok;
   }
   // What was there at that moment comes first; of a stretch of time all of it.
-  const begin: Query = flags.since === undefined ? { limit: `${Math.min(PAGE, flags.limit ?? LIMIT)}` } : {};
+  const begin: Query = isStretch ? {} : { limit: `${Math.min(PAGE, how.limit ?? LIMIT)}` };
   await follow(gateway, call, { ...wanted, query: { ...wanted.query, ...begin } });
   return EXIT.ok;
 }

@@ -34,6 +34,18 @@ export const LogPage = page(LogLine).annotate({
   description: "With `nextCursor` it goes on, also when there are few lines or none: looking has a time limit",
 });
 
+export const BuildLogLine = Schema.Struct({
+  time: Time,
+  level: LogLine.fields.level,
+  text: Schema.String,
+  build: Schema.String,
+  source: Schema.String.annotate({ description: "`build`" }),
+  stderr: LogLine.fields.stderr,
+  cut: LogLine.fields.cut,
+  gap: LogLine.fields.gap,
+  position: LogLine.fields.position,
+}).annotate({ identifier: "BuildLogLine" });
+
 const Moment = Schema.String.check(
   Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
 ).annotate({ examples: ["2026-11-21T08:00:00Z"] });
@@ -135,6 +147,16 @@ export const logsApi = HttpApiGroup.make("logs")
     })
       .annotate(Expensive, true)
       .annotateMerge(says("applications:logs", "What a deployment's build and containers have written", NOTE)),
+  )
+  .add(
+    HttpApiEndpoint.get("logsOfBuild", `${ORGANISATION}/builds/:id/logs`, {
+      params: entityParams,
+      headers,
+      query,
+      success: page(BuildLogLine).annotate({ identifier: "BuildLogPage" }),
+    })
+      .annotate(Expensive, true)
+      .annotateMerge(says("publishing:read", "What a build from a manifest has written", NOTE)),
   )
   .add(
     HttpApiEndpoint.get("logsOfApplications", `${ORGANISATION}/logs`, {

@@ -1,6 +1,7 @@
 /** What happens to builds, as the world sees it. Looser than what may be asked for: what once was said stays readable. */
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
+import { BuiltFacts, ManifestSource } from "./manifest-source.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -21,7 +22,7 @@ export const BUILD_STATES = [
 ] as const;
 export const PUBLISHED_STATES = ["unpublished", "publishing", "published", "failed"] as const;
 /** What a publisher does for a build, one after another. */
-export const BUILD_STEPS = ["commit", "publish", "deltas"] as const;
+export const BUILD_STEPS = ["build", "commit", "publish", "deltas"] as const;
 
 /** Where its content comes from. */
 export const BuildSource = Schema.Union([
@@ -29,6 +30,7 @@ export const BuildSource = Schema.Union([
     title: "Upload",
     description: "Built elsewhere; objects are uploaded",
   }),
+  ManifestSource,
   Schema.Struct({
     type: Schema.Literal("rollback"),
     build: text("Id of the build whose content is published again, as new commits"),
@@ -88,6 +90,7 @@ export const BuildStepBegun = Schema.Struct({
   node: text("The node on whose disk it lies"),
   at: optionalKey(text("Time of the commits that are published: RFC 3339, whole seconds")),
 });
+export const BuildBuilt = Schema.Struct({ refs: Schema.Array(RefMade), ...BuiltFacts.fields });
 export const BuildIncomplete = Schema.Struct({
   count: count("How many objects are missing"),
   missing: Schema.Array(Schema.String).annotate({ description: "Names of some of them" }),
@@ -129,6 +132,7 @@ export const buildEvents = {
     description: "A build's content is to be committed.",
   },
   BuildStepBegun: { version: 1, data: BuildStepBegun, description: "A publisher began a step of a build." },
+  BuildBuilt: { version: 1, data: BuildBuilt, description: "A manifest was built; its commits are made from that." },
   BuildIncomplete: { version: 1, data: BuildIncomplete, description: "Objects are missing: nothing was committed." },
   BuildCommitted: {
     version: 1,

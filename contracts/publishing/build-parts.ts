@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema";
 import { ActorShown, entity, Time } from "../http.ts";
 import { Id, Reference } from "../ids.ts";
 import { BUILD_STATES, BUILD_STEPS, BuildFailed, BuildSource, PUBLISHED_STATES } from "./build-events.ts";
+import { AskManifest, BuiltFacts } from "./manifest-source.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -101,6 +102,7 @@ export const BuildStatus = Schema.Struct({
       description: "Why the last try to commit it was turned down",
     }),
   ),
+  built: optionalKey(BuiltFacts),
   failure: optionalKey(Schema.Struct(BuildFailed.fields).annotate({ identifier: "BuildFailure" })),
   deltas: optionalKey(
     Schema.Struct({ made: Schema.Int, failed: optionalKey(Schema.String) }).annotate({ identifier: "BuildDeltas" }),
@@ -119,6 +121,9 @@ export const Build = Schema.Struct({
 export const CreateBuild = Schema.Struct({
   repository: Reference,
   appId: optionalKey(AppId),
+  source: optionalKey(
+    Schema.Union([Schema.Struct({ type: Schema.Literal("upload") }).annotate({ title: "Upload" }), AskManifest]),
+  ),
   publicDownload: optionalKey(Schema.Boolean),
   logUrl: optionalKey(LogUrl),
   priority: optionalKey(Priority),

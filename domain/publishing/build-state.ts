@@ -1,6 +1,7 @@
 /** What a build is: its state, how events change it, what is to be done next, and how it is shown. */
 import type * as shape from "@millrace/contracts/publishing/build-events.ts";
 import { BUILD_LIMITS as LIMITS } from "@millrace/contracts/publishing/build-parts.ts";
+import type { BuiltFacts } from "@millrace/contracts/publishing/manifest-source.ts";
 import type { Actor, DomainEvent, EventMeta } from "../decider.ts";
 
 export type BuildStateName = (typeof shape.BUILD_STATES)[number];
@@ -9,6 +10,7 @@ export type BuildStepName = (typeof shape.BUILD_STEPS)[number];
 export type BuildSourceOf = typeof shape.BuildSource.Type;
 export type BuildFailure = typeof shape.BuildFailed.Type;
 export type RefMadeOf = typeof shape.RefMade.Type;
+export type BuiltFactsOf = typeof BuiltFacts.Type;
 export type CommitTermsOf = typeof shape.CommitTerms.Type;
 
 export interface BuildRefState {
@@ -57,6 +59,8 @@ export interface BuildState {
   /** Since when the step waits, or its attempt is under way. */
   readonly stepSince: string;
   readonly missing: { readonly count: number; readonly names: ReadonlyArray<string> } | null;
+  /** Of a manifest: what it was built from, and what is to be known of it. */
+  readonly built: BuiltFactsOf | null;
   readonly failure: BuildFailure | null;
   readonly deltas: { readonly made: number; readonly failed?: string } | null;
   /** Files of it may lie on the disk, and objects be pinned for it. */
@@ -105,6 +109,7 @@ export type BuildCommand =
       readonly node: string;
       readonly at?: string | undefined;
     })
+  | (Attempted & BuiltFactsOf & { readonly do: "built"; readonly refs: ReadonlyArray<RefMadeOf> })
   | (Attempted & { readonly do: "incomplete"; readonly count: number; readonly missing: ReadonlyArray<string> })
   | (Attempted & { readonly do: "committed" | "refsPublished"; readonly refs: ReadonlyArray<RefMadeOf> })
   | (Attempted & { readonly do: "refsRemoved"; readonly refs: ReadonlyArray<string> })
@@ -153,6 +158,7 @@ export function expiryOfBuild(
 
 /** What is to be done for it, or is under way. */
 export function stepOf({ state, published, deltas }: BuildState): BuildStepName | undefined {
+  if (state === "queued" || state === "building") return "build";
   if (state === "committing") return "commit";
   if (state !== "ready") return undefined;
   if (published === "publishing") return "publish";
@@ -186,6 +192,7 @@ export const initialBuild = (id: string): BuildState => ({
   worker: "",
   stepSince: "",
   missing: null,
+  built: null,
   failure: null,
   deltas: null,
   isHeld: false,
@@ -206,6 +213,7 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
     case "BuildCreated": {
       const { refs, ...asked } = data as Data<"BuildCreated">;
       const made = { organisation, generation: 1, createdBy: actor, createdAt: time };
+      if (isManifest(asked)) return { ...state, ...asked, ...made, stepSince: time, state: "queued", isHeld: true };
       if (refs === undefined) return { ...state, ...asked, ...made, state: "uploading", isHeld: true };
       // What was published once needs no commit of its own.
       const again = refs.map(({ ref, commit }) => ({ ref, commit, logUrl: null, committed: commit, published: null }));
@@ -222,12 +230,19 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
       return { ...state, ...stepping, terms, commitAt: time, state: "committing", missing: null, failure: null };
     }
     case "BuildStepBegun": {
-      const { attempt, worker, node, at } = data as Data<"BuildStepBegun">;
-      return { ...state, attempt, worker, node, stepSince: time, ...(at === undefined ? {} : { publishAt: at }) };
+      const { step, attempt, worker, node, at } = data as Data<"BuildStepBegun">;
+      const begun = { attempt, worker, node, stepSince: time, ...(at === undefined ? {} : { publishAt: at }) };
+      return { ...state, ...begun, ...(step === "build" ? { state: "building" } : {}) };
+    }
+    case "BuildBuilt": {
+      const { refs, ...built } = data as Data<"BuildBuilt">;
+      const terms = { terms: {}, commitAt: time, refs: declared([], refs) };
+      return { ...state, ...stepping, ...terms, built, state: "committing", failure: null };
     }
     case "BuildIncomplete": {
       const { count, missing: names } = data as Data<"BuildIncomplete">;
-      return { ...state, state: "uploading", missing: { count, names } };
+      const back = isManifest(before) ? { ...stepping, state: "queued" as const } : { state: "uploading" as const };
+      return { ...state, ...back, missing: { count, names } };
     }
     case "BuildCommitted":
       return {
@@ -275,13 +290,17 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
 }
 
 /** It goes on with what failed; what was never committed may be uploaded again. */
-const retried = ({ published, commitAt, failure }: BuildState): Partial<BuildState> => {
+const retried = ({ published, commitAt, failure, source }: BuildState): Partial<BuildState> => {
   // Others were published to the same references meanwhile: it comes after them.
   if (published === "failed") {
     return { published: "publishing", ...(failure?.code === "REF_MOVED" ? { publishAt: null } : {}) };
   }
-  return { state: commitAt === null ? "uploading" : "committing" };
+  if (commitAt !== null) return { state: "committing" };
+  return { state: isManifest({ source }) ? "queued" : "uploading" };
 };
+
+/** Built here: nothing is uploaded to it. */
+export const isManifest = ({ source }: Pick<BuildState, "source">): boolean => source.type === "manifest";
 
 function declared(
   before: ReadonlyArray<BuildRefState>,
@@ -339,6 +358,7 @@ export function representBuild(state: BuildState): unknown {
         node: state.node,
         step: step === undefined ? null : { name: step, attempt, since },
         missing: state.missing,
+        built: state.built,
         failure: state.failure,
         deltas: state.deltas,
         committedAt: state.committedAt,

@@ -5,6 +5,7 @@ import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal
 import { Faults, says } from "../faults.ts";
 import type { Kind } from "../kind.ts";
 import { excerpt, first } from "../sentences.ts";
+import { checkManifestSource } from "./build-source.ts";
 import {
   type BuildCommand,
   type BuildState,
@@ -15,7 +16,7 @@ import {
 } from "./build-state.ts";
 
 export type * from "./build-state.ts";
-export { expiryOfBuild, nextOfBuild } from "./build-state.ts";
+export { expiryOfBuild, isManifest, nextOfBuild } from "./build-state.ts";
 
 /** Where a number leads to its build: unique in the installation, held for ever. */
 export const numberClaim = (number: number | string): Pick<Claim, "what" | "value"> => ({
@@ -81,6 +82,7 @@ function create(
     .check("/logUrl", url, command.logUrl)
     .check("/hold", line, command.hold);
   if (!isPriority(command.priority)) faults.add("/priority", `from -${LIMITS.priority} to ${LIMITS.priority}`);
+  if (command.source.type === "manifest") checkManifestSource(command.source, faults);
   const taken = rule(NUMBER_TAKEN, "Another build took this number at the same moment.", "Try again.");
   const names = [numberClaim(command.number), ownClaim(organisation, command.number)];
   const claims: Claim[] = names.map((each) => ({ ...each, hold: true, taken }));
@@ -107,7 +109,7 @@ function change(command: Extract<BuildCommand, { do: "change" }>, state: BuildSt
 }
 
 /** References may be named while content comes. */
-const isOpen = ({ state }: BuildState): boolean => state === "uploading" || state === "building";
+const isOpen = ({ state }: BuildState): boolean => state === "uploading";
 
 function declareRefs({ refs }: Extract<BuildCommand, { do: "declareRefs" }>, state: BuildState): Decision<DomainEvent> {
   if (!isOpen(state)) return notNow("not-uploading", state, "given references", "Begin another build.");
@@ -206,6 +208,10 @@ function report(command: Report, state: BuildState): Decision<DomainEvent> {
   }
   if (command.attempt !== state.attempt || command.worker !== state.worker) return overtaken;
   switch (command.do) {
+    case "built": {
+      const { do: _, attempt: __, worker: ___, ...data } = command;
+      return step === "build" ? happened("BuildBuilt", data) : overtaken;
+    }
     case "incomplete": {
       const { count, missing } = command;
       if (step !== "commit") return overtaken;
@@ -275,7 +281,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   promotion: "promotes",
   unpublish: "takes away",
 };
-const WORDS = { commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
+const WORDS = { build: "build", commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
 
 export const build: Kind<BuildState, BuildCommand> = {
   context: "publishing",
@@ -315,6 +321,21 @@ export const build: Kind<BuildState, BuildCommand> = {
       shape.BuildStepBegun,
       { step: "commit", attempt: 1, worker: "attic:1:a", node: "local" },
       ({ step, attempt }) => `began to ${WORDS[step]} it${attempt > 1 ? `, attempt ${attempt}` : ""}`,
+    ),
+    BuildBuilt: first(
+      shape.BuildBuilt,
+      {
+        refs: [{ ref: REF, commit: COMMIT }],
+        source: "8f4b1c1f5f0c5ac0a3c7e5c8a1d2b3e4f5a6b7c8",
+        appId: "org.example.Hello",
+        findings: [],
+        permissions: ["shared=network"],
+        used: [{ ref: "runtime/org.example.Sdk/x86_64/1", commit: COMMIT }],
+        ms: 41_000,
+        memoryBytes: 120_000_000,
+        diskBytes: 48_000_000,
+      },
+      ({ refs, source }) => `built ${counted(refs)} from ${source.slice(0, 12)}`,
     ),
     BuildIncomplete: first(
       shape.BuildIncomplete,
@@ -368,5 +389,5 @@ export const build: Kind<BuildState, BuildCommand> = {
   represent: representBuild,
   parents: ({ repository }) => [repository],
   nameClaim: ownClaim,
-  stateVersion: 1,
+  stateVersion: 2,
 };

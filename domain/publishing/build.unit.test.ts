@@ -235,6 +235,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
   BuildDeltasMade: "made 2 static deltas",
   BuildFailed: "could not commit it (TOOLS_MISSING): flatpak is not installed.",
   BuildRetried: "asked for another try",
+  BuildBuilt: "built app/org.example.Hello/x86_64/stable from 8f4b1c1f5f0c",
   BuildCancelled: "cancelled it",
   BuildPurgeRequested: "asked for its files to go",
   BuildReleased: "removed what it kept on the disk",
@@ -247,6 +248,48 @@ test("every event, as a person reads it", () => {
     Object.entries(kind.events).map(([type, { examples }]) => [type, sentenceOf(kind, type, examples[1])]),
   );
   assert.deepEqual(told, SENTENCES);
+});
+
+test("of a manifest: queued, built by one publisher, committed from what came out; tried again from the start", () => {
+  const source = {
+    type: "manifest",
+    manifest: "app.yml",
+    git: { url: "https://example.org/x.git", ref: "main" },
+  } as const;
+  const start: Told = ["BuildCreated", { ...asked, source }];
+  const begin: Told = ["BuildStepBegun", { step: "build", attempt: 1, worker: "w", node: "n" }];
+  const { state } = given(build, [start]);
+  assert.deepEqual([state.state, nextOfBuild(state)], ["queued", { do: { kind: "build", attempt: 1 } }]);
+  const under = given(build, [start, begin]);
+  assert.equal(under.state.state, "building");
+  under.when({ do: "commit" }).isRefused({ rule: "not-uploading" });
+  const facts = {
+    ...{ source: "c", appId: "org.example.Hello", findings: [], permissions: [], used: [] },
+    ...{
+      ms: 1,
+      memoryBytes: 1,
+      diskBytes: 1,
+      refs: [{ ref: "app/org.example.Hello/x86_64/stable", commit: "a".repeat(64) }],
+    },
+  };
+  under.when({ do: "built", attempt: 1, worker: "other", ...facts }).isRefused({ rule: "overtaken" });
+  under.when({ do: "built", attempt: 1, worker: "w", ...facts }).happens(["BuildBuilt", facts]);
+  const made = given(build, [start, begin, ["BuildBuilt", facts]]).state;
+  assert.deepEqual(
+    [made.state, made.refs.length, nextOfBuild(made)],
+    ["committing", 1, { do: { kind: "commit", attempt: 1 } }],
+  );
+  const failure = { step: "build", code: "BUILD_FAILED", reason: "r", fix: "f" };
+  assert.equal(given(build, [start, begin, ["BuildFailed", failure], ["BuildRetried", {}]]).state.state, "queued");
+  for (const wrong of [
+    { manifest: "/app.yml" },
+    { git: undefined },
+    { arches: ["x86_64", "x86_64"] },
+    { needs: ["7"] },
+  ]) {
+    const command = { do: "create", ...asked, source: { ...source, ...wrong } } as never;
+    given(build, []).when(command).isRefused({ refused: "invalid" });
+  }
 });
 
 test.run();

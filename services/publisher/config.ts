@@ -78,6 +78,57 @@ export const PUBLISHER_SETTINGS = defineSettings({
     example: "4",
     fallback: 4,
   },
+  manifestsAtOnce: {
+    variable: "MILLRACE_MANIFESTS_AT_ONCE",
+    schema: IntegerBetween(1, 16),
+    describe: "Builds from manifests that run at the same moment; the others wait by priority and age.",
+    example: "1",
+    fallback: 1,
+  },
+  buildMinutes: {
+    variable: "MILLRACE_BUILD_MINUTES",
+    schema: IntegerBetween(1, 1_440),
+    describe: "How long flatpak-builder may take for one architecture.",
+    example: "60",
+    fallback: 60,
+  },
+  buildMemoryMib: {
+    variable: "MILLRACE_BUILD_MEMORY_MIB",
+    schema: IntegerBetween(64, 1_048_576),
+    describe: "Memory of a build's processes, together and each by itself.",
+    example: "4096",
+    fallback: 4_096,
+  },
+  buildDiskMib: {
+    variable: "MILLRACE_BUILD_DISK_MIB",
+    schema: IntegerBetween(16, 16_777_216),
+    describe: "What a build may write to the disk.",
+    example: "20480",
+    fallback: 20_480,
+  },
+  buildJobs: {
+    variable: "MILLRACE_BUILD_JOBS",
+    schema: IntegerBetween(1, 256),
+    describe: "Jobs that the modules of a build may run beside each other (make -j).",
+    example: "2",
+    fallback: 2,
+  },
+  installation: {
+    variable: "MILLRACE_FLATPAK_INSTALLATION",
+    schema: Text,
+    describe:
+      "A flatpak installation of this machine with runtimes that every organisation may build with; it is only read.",
+    example: "/var/lib/flatpak",
+    optional: true,
+  },
+  localSources: {
+    variable: "MILLRACE_LOCAL_SOURCES",
+    schema: Text,
+    describe:
+      "Folders below which Git repositories on this machine may be built from, absolute, with colons between; none unless set.",
+    example: "/srv/git",
+    optional: true,
+  },
   deltasAtOnce: {
     variable: "MILLRACE_DELTAS_AT_ONCE",
     schema: IntegerBetween(1, 16),

@@ -26,6 +26,7 @@ import { Tools } from "./adapters/ostree/tools.ts";
 import { answerAsks, bookOf, pulledFrom } from "./answers.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
 import { Coalesced, Lanes } from "./lanes.ts";
+import { openBuilder } from "./manifests.ts";
 import { OpenRepositories, type PublisherNode } from "./places.ts";
 import { buildReactor } from "./reactors/build.ts";
 import { repositoryReactor } from "./reactors/repository.ts";
@@ -129,6 +130,7 @@ async function act(
   const lanes = new Lanes(buildsAtOnce);
   const deltaLanes = new Lanes(deltasAtOnce);
   const summaries = new Coalesced();
+  const builder = await openBuilder({ config, folder, nats: log.nats, logger });
   const worker = await startWorker({
     log,
     service: SERVICE,
@@ -136,9 +138,19 @@ async function act(
     context: repository.context,
     reactors: [
       repositoryReactor(place),
-      buildReactor({ place, log, store, lanes, deltaLanes, summaries, deltaDepth, keepMs: buildDays * DAY_MS }),
+      buildReactor({
+        place,
+        log,
+        store,
+        lanes,
+        deltaLanes,
+        summaries,
+        deltaDepth,
+        builder,
+        keepMs: buildDays * DAY_MS,
+      }),
     ],
-    concurrency: concurrency + buildsAtOnce + deltasAtOnce,
+    concurrency: concurrency + buildsAtOnce + deltasAtOnce + config.manifestsAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, replicas),
     leases,

@@ -24,6 +24,7 @@ import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { Places } from "../places.ts";
+import { type AskedSource, sourceOf } from "../publishing/manifests.ts";
 import { BuildNumbers } from "../publishing/numbers.ts";
 import { statistics } from "../publishing/statistics.ts";
 import { answered, BuildUploads, refuseMissing } from "../publishing/uploads.ts";
@@ -35,6 +36,7 @@ interface Creating extends Request {
   readonly payload: {
     readonly repository: string;
     readonly appId?: string;
+    readonly source?: AskedSource;
     readonly publicDownload?: boolean;
     readonly logUrl?: string;
     readonly priority?: number;
@@ -67,10 +69,11 @@ async function ownRepository(gateway: Gateway, asked: Asked, named: string): Pro
 
 const create = <R extends Creating>(gateway: Gateway, numbers: BuildNumbers): Handle<R> =>
   handle(gateway, async (request, asked) => {
-    const { repository: named, priority = 0, ...payload } = request.payload;
+    const { repository: named, source: wanted, priority = 0, ...payload } = request.payload;
     const into = await ownRepository(gateway, asked, named);
+    const source = await sourceOf(gateway, asked, wanted);
     const { publicDownload = payload.appId === undefined, ...asks } = payload;
-    const asking = { repository: into, source: { type: "upload" }, publicDownload, priority, ...asks } as const;
+    const asking = { repository: into, source, publicDownload, priority, ...asks } as const;
     const { loaded, headers } = await begin(gateway, numbers, request, asked, asking);
     const [made] = loaded;
     const location = pathOf(build, made!.organisation!, made!.id);

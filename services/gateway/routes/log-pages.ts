@@ -1,6 +1,7 @@
 /** What all ways to read log lines share: which sources are meant, what is looked for, how lines are shown. */
 import { LOG_LIMITS } from "@millrace/contracts/applications/logs.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
+import { application } from "@millrace/domain/applications/application.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import type { LogFilter, LogLine, LogMatch, LogQuery } from "@millrace/eventlog/logs.ts";
 import { LogQueryRefused } from "@millrace/eventlog/logs-failures.ts";
@@ -28,15 +29,17 @@ export interface Query extends LogMatch {
 export interface Scope {
   readonly id: string;
   readonly group?: string | undefined;
+  /** Of what kind it is; left out: an application. */
+  readonly kind?: Kind<any, any>;
 }
 
 export type Scopes = (request: Request, asked: Asked) => Promise<ReadonlyArray<Scope>>;
 
 export const filtersOf = (organisation: string, scopes: ReadonlyArray<Scope>, query: Query): LogFilter[] =>
-  scopes.map(({ id, group }) => ({
+  scopes.map(({ id, group, kind = application }) => ({
     organisation,
-    context: "applications",
-    kind: "application",
+    context: kind.context,
+    kind: kind.kind,
     id,
     ...(group === undefined ? {} : { group }),
     ...(query.source === undefined ? {} : { source: query.source }),
@@ -87,7 +90,7 @@ export const shown = (line: LogLine) => ({
   time: new Date(line.time).toISOString(),
   level: line.level,
   text: line.text,
-  application: line.from.id,
+  ...(line.from.kind === "build" ? { build: line.from.id } : { application: line.from.id }),
   source: line.from.source,
   ...(line.from.group === undefined ? {} : { deployment: line.from.group }),
   ...(line.from.instance === undefined ? {} : { instance: line.from.instance }),

@@ -5,6 +5,7 @@ import { Api } from "@millrace/contracts/api.ts";
 import { LOG_LIMITS } from "@millrace/contracts/applications/logs.ts";
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { build } from "@millrace/domain/publishing/build.ts";
 import type { LogFilter, LogLine, LogNews, LogQuery } from "@millrace/eventlog/logs.ts";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
@@ -92,6 +93,12 @@ export const logRoutes = (gateway: Gateway) => {
           const { state } = await gateway.log.aggregates.load(deployment, group);
           return [{ id: state.application, group }];
         }),
+      )
+      .handle(
+        "logsOfBuild",
+        answer(async (request, asked) => [
+          { id: await own(gateway, build, asked.organisation!.id, idOf(request)), kind: build },
+        ]),
       )
       .handle("logsOfApplications", answer(ofApplications))
       .handle(

@@ -13,6 +13,7 @@ import {
   build,
   expiryOfBuild,
   holdClaim,
+  isManifest,
   nextOfBuild,
 } from "@millrace/domain/publishing/build.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
@@ -35,6 +36,7 @@ import { Repository } from "../adapters/ostree/repository.ts";
 import { buildUpdateRepo, type Signer } from "../adapters/ostree/tools.ts";
 import { failureOf } from "../failure.ts";
 import type { Coalesced, Lanes } from "../lanes.ts";
+import { type Builder, buildFromManifest, needsOf } from "../manifests.ts";
 import { missingOf } from "../missing.ts";
 import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
 import { presentRepository } from "../repositories/present.ts";
@@ -51,6 +53,7 @@ export interface BuildNode {
   readonly summaries: Coalesced;
   /** Static deltas of a reference: 0: none, 1: from nothing, 2: from the commit before as well … */
   readonly deltaDepth: number;
+  readonly builder: Builder;
   /** How long builds are kept of which nobody asks anything, milliseconds. */
   readonly keepMs: number;
 }
@@ -59,6 +62,8 @@ type BuildWork = Work<BuildState, BuildCommand>;
 
 const AGAIN: Verdict = { again: true };
 const NOT_READY_MS = 5_000;
+/** How often a build looks for those that it needs. */
+const NEEDED_MS = 2_000;
 
 export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand, BuildStep> => ({
   kind: build,
@@ -68,7 +73,8 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
     // What waits for its turn is told of its new place.
     node.lanes.prioritise(state.id, state.priority);
     node.deltaLanes.prioritise(state.id, state.priority);
-    return step.kind === "commit" && state.state === "cancelled";
+    node.builder.lanes.prioritise(state.id, state.priority);
+    return (step.kind === "build" || step.kind === "commit") && state.state === "cancelled";
   },
   async perform(step, work) {
     const { state } = work.loaded;
@@ -83,6 +89,8 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
     if (into.state !== "ready") return { retryAfterMs: NOT_READY_MS, reason: `its repository is ${into.state}` };
     try {
       switch (step.kind) {
+        case "build":
+          return await buildStep(node, work, into, step.attempt);
         case "commit":
           return await commit(node, work, into, step.attempt);
         case "publish":
@@ -118,9 +126,10 @@ async function giveUp(step: Extract<BuildStep, { kind: "giveUp" }>, work: BuildW
   return AGAIN;
 }
 
-async function end({ store }: BuildNode, kind: "release" | "purge", work: BuildWork): Promise<Verdict> {
+async function end({ store, builder }: BuildNode, kind: "release" | "purge", work: BuildWork): Promise<Verdict> {
   const { state } = work.loaded;
   faultPoint(`build.${kind}.before`);
+  if (isManifest(state)) await builder.remove(state.organisation, state.id);
   if (state.isHeld) await store.end(state.repository, state.id);
   faultPoint(`build.${kind}.after`);
   await work.record({ do: kind === "purge" ? "purged" : "released" });
@@ -145,6 +154,38 @@ async function inLane<T>(
     leave();
   }
 }
+
+/** A manifest is built; its commits are made from that by the next step. */
+async function buildStep(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
+  const { state } = work.loaded;
+  if (!isManifest(state)) return { skip: true };
+  const waiting = await needsOf(node.log, state);
+  if (waiting !== undefined && "reason" in waiting) return { retryAfterMs: NEEDED_MS, reason: waiting.reason };
+  return inLane(node.builder.lanes, work, { since: state.stepSince }, async () => {
+    const { worker, signal } = work;
+    await work.record({ do: "begin", step: "build", attempt, worker, node: node.place.name });
+    faultPoint("build.build.begun");
+    const upload = () => node.store.upload(state.repository, state.id);
+    const outcome =
+      waiting ?? (await buildFromManifest(node.builder, { state, upload, supplies: suppliesOf(node, into), signal }));
+    if ("failed" in outcome) {
+      if (outcome.failed.class === "cancelled") return AGAIN;
+      const { code, message: reason, fix } = outcome.failed;
+      await work.record({ do: "fail", step: "build", attempt, worker, failure: { code, reason, fix } });
+      return AGAIN;
+    }
+    faultPoint("build.build.made");
+    await work.record({ do: "built", attempt, worker, ...outcome });
+    faultPoint("build.build.recorded");
+    await node.builder.remove(state.organisation, state.id);
+    return AGAIN;
+  });
+}
+
+/** What others of the organisation publish on this node may be built with; the repository's own comes first. */
+const suppliesOf = (node: BuildNode, into: RepositoryState) => [
+  { name: into.id, root: repositoryFolder(node.place, into.id) },
+];
 
 function commit(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
   const { state } = work.loaded;

@@ -16,40 +16,14 @@ import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import { diskFailure, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
 import type { RefCommit } from "../ostree/builds.ts";
 import { Repository } from "../ostree/repository.ts";
-import type { Installation, Supply, Used } from "./installation.ts";
+import { type BuildAsked, placesOf } from "./asked.ts";
+import type { Used } from "./installation.ts";
 import { lookAtApp } from "./look.ts";
 import { redate } from "./redate.ts";
-import { runInside, type SandboxPlaces, type ToolsEnvironment } from "./sandbox.ts";
-import type { BuildLimits, Usage } from "./watch.ts";
+import { runInside } from "./sandbox.ts";
+import type { Usage } from "./watch.ts";
 
-export interface BuildAsked {
-  readonly tools: ToolsEnvironment;
-  /** Of the application and its architecture. */
-  readonly folder: string;
-  /** Of this build, within it: letters, digits, `_`, `-`. */
-  readonly name: string;
-  /** The source, whole; only read. */
-  readonly source: string;
-  /** Path of the manifest in it. */
-  readonly manifest: string;
-  readonly arch: string;
-  /** Where the manifest names none. */
-  readonly branch: string;
-  /** What the id must be; undefined: whatever the manifest says. */
-  readonly id?: string | undefined;
-  readonly installation: Installation;
-  /** The machine's installation, read only. */
-  readonly system: string | undefined;
-  readonly supplies: ReadonlyArray<Supply>;
-  readonly limits: BuildLimits;
-  readonly jobs: number;
-  /** What all files of it seem to be made at, so that a second try gives the same. */
-  readonly time: Date;
-  /** Nothing of earlier builds is used. */
-  readonly fresh?: boolean;
-  readonly signal: AbortSignal;
-  readonly onLine: (line: string) => void;
-}
+export type { BuildAsked } from "./asked.ts";
 
 export interface BuiltApp {
   /** In archive mode, with the references. */
@@ -134,14 +108,6 @@ async function dated({ folder, name, time }: BuildAsked) {
   return { repository, refs };
 }
 
-/** Where things of a build lie inside. */
-export const placesOf = ({ folder, name, installation, system, source }: BuildAsked): SandboxPlaces => ({
-  work: folder,
-  data: installation.folder,
-  system,
-  readOnly: { [`/work/${name}/${SOURCE_FOLDER}`]: source },
-});
-
 async function run(asked: BuildAsked, manifest: Manifest): Promise<Outcome<{ readonly usage: Usage }>> {
   const { folder, name, arch, tools, time, limits, signal, onLine } = asked;
   const own = join(folder, name);
@@ -154,8 +120,8 @@ async function run(asked: BuildAsked, manifest: Manifest): Promise<Outcome<{ rea
   const args = [
     ...["sh", "-c", SCRIPT, "sh", name, asked.fresh ? "state" : "state/build"],
     ..."flatpak-builder --sandbox --disable-download --disable-updates --disable-rofiles-fuse --force-clean".split(" "),
-    ...["--state-dir=/work/state", `--repo=/work/${name}/repo`, `--arch=${arch}`, `--default-branch=${asked.branch}`],
-    ...[`--jobs=${asked.jobs}`, `--subject=${manifest.id}`, `/work/${name}/app`, `/work/${name}/manifest.json`],
+    ...["--state-dir=/build/state", `--repo=/build/${name}/repo`, `--arch=${arch}`, `--default-branch=${asked.branch}`],
+    ...[`--jobs=${asked.jobs}`, `--subject=${manifest.id}`, `/build/${name}/app`, `/build/${name}/manifest.json`],
   ];
   faultPoint("builder.run.before");
   let lines = 0;

@@ -144,9 +144,9 @@ test("a module reaches nothing: no network, no processes, no files but its own",
     "grep -c : /proc/net/dev | sed 's/^/interfaces: /'",
     "ls -d /proc/[0-9]* | wc -l | sed 's/^/processes: /'",
     `cat ${publishing.folder}/secret 2>&1 | sed 's/^/secret: /'`,
-    "cat /etc/shadow /data/* /work/state/* 2>&1 | grep -c 'root:' | sed 's/^/shadow: /'",
+    "cat /etc/shadow /data/* /build/state/* 2>&1 | grep -c 'root:' | sed 's/^/shadow: /'",
     "for at in /usr /proc/sys/kernel; do touch $at/seen 2>/dev/null && echo written: $at; done; true",
-    "for at in /work /work/state /data /data/flatpak; do touch $at/seen 2>/dev/null; done; true",
+    "for at in /build /build/state /data /data/flatpak; do touch $at/seen 2>/dev/null; done; true",
     "mkdir -p /app/bin && echo x > /app/bin/x",
   ];
   await built({ ...asked, source: sourceOf(publishing, "nosy", commands), manifest: "app.json" }, lines);

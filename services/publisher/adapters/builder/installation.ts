@@ -61,6 +61,8 @@ export class Installation {
     supplies: ReadonlyArray<Supply>,
     how: { readonly signal: AbortSignal; readonly onLine: (line: string) => void },
   ): Promise<Outcome<{ readonly used: ReadonlyArray<Used> }>> {
+    // It is seen by every build, though all that is used may be the machine's.
+    await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const used: Used[] = [];
     const missing: string[] = [];
     for (const { kind, id, branch } of needs) {
@@ -105,7 +107,6 @@ export class Installation {
   }
 
   async #install(ref: string, { name, root }: Supply, how: { signal: AbortSignal; onLine: (line: string) => void }) {
-    await mkdir(this.folder, { recursive: true, mode: 0o700 });
     // From this disk, by this process: what lies there was verified when it came, and signed here.
     const remote = ["remote-add", "--user", "--if-not-exists", "--no-gpg-verify", name, `file://${root}`];
     const install = ["install", "--user", "--noninteractive", "-y", "--or-update", "--no-deps", "--no-related"];

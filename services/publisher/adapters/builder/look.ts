@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { type AppFiles, checkApp } from "@millrace/domain/publishing/app-checks.ts";
 import type { Manifest } from "@millrace/domain/publishing/manifest.ts";
 import type { Finding } from "@millrace/domain/publishing/manifest-text.ts";
-import { type BuildAsked, placesOf } from "./build.ts";
+import { type BuildAsked, placesOf } from "./asked.ts";
 import { runInside } from "./sandbox.ts";
 
 const FILE_MOST = 1024 * 1024;
@@ -43,7 +43,7 @@ export async function lookAtApp(asked: BuildAsked, { id, kind }: Manifest): Prom
   );
 }
 
-const inside = ({ name }: BuildAsked, path: string) => `/work/${name}/app/${path}`;
+const inside = ({ name }: BuildAsked, path: string) => `/build/${name}/app/${path}`;
 
 /** Lines that a tool says; undefined where it is not there, or was ended. */
 async function told(asked: BuildAsked, args: string[]): Promise<string[] | undefined> {

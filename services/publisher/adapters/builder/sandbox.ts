@@ -13,7 +13,7 @@ import { type BuildLimits, type Usage, watchBuild } from "./watch.ts";
 export type ToolsEnvironment = Readonly<Record<string, string>>;
 
 export interface SandboxPlaces {
-  /** Read and written; inside at `/work`. */
+  /** Read and written; inside at `/build`. */
   readonly work: string;
   /** A user's data folder with `flatpak/` in it; inside at `/data`, read only. */
   readonly data: string;
@@ -128,10 +128,10 @@ function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: 
   const env = {
     ...tools,
     PATH: [...new Set([...path, "/usr/bin", "/bin", "/usr/sbin", "/sbin"])].join(delimiter),
-    HOME: "/home/build",
+    HOME: "/own",
     XDG_DATA_HOME: "/data",
-    XDG_CACHE_HOME: "/home/build/cache",
-    XDG_CONFIG_HOME: "/home/build/config",
+    XDG_CACHE_HOME: "/own/cache",
+    XDG_CONFIG_HOME: "/own/config",
     XDG_RUNTIME_DIR: "/run/user",
     FLATPAK_SYSTEM_DIR: system === undefined ? "/none" : "/system",
     FLATPAK_CONFIG_DIR: "/none",
@@ -155,10 +155,10 @@ function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: 
     ...partsOf(env).flatMap((folder) => ["--ro-bind-try", folder, folder]),
     // flatpak looks at devices and network cards there.
     ...["--ro-bind", "/sys", "/sys", "--proc", "/proc", "--dev", "/dev"],
-    ...["/tmp", "/run", "/var", "/home"].flatMap((folder) => ["--tmpfs", folder]),
-    ...["--dir", "/var/tmp", "--dir", "/home/build", "--perms", "0700", "--dir", "/run/user"],
+    ...["/tmp", "/run", "/var", "/own"].flatMap((folder) => ["--tmpfs", folder]),
+    ...["--dir", "/var/tmp", "--perms", "0700", "--dir", "/run/user"],
     ...["--ro-bind", data, "/data", ...(system === undefined ? [] : ["--ro-bind", system, "/system"])],
-    ...["--bind", work, "/work", "--chdir", "/work"],
+    ...["--bind", work, "/build", "--chdir", "/build"],
     ...Object.entries(readOnly).flatMap(([at, folder]) => ["--ro-bind", folder, at]),
     ...Object.entries(env).flatMap(([name, value]) => ["--setenv", name, value]),
     // What it says goes one way, so that lines stay in order.

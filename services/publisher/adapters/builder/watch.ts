@@ -172,7 +172,7 @@ async function inMemory(pids: ReadonlyArray<number>): Promise<number> {
     const space = await readlink(`/proc/${pid}/ns/mnt`).catch(() => undefined);
     if (space === undefined || spaces.has(space)) continue;
     spaces.add(space);
-    for (const place of ["tmp", "dev/shm", "run", "var/tmp", "home"]) {
+    for (const place of ["tmp", "dev/shm", "run", "var/tmp", "own"]) {
       const path = join(`/proc/${pid}/root`, place);
       try {
         const [{ dev }, { type, blocks, bfree, bsize }] = await Promise.all([stat(path), statfs(path)]);

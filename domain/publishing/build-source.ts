@@ -1,0 +1,34 @@
+/** What a build from a manifest may be asked with. */
+import {
+  MANIFEST_SOURCE_LIMITS as LIMITS,
+  type ManifestSource,
+  MANIFEST_SOURCE_PATTERNS as PATTERNS,
+} from "@millrace/contracts/publishing/manifest-source.ts";
+import { type Faults, says } from "../faults.ts";
+
+export type ManifestSourceOf = typeof ManifestSource.Type;
+
+const check = (pattern: RegExp, detail: string) => says((text) => pattern.test(text), detail);
+const manifest = check(PATTERNS.manifest, "the path of a .json, .yml or .yaml file in the source");
+const url = check(PATTERNS.url, "an address without blanks, or an absolute path");
+const ref = check(PATTERNS.ref, "the name of a branch, a tag or a commit");
+const arch = check(PATTERNS.arch, "an architecture as flatpak names it");
+const branch = check(PATTERNS.branch, "letters, digits, `.`, `-` and `_`");
+const needed = check(PATTERNS.build, "the id of a build");
+
+export function checkManifestSource(source: ManifestSourceOf, faults: Faults): void {
+  const { arches = [], needs = [] } = source;
+  faults
+    .check("/source/manifest", manifest, source.manifest)
+    .check("/source/git/url", url, source.git?.url)
+    .check("/source/git/ref", ref, source.git?.ref)
+    .check("/source/branch", branch, source.branch)
+    .each("/source/arches", arch, arches)
+    .each("/source/needs", needed, needs)
+    .most("/source/arches", arches.length, LIMITS.arches)
+    .most("/source/needs", needs.length, LIMITS.needs);
+  if ((source.git === undefined) === (source.upload === undefined)) {
+    faults.add("/source", "either `git` or `upload`, and not both");
+  }
+  if (new Set(arches).size < arches.length) faults.add("/source/arches", "each once");
+}
