@@ -9,7 +9,7 @@ const count = (description: string) => Schema.Int.annotate({ description });
 export const MANIFEST_SOURCE_LIMITS = { arches: 8, needs: 20, findings: 100, differing: 100 } as const;
 export const MANIFEST_SOURCE_PATTERNS = {
   /** Below the source's root. */
-  manifest: /^(?!\/)(?!(.*\/)?\.\.(\/|$))[^\p{Cc}\\]{1,300}\.(json|ya?ml)$/u,
+  manifest: /^[^\p{Cc}\\/.][^\p{Cc}\\]{0,295}\.(json|ya?ml)$/u,
   url: /^[\x21-\x7e]{1,2000}$/u,
   ref: /^[^-\p{Cc}\s][^\p{Cc}\s]{0,254}$/u,
   arch: /^[a-z0-9_]{1,64}$/u,

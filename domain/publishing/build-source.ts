@@ -9,7 +9,10 @@ import { type Faults, says } from "../faults.ts";
 export type ManifestSourceOf = typeof ManifestSource.Type;
 
 const check = (pattern: RegExp, detail: string) => says((text) => pattern.test(text), detail);
-const manifest = check(PATTERNS.manifest, "the path of a .json, .yml or .yaml file in the source");
+const manifest = says(
+  (text) => PATTERNS.manifest.test(text) && !text.split("/").includes(".."),
+  "the path of a .json, .yml or .yaml file in the source",
+);
 const url = check(PATTERNS.url, "an address without blanks, or an absolute path");
 const ref = check(PATTERNS.ref, "the name of a branch, a tag or a commit");
 const arch = check(PATTERNS.arch, "an architecture as flatpak names it");
