@@ -152,10 +152,11 @@ function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: 
     ...["--ro-bind", "/usr", "/usr"],
     ...["bin", "sbin", "lib", "lib32", "lib64", "libx32"].flatMap(likeOutside),
     ...ETC.flatMap((name) => ["--ro-bind-try", `/etc/${name}`, `/etc/${name}`]),
+    // Before the tools: the cache in which they lie may itself be under one of these.
+    ...["/tmp", "/run", "/var", "/own"].flatMap((folder) => ["--tmpfs", folder]),
     ...partsOf(env).flatMap((folder) => ["--ro-bind-try", folder, folder]),
     // flatpak looks at devices and network cards there.
     ...["--ro-bind", "/sys", "/sys", "--proc", "/proc", "--dev", "/dev"],
-    ...["/tmp", "/run", "/var", "/own"].flatMap((folder) => ["--tmpfs", folder]),
     ...["--dir", "/var/tmp", "--perms", "0700", "--dir", "/run/user"],
     ...["--ro-bind", data, "/data", ...(system === undefined ? [] : ["--ro-bind", system, "/system"])],
     ...["--bind", work, "/build", "--chdir", "/build"],
