@@ -10,7 +10,7 @@ import { assertOnce, dieAtEach, diskOf, HEAL_PLACES, POINTS, placesOf, SUCCESS_P
  * A deployment that succeeds, and one that is undone.
  * @param dies which places are died at
  */
-export async function containersUnderDeaths(context: TestContext, dies: (place: string) => boolean): Promise<void> {
+export async function containersUnderDeaths(context: TestContext): Promise<void> {
   const { grounds, scope, endpoint, image, engine } = await openDockerGrounds(context);
   context.defer(() => engine.close());
   const quietly = await grounds.start();
@@ -23,7 +23,7 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
 
   grounds.commit(path, nodeApp(image, "two"));
   let made = "";
-  const alive = await dieAtEach(grounds, SUCCESS_PLACES.filter(dies), async () => {
+  const alive = await dieAtEach(grounds, SUCCESS_PLACES, async () => {
     made = await grounds.deploy(id);
   });
   await grounds.succeeds(made, 120_000);
@@ -47,7 +47,7 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
   });
   let undone = "";
   const compensations = ["RESTORE_ROUTES", "RESTORE_SYMLINKS", "REMOVE_CONTAINERS", "REMOVE_IMAGE", "REMOVE_RELEASE"];
-  const undoing = await dieAtEach(grounds, placesOf(...compensations).filter(dies), async () => {
+  const undoing = await dieAtEach(grounds, placesOf(...compensations), async () => {
     undone = await grounds.deploy(id);
   });
   const state = await grounds.ended(undone, 120_000);
@@ -60,7 +60,7 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
   assert.equal(diskOf(grounds, id).filter(but), disk.filter(but), "nothing is left over");
 
   await undoing.process.stop();
-  const healing = await dieAtEach(grounds, HEAL_PLACES.filter(dies), async () => {
+  const healing = await dieAtEach(grounds, HEAL_PLACES, async () => {
     for (const { id: container } of await engine.listContainers()) await engine.removeContainer(container);
   });
   await eventually(async () => ((await grounds.get(host)).text === "two" ? true : undefined), "it runs again", 60_000);
@@ -69,7 +69,7 @@ export async function containersUnderDeaths(context: TestContext, dies: (place: 
 
   await healing.process.stop();
   const removing = POINTS.map((point) => `application.tearDown.${point}`);
-  await dieAtEach(grounds, removing.filter(dies), () => grounds.remove(id));
+  await dieAtEach(grounds, removing, () => grounds.remove(id));
   await eventually(async () => ((await grounds.application(id)).exists ? undefined : true), "it is gone", 60_000);
   assert.equal([await leftIn(endpoint, scope), diskOf(grounds, id)], [[], []], "nothing is left of it");
 

@@ -30,8 +30,7 @@ async function sitesLive(grounds: Grounds, ...names: ReadonlyArray<string>) {
 const withoutCommits = (paths: ReadonlyArray<string>): string[] =>
   paths.map((path) => path.replace(/^\/src\/[0-9a-f]{40}/, "/src/…")).sort();
 
-/** @param dies which places are died at */
-export function sitesUnderDeaths(test: Suite, dies: (place: string) => boolean): void {
+export function sitesUnderDeaths(test: Suite): void {
   test("a deployment that succeeds", async () => {
     const grounds = await openGrounds({ node: "one" });
     const { sites, worker } = await sitesLive(grounds, "quiet", "deadly");
@@ -42,7 +41,7 @@ export function sitesUnderDeaths(test: Suite, dies: (place: string) => boolean):
 
     grounds.commit(deadly.path, files("two"));
     let made = "";
-    await dieAtEach(grounds, SITE_PLACES.filter(dies), async () => {
+    await dieAtEach(grounds, SITE_PLACES, async () => {
       made = await grounds.deploy(deadly.id);
     });
     await grounds.succeeds(made);
@@ -62,7 +61,7 @@ export function sitesUnderDeaths(test: Suite, dies: (place: string) => boolean):
     await grounds.change(id, { do: "change", health: { path: "/not-there" }, policy: { healthyDeadlineMs: 2_000 } });
     let made = "";
     const places = placesOf("RESTORE_ROUTES", "RESTORE_SYMLINKS", "REMOVE_RELEASE");
-    await dieAtEach(grounds, places.filter(dies), async () => {
+    await dieAtEach(grounds, places, async () => {
       made = await grounds.deploy(id);
     });
     const state = await grounds.ended(made);
@@ -80,7 +79,7 @@ export function sitesUnderDeaths(test: Suite, dies: (place: string) => boolean):
     const { id, host, first } = sites[0]!;
     await worker.process.stop();
     const before = diskOf(grounds, id);
-    await dieAtEach(grounds, HEAL_PLACES.filter(dies), async () => {
+    await dieAtEach(grounds, HEAL_PLACES, async () => {
       for (const name of ["current", "route"])
         rmSync(join(grounds.data, "orchestrator", grounds.node, "apps", id, name));
     });
@@ -110,12 +109,12 @@ export function sitesUnderDeaths(test: Suite, dies: (place: string) => boolean):
     const { id, host } = sites[0]!;
     await worker.process.stop();
     const settling = ["before", "during", "after", "recorded"].map((point) => `application.settle.${point}`);
-    const stopping = await dieAtEach(grounds, settling.filter(dies), () => grounds.change(id, { do: "stop" }));
+    const stopping = await dieAtEach(grounds, settling, () => grounds.change(id, { do: "stop" }));
     await grounds.settled(id);
     assert.is((await grounds.get(host)).status, 503);
     await stopping.process.stop();
     const removing = ["before", "after", "recorded"].map((point) => `application.tearDown.${point}`);
-    await dieAtEach(grounds, removing.filter(dies), () => grounds.remove(id));
+    await dieAtEach(grounds, removing, () => grounds.remove(id));
     await eventually(async () => ((await grounds.application(id)).exists ? undefined : true), "it is gone");
     assert.equal(diskOf(grounds, id), []);
     // Another list of hosts is another configuration: a connection that opens in that moment may be closed.

@@ -6,11 +6,11 @@ import { suite } from "../harness/suite.ts";
 
 const test = suite("deaths, everywhere", { timeoutMs: 1_000_000 });
 
-sitesUnderDeaths(test, () => true);
+sitesUnderDeaths(test);
 
 test("containers: a deployment that succeeds, and one that is undone", async (context) => {
   await testDocker(context);
-  await containersUnderDeaths(context, () => true);
+  await containersUnderDeaths(context);
 });
 
 test.run();

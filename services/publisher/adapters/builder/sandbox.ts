@@ -50,6 +50,8 @@ const ETC = [
   "nsswitch.conf",
   "localtime",
 ];
+/** Folders that are empty inside, and in the sandbox that flatpak makes to look at icons: tools that lie there are seen elsewhere. */
+const HIDDEN = /^\/(tmp|run|var|own)\//;
 const WITHIN = /^\/(usr|bin|sbin|lib|lib32|lib64|libx32)(\/|$)/;
 
 /** Runs a program of the tools inside. Never rejects. @returns its end whatever its code; a failure where it was ended, or never began */
@@ -125,7 +127,7 @@ function boundedBy({ memoryBytes, diskBytes }: BuildLimits): string[] {
 function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: SandboxPlaces): string[] {
   const isRoot = process.getuid?.() === 0;
   const path = ["flatpak-builder", "flatpak", "bwrap"].flatMap((name) => folderOf(name, tools.PATH ?? "") ?? []);
-  const env = {
+  const own = {
     ...tools,
     PATH: [...new Set([...path, "/usr/bin", "/bin", "/usr/sbin", "/sbin"])].join(delimiter),
     HOME: "/own",
@@ -142,6 +144,13 @@ function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: 
     TZ: "UTC",
     TMPDIR: "/tmp",
   };
+  const parts = partsOf(own).map((folder, index) => ({ folder, at: HIDDEN.test(folder) ? `/tools/${index}` : folder }));
+  const env = Object.fromEntries(
+    Object.entries(own).map(([name, value]) => [
+      name,
+      parts.reduce((text, { folder, at }) => text.replaceAll(`${folder}/`, `${at}/`), value),
+    ]),
+  );
   return [
     ..."--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try --die-with-parent --new-session".split(
       " ",
@@ -152,11 +161,10 @@ function inside(tools: ToolsEnvironment, { work, data, system, readOnly = {} }: 
     ...["--ro-bind", "/usr", "/usr"],
     ...["bin", "sbin", "lib", "lib32", "lib64", "libx32"].flatMap(likeOutside),
     ...ETC.flatMap((name) => ["--ro-bind-try", `/etc/${name}`, `/etc/${name}`]),
-    // Before the tools: the cache in which they lie may itself be under one of these.
-    ...["/tmp", "/run", "/var", "/own"].flatMap((folder) => ["--tmpfs", folder]),
-    ...partsOf(env).flatMap((folder) => ["--ro-bind-try", folder, folder]),
+    ...parts.flatMap(({ folder, at }) => ["--ro-bind-try", folder, at]),
     // flatpak looks at devices and network cards there.
     ...["--ro-bind", "/sys", "/sys", "--proc", "/proc", "--dev", "/dev"],
+    ...["/tmp", "/run", "/var", "/own"].flatMap((folder) => ["--tmpfs", folder]),
     ...["--dir", "/var/tmp", "--perms", "0700", "--dir", "/run/user"],
     ...["--ro-bind", data, "/data", ...(system === undefined ? [] : ["--ro-bind", system, "/system"])],
     ...["--bind", work, "/build", "--chdir", "/build"],
