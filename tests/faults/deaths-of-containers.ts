@@ -8,7 +8,6 @@ import { assertOnce, dieAtEach, diskOf, HEAL_PLACES, POINTS, placesOf, SUCCESS_P
 
 /**
  * A deployment that succeeds, and one that is undone.
- * @param dies which places are died at
  */
 export async function containersUnderDeaths(context: TestContext): Promise<void> {
   const { grounds, scope, endpoint, image, engine } = await openDockerGrounds(context);
