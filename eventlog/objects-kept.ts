@@ -9,6 +9,9 @@ import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import { endOnReconnect } from "./follow.ts";
 
+/** In this time after it was kept a place has been listed to all, in milliseconds. */
+const SEEN_MS = 1_000;
+
 export const STORE = "ATTACHMENTS";
 export const STREAM = `OBJ_${STORE}`;
 /** Beginning of the name of what is not whole yet. */
@@ -121,11 +124,15 @@ export class Tally {
     return (this.#sums.get(organisation) ?? 0) + (this.#coming.get(organisation) ?? 0);
   }
 
-  /** Counts what is about to come. @returns takes that back, when it is there or will not be */
+  /**
+   * Counts what is about to come.
+   * @returns takes that back, when it is there or will not be: a moment later, so that what is there has been seen; counted twice
+   * meanwhile rather than not at all
+   */
   expect(organisation: string, bytes: number): () => void {
     const add = (more: number) => this.#coming.set(organisation, (this.#coming.get(organisation) ?? 0) + more);
     add(bytes);
-    return () => add(-bytes);
+    return () => void setTimeout(() => add(-bytes), SEEN_MS).unref();
   }
 
   async #run(nats: Nats, seen: () => void): Promise<void> {

@@ -22,7 +22,7 @@ import { testFolder, testNats } from "./harness/servers.ts";
 import { deferToEndOfFile, suite, type TestContext } from "./harness/suite.ts";
 import { type DeviceHandle, type DeviceSpec, type Fleet, startFleet } from "./simulators/shelly/fleet.ts";
 
-const test = suite("device agent", { timeoutMs: 120_000 });
+const test = suite("device agent", { timeoutMs: 300_000 });
 
 const ORGANISATION = "org_00000000000000000000000000";
 const MASTER_KEY = Buffer.alloc(32, 7).toString("base64");
@@ -81,14 +81,14 @@ async function add({ mac, address: host, port }: DeviceHandle, site: string, pol
 
 const stateOf = async (id: string): Promise<DeviceState> => (await log.aggregates.load(device, id)).state;
 
-const until = (id: string, what: string, holds: (state: DeviceState) => boolean): Promise<DeviceState> =>
+const until = (id: string, what: string, holds: (state: DeviceState) => boolean, ms = 60_000): Promise<DeviceState> =>
   eventually(
     async () => {
       const state = await stateOf(id);
       return holds(state) ? state : undefined;
     },
     what,
-    60_000,
+    ms,
   );
 
 const typesOf = async (id: string) => (await eventsOf(log, device, id)).map(({ type }) => type);
@@ -146,7 +146,8 @@ test("lost and back, at another address; removed, it is left alone", async (cont
     await running.watch.look("127.20.9.9", handle!.port);
     return (await stateOf(id)).address?.host === "127.20.9.9" ? true : undefined;
   }, "it is found elsewhere");
-  await until(id, "it is back", ({ reach }) => reach === "reachable");
+  // After many calls in vain it is called once a minute.
+  await until(id, "it is back", ({ reach }) => reach === "reachable", 150_000);
   assert.ok((await typesOf(id)).includes("DeviceReturned"));
   await command(id, { do: "remove" });
   await eventually(async () => (running.watch.mine(id) ? undefined : true), "it is let go of");
