@@ -4,6 +4,7 @@
  *
  *     <data>/publisher/<node>/served/public/<id or name>   → the folder of a repository that everybody may read
  *     <data>/publisher/<node>/served/private/<id>          → … of one that is read with a token
+ *     <data>/publisher/<node>/served/was-public/            links that were public before; Caddy reads none of them
  *     <data>/publisher/<node>/served/access.log            one line of JSON for each pull: what the statistics count
  *
  *     <folder>/repo        the OSTree repository

@@ -124,7 +124,11 @@ test("from the key to the end of an application", async (context) => {
   const away = [...(await closure(repository, second))].filter((name) => name.endsWith(".filez") && !before.has(name));
   for (const name of away) renameSync(repository.path(name), `${repository.path(name)}.away`);
   // libostree asks for an object now and then although the delta brings it: then it is tried again.
-  const update = () => one.flatpak("update", APP).then(Boolean, () => undefined);
+  let updates = 0;
+  const update = () => {
+    updates++;
+    return one.flatpak("update", APP).then(Boolean, () => undefined);
+  };
   await eventually(update, "updated by the delta alone", 60_000);
   for (const name of away) renameSync(`${repository.path(name)}.away`, repository.path(name));
   assert.equal(await one.flatpak("run", APP), "two\n");
@@ -211,6 +215,20 @@ test("from the key to the end of an application", async (context) => {
     async () => ((await answered(reader.secret, "summary.idx")) === 401 ? true : undefined),
     "a revoked token installs nothing",
   );
+
+  const counted = async () => {
+    const { days } = (await expect(200, "GET", `/repositories/stable/statistics?ref=${encodeURIComponent(REF)}`)).body;
+    const of = (commit: string) => days.filter((row: { commit: string }) => row.commit === commit);
+    return [of(first), of(second)].map((rows) =>
+      rows.map((row: { installs: number; updates: number }) => [row.installs, row.updates]),
+    );
+  };
+  // Caddy writes its log when it likes.
+  const wanted = [[[1, 0]], [[1, updates]]];
+  await eventually(
+    async () => (JSON.stringify(await counted()) === JSON.stringify(wanted) ? true : undefined),
+    "all are counted",
+  ).catch(async () => assert.deepEqual(await counted(), wanted));
 
   // What a disk lost is found; what nothing leads to goes, and is still served for a time.
   const file = away[0]!;

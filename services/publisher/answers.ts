@@ -14,7 +14,7 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import { boundRefs, type Commit, parseCommit } from "./adapters/ostree/objects.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
 import { type PublisherNode, repositoryFolder, repositoryPlace } from "./places.ts";
-import { linksIn } from "./repositories/links.ts";
+import { publicBy } from "./repositories/links.ts";
 import { previewPrune } from "./repositories/pruning.ts";
 import { snapshotsOf } from "./repositories/snapshots.ts";
 import { type Pull, readBook } from "./repositories/statistics.ts";
@@ -31,16 +31,17 @@ export const bookOf = (node: Pick<PublisherNode, "folder">): string => join(node
 export const pulledFrom =
   (node: PublisherNode) =>
   async ({ repository: told, reference, commit, ref }: Pull): Promise<string | undefined> => {
-    const id = told ?? (await linksIn(node.served.public)).get(reference);
-    if (id === undefined || !/^rep_[0-9a-z]{26}$/.test(id)) return undefined;
-    try {
-      const found = commitIn(new Repository(repositoryFolder(node, id)), commit);
-      if (found === undefined) return undefined;
-      const bound = boundRefs(found);
-      return bound.length === 0 || bound.includes(ref) ? id : undefined;
-    } catch {
-      return undefined;
-    }
+    const candidates = told === undefined ? await publicBy(node.served, reference) : [told];
+    return candidates.find((id) => {
+      try {
+        const found = commitIn(new Repository(repositoryFolder(node, id)), commit);
+        const bound = found === undefined ? undefined : boundRefs(found);
+        return bound?.length === 0 || bound?.includes(ref);
+      } catch {
+        // No id of a repository, or a commit that no longer is one.
+        return false;
+      }
+    });
   };
 
 const STATISTICS_MOST = 4_000;

@@ -5,6 +5,9 @@ import { syncFolder } from "@millrace/eventlog/durable-files.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { ServedPlaces } from "@millrace/eventlog/served.ts";
 
+/** Links that were public before: what was pulled through them is counted later, and from a log that knows only their names. */
+const former = ({ folder }: ServedPlaces): string => join(folder, "was-public");
+
 const idOf = (target: string): string => target.slice(target.lastIndexOf("/") + 1);
 
 /** Link by link what a folder of links leads to: ids by names. */
@@ -15,6 +18,12 @@ export async function linksIn(folder: string): Promise<Map<string, string>> {
     if (target !== undefined && !name.startsWith(".")) found.set(name, idOf(target));
   }
   return found;
+}
+
+/** Ids of the repositories that are, or were last, public by this name; none where it never was one. */
+export async function publicBy(places: ServedPlaces, name: string): Promise<ReadonlyArray<string>> {
+  const links = await Promise.all([linksIn(places.public), linksIn(former(places))]);
+  return [...new Set(links.flatMap((found) => found.get(name) ?? []))];
 }
 
 async function put(folder: string, name: string, place: string): Promise<void> {
@@ -37,15 +46,18 @@ export async function linkRepository(
   place: string,
   { id, name, isPrivate }: { readonly id: string; readonly name: string; readonly isPrivate: boolean },
 ): Promise<string> {
-  await mkdir(places.public, { recursive: true, mode: 0o755 });
-  await mkdir(places.private, { recursive: true, mode: 0o755 });
+  for (const folder of [places.public, places.private, former(places)]) {
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+  }
   const open = await linksIn(places.public);
   const holder = open.get(name);
   // Whoever came first keeps it: clients of one are never led to another.
   const isOthers = holder !== undefined && holder !== id;
   const wanted = new Set(isPrivate ? [] : [id, ...(isOthers ? [] : [name])]);
   for (const [link, to] of open) {
-    if (to === id && !wanted.has(link)) await rm(join(places.public, link), { force: true });
+    if (to !== id || wanted.has(link)) continue;
+    await put(former(places), link, place);
+    await rm(join(places.public, link), { force: true });
   }
   if (isPrivate) await syncFolder(places.public);
   faultPoint("repository.link.before");
@@ -60,7 +72,7 @@ export async function linkRepository(
 }
 
 export async function unlinkRepository(places: ServedPlaces, id: string): Promise<void> {
-  for (const folder of [places.public, places.private]) {
+  for (const folder of [places.public, places.private, former(places)]) {
     for (const [link, to] of await linksIn(folder)) if (to === id) await rm(join(folder, link), { force: true });
     await syncFolder(folder).catch(() => {});
   }

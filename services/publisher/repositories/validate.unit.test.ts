@@ -14,7 +14,7 @@ import { testFolder } from "../../../tests/harness/servers.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { withSettings } from "../adapters/ostree/settings.ts";
-import { linkRepository, unlinkRepository } from "./links.ts";
+import { linkRepository, publicBy, unlinkRepository } from "./links.ts";
 import { scrubRepository } from "./scrub.ts";
 import { validate } from "./validate.ts";
 import { offered } from "./web.ts";
@@ -121,9 +121,14 @@ test("a name belongs to who had it first; what becomes private is no longer publ
   assert.equal(await linkRepository(places, place(old.id), { ...old, isPrivate: true }), "stable");
   assert.deepEqual(readdirSync(places.public), [young.id]);
   assert.deepEqual(readdirSync(places.private), [old.id]);
+  // Pulls of a moment ago are still told by the name alone.
+  assert.deepEqual(await publicBy(places, "stable"), [old.id]);
+  assert.equal(await linkRepository(places, place(young.id), young), "stable");
+  assert.deepEqual(await publicBy(places, "stable"), [young.id, old.id]);
+  assert.deepEqual(await publicBy(places, "other"), []);
   await unlinkRepository(places, old.id);
   assert.ok(!existsSync(join(places.private, old.id)));
-  assert.equal(await linkRepository(places, place(young.id), young), "stable");
+  assert.deepEqual(await publicBy(places, "stable"), [young.id]);
 });
 
 test("one reference of each application is offered", () => {
