@@ -116,15 +116,3 @@ export const deviceDeclarations = {
     meaning: "a file with the authority of the maker's servers (PEM), where the system does not know it",
   },
 } as const satisfies Record<string, Declaration<unknown>>;
-
-type DeviceSettings = { readonly [K in keyof typeof deviceDeclarations]?: unknown };
-
-/** As the agent takes them. */
-export const deviceEnvironment = (settings: DeviceSettings): Readonly<Record<string, string | undefined>> =>
-  Object.fromEntries(
-    Object.entries(deviceDeclarations).map(([name, { env }]) => {
-      const value = settings[name as keyof DeviceSettings];
-      if (typeof value === "boolean") return [env, value ? "1" : "0"];
-      return [env, value === undefined ? undefined : String(value)];
-    }),
-  );

@@ -7,14 +7,16 @@ import { delimiter, join, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import { findCaddy } from "./binaries.ts";
 import { prepareCaddy } from "./caddy.ts";
-import { deviceEnvironment } from "./device-settings.ts";
+import { deviceDeclarations } from "./device-settings.ts";
 import { publishingPrograms } from "./flatpak.ts";
 import { endOrphanedNats, prepareNats } from "./nats.ts";
 import { freePort, isPortFree } from "./ports.ts";
 import { clearAfterCrash, preparePostgres } from "./postgres.ts";
+import { publishingDeclarations } from "./publishing-settings.ts";
 import { lastRunState, type RunningService } from "./run-state.ts";
 import { ensureBackupKey, ensureMasterKey, ensureNatsDoor, ensureOwnerToken } from "./secrets.ts";
 import { checkoutServices, reachable, type ServiceEntry, serviceSpecs } from "./services.ts";
+import { environmentOf } from "./setting-values.ts";
 import type { Settings } from "./settings.ts";
 import { type ServiceSpec, Supervisor } from "./supervise.ts";
 
@@ -106,7 +108,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_MASTER_KEY_FILE: secrets.masterKeyFile,
       MILLRACE_OWNER_TOKEN_FILE: secrets.ownerTokenFile,
       ...backupEnvironment(settings, secrets.backupKeyFile),
-      ...deviceEnvironment(settings),
+      ...environmentOf(deviceDeclarations, settings),
+      ...environmentOf(publishingDeclarations, settings),
       MILLRACE_APPS_DOMAIN: settings.appsDomain,
       MILLRACE_LOCAL_SOURCES: localSources(dataDir, settings).join(delimiter),
       MILLRACE_APPS_TLS: settings.tls,
@@ -116,7 +119,6 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
       MILLRACE_CADDY_ADMIN: proxy?.admin ?? "",
       MILLRACE_CADDY_STORAGE: proxy?.storage ?? "",
       MILLRACE_GATEWAY_ADDRESS: `${reachable(settings.host)}:${port}`,
-      MILLRACE_FLAT_MANAGER_CONFIG_FILE: settings.flatManagerConfigFile ?? "",
       MILLRACE_REPOSITORIES_URL: settings.repositoriesUrl ?? publicUrlOf(proxy),
       ...(await publishingEnvironment()),
     };

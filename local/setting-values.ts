@@ -1,5 +1,6 @@
 /** How the text of a setting becomes its value: each answers it, or throws an Error that says what it should be. */
 import { delimiter, isAbsolute, resolve } from "node:path";
+import type { Declaration } from "./settings.ts";
 
 /** @param folder where relative paths start */
 export type Reader<T> = (text: string, folder: string) => T;
@@ -80,3 +81,16 @@ export function distance(a: string, b: string): number {
   }
   return row[b.length]!;
 }
+
+/** As the services take them; undefined: not set, so that what they do then holds. */
+export const environmentOf = (
+  declared: Readonly<Record<string, Declaration<unknown>>>,
+  values: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, string | undefined>> =>
+  Object.fromEntries(
+    Object.entries(declared).map(([name, { env }]) => {
+      const value = values[name];
+      if (typeof value === "boolean") return [env, value ? "1" : "0"];
+      return [env, value === undefined ? undefined : String(value)];
+    }),
+  );
