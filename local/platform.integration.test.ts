@@ -1,6 +1,6 @@
 /** The whole of one machine, with small services in place of the real ones: up, down, and every way to die. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -72,9 +72,17 @@ async function allGone(services: readonly RunningService[]): Promise<void> {
   }
 }
 
+/** Made once, for all that leave it stopped: the first start of a PostgreSQL takes longest. */
+let dataDir: string;
+let port: number;
+
+test.before(async () => {
+  dataDir = join(testFolder("up"), "data");
+  port = await freePort();
+});
+
 test("up: everything runs, and other terminals see it; down: all has ended and the ports are free", async (context) => {
-  const dataDir = join(testFolder("up"), "data");
-  const { child, url, ownerTokenFile, services } = await up(context, dataDir, await freePort());
+  const { child, url, ownerTokenFile, services } = await up(context, dataDir, port);
   assert.equal(
     services.map(({ name, state }) => `${name} ${state}`),
     ["nats ready", "postgres ready", "projector ready", "gateway ready"],
@@ -85,6 +93,13 @@ test("up: everything runs, and other terminals see it; down: all has ended and t
   assert.match(environment.MILLRACE_NATS_URL!, /^nats:\/\/127\.0\.0\.1:\d+$/);
   assert.match(environment.MILLRACE_POSTGRES_URL!, /^postgres:\/\/millrace:.+@127\.0\.0\.1:\d+\/millrace$/);
   assert.is(environment.MILLRACE_OWNER_TOKEN_FILE, ownerTokenFile);
+
+  // A second one on the same folder is refused, naming the first.
+  const { code, text } = await refused(dataDir, await freePort());
+  assert.is(code, 1);
+  assert.match(text, `as process ${child.pid}`);
+  assert.ok(isAlive(services[0]!.pid!));
+
   assert.is(await stopRun(dataDir), "stopped");
   await allGone(services);
   assert.is(readRunState(dataDir), undefined);
@@ -94,8 +109,6 @@ test("up: everything runs, and other terminals see it; down: all has ended and t
 
 test("with an orchestrator Caddy comes too; without Caddy all the rest is there", async (context) => {
   if ((await findCaddy({ bring: true })).path === undefined) context.skip("there is no Caddy");
-  const dataDir = join(testFolder("up"), "data");
-  const port = await freePort();
   const { child, url, services } = await up(context, dataDir, port, { MILLRACE_TEST_ORCHESTRATOR: "1" });
   const caddy = services.find(({ name }) => name === "caddy");
   assert.is(caddy?.state, "ready");
@@ -125,9 +138,7 @@ test("with an orchestrator Caddy comes too; without Caddy all the rest is there"
   await end(again.child);
 });
 
-test("secrets are made once, readable by their owner only", async (context) => {
-  const dataDir = join(testFolder("secrets"), "data");
-  const port = await freePort();
+test("secrets are made once, readable by their owner only; a process that dies is started again, the others go on", async (context) => {
   const first = await up(context, dataDir, port);
   const token = readFileSync(first.ownerTokenFile, "utf8").trim();
   assert.ok(isToken(token, "mrp"));
@@ -147,6 +158,7 @@ test("secrets are made once, readable by their owner only", async (context) => {
     assert.not.match(readFileSync(join(dataDir, name), "utf8"), token);
   }
   await end(first.child);
+
   const second = await up(context, dataDir, port);
   assert.is(readFileSync(second.ownerTokenFile, "utf8").trim(), token);
   // Same ports as before: an address noted somewhere stays good.
@@ -154,38 +166,8 @@ test("secrets are made once, readable by their owner only", async (context) => {
     second.services.slice(0, 2).map(({ ports }) => ports),
     first.services.slice(0, 2).map(({ ports }) => ports),
   );
-});
-
-for (const [how, env] of [
-  ["by the kernel's death signal", {}],
-  ["by watchers, where there is no death signal", { MILLRACE_WITHOUT_SETPRIV: "1" }],
-] as const) {
-  test(`kill -9 of the supervisor: its children end ${how}, and the next start is clean`, async (context) => {
-    const dataDir = join(testFolder("killed"), "data");
-    const port = await freePort();
-    const first = await up(context, dataDir, port, env);
-    first.child.kill("SIGKILL");
-    await allGone(first.services);
-    const second = await up(context, dataDir, port, env);
-    assert.is(second.services.length, 4);
-  });
-}
-
-test("kill -9 of everything at once: the next start is clean", async (context) => {
-  const dataDir = join(testFolder("crash"), "data");
-  const port = await freePort();
-  const first = await up(context, dataDir, port);
-  process.kill(first.child.pid!, "SIGKILL");
-  for (const { pid } of first.services) process.kill(pid!, "SIGKILL");
-  const second = await up(context, dataDir, port);
-  assert.is(second.services.length, 4);
-});
-
-test("a process that dies is started again, the others go on", async (context) => {
-  const dataDir = join(testFolder("restart"), "data");
-  const { services, url } = await up(context, dataDir, await freePort());
   for (const name of ["nats", "postgres", "gateway"]) {
-    process.kill(services.find((service) => service.name === name)!.pid!, "SIGKILL");
+    process.kill(second.services.find((service) => service.name === name)!.pid!, "SIGKILL");
   }
   const isBack = (name: string) => {
     const now = readRunState(dataDir)?.services.find((service) => service.name === name);
@@ -194,50 +176,57 @@ test("a process that dies is started again, the others go on", async (context) =
   for (const name of ["nats", "postgres", "gateway"]) {
     assert.ok(await waitFor(() => isBack(name), 20_000), `${name} is back`);
   }
-  assert.is((await fetch(`${url}/readyz`)).status, 200);
+  assert.is((await fetch(`${second.url}/readyz`)).status, 200);
   const projector = readRunState(dataDir)!.services.find(({ name }) => name === "projector")!;
   assert.is(projector.restarts, 0);
+  await end(second.child);
 });
 
-test("a second one on the same folder is refused, naming the first", async (context) => {
-  const dataDir = join(testFolder("twice"), "data");
-  const first = await up(context, dataDir, await freePort());
-  const { code, text } = await refused(dataDir, await freePort());
-  assert.is(code, 1);
-  assert.match(text, `as process ${first.child.pid}`);
-  assert.ok(isAlive(first.services[0]!.pid!));
+test("kill -9 of the supervisor: its children end with it, and the next start is clean; so it is after kill -9 of everything", async (context) => {
+  let running = await up(context, dataDir, port);
+  // By the kernel's death signal; then by watchers, where there is none.
+  for (const env of [{ MILLRACE_WITHOUT_SETPRIV: "1" }, {}]) {
+    running.child.kill("SIGKILL");
+    await allGone(running.services);
+    running = await up(context, dataDir, port, env);
+    assert.is(running.services.length, 4);
+  }
+  process.kill(running.child.pid!, "SIGKILL");
+  for (const { pid } of running.services) process.kill(pid!, "SIGKILL");
+  running = await up(context, dataDir, port);
+  assert.is(running.services.length, 4);
+  await end(running.child);
 });
 
 test("a taken port is refused before anything is started", async ({ defer }) => {
-  const dataDir = join(testFolder("port"), "data");
-  const port = await freePort();
-  const other = createServer().listen(port, "127.0.0.1");
+  const fresh = join(testFolder("port"), "data");
+  const taken = await freePort();
+  const other = createServer().listen(taken, "127.0.0.1");
   defer(() => other.close());
-  const { code, text } = await refused(dataDir, port);
+  const { code, text } = await refused(fresh, taken);
   assert.is(code, 1);
-  assert.match(text, `port ${port} is taken`);
-  assert.not.ok(existsSync(join(dataDir, "postgres")));
+  assert.match(text, `port ${taken} is taken`);
+  assert.not.ok(existsSync(join(fresh, "postgres")));
 });
 
+/** What the small services look for, until the end of the test. */
+function mark({ defer }: TestContext, name: string): void {
+  mkdirSync(dataDir, { recursive: true });
+  writeFileSync(join(dataDir, name), "");
+  defer(() => rmSync(join(dataDir, name)));
+}
+
 test("a service that does not come up: the end of its log, and nothing left running", async (context) => {
-  const dataDir = join(testFolder("broken"), "data");
-  const port = await freePort();
-  await end((await up(context, dataDir, port)).child);
-  writeFileSync(join(dataDir, "fail"), "");
+  mark(context, "fail");
   const { code, text } = await refused(dataDir, port);
   assert.is(code, 1);
   assert.match(text, "projector does not start");
   assert.match(text, "the file says that I am to fail");
   assert.ok(lastRunState(dataDir)!.services.every(({ pid }) => pid === undefined || !isAlive(pid)));
-  rmSync(join(dataDir, "fail"));
-  await up(context, dataDir, port);
 });
 
 test("asked to end while it starts: it does, in order, and says so", async (context) => {
-  const dataDir = join(testFolder("interrupted"), "data");
-  const port = await freePort();
-  await end((await up(context, dataDir, port)).child);
-  writeFileSync(join(dataDir, "not-ready"), "");
+  mark(context, "not-ready");
   const child = launch(dataDir, port);
   context.defer(() => child.kill("SIGKILL"));
   let text = "";

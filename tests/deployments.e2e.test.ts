@@ -14,6 +14,14 @@ import { suite, type TestContext } from "./harness/suite.ts";
 
 const test = suite("deployments", { timeoutMs: 120_000 });
 
+let opened: Promise<Grounds> | undefined;
+/** One node for all tests whose worker lives. */
+const shared = (): Promise<Grounds> =>
+  (opened ??= openGrounds({ node: "shared", env: { MILLRACE_RECONCILE_SECONDS: "1" } }).then(async (grounds) => {
+    await grounds.start();
+    return grounds;
+  }));
+
 test("a site from a repository is deployed and answers; a worker that is killed in the middle is gone on for", async () => {
   const grounds = await openGrounds();
   const first = await grounds.start("deployment.COPYING_FILES.after");
@@ -21,10 +29,11 @@ test("a site from a repository is deployed and answers; a worker that is killed 
   const { id, host } = await grounds.site("shop", path);
   const made = await grounds.deploy(id);
   assert.is(await first.died(), "SIGKILL");
-  await grounds.start();
+  const second = await grounds.start();
   const state = await grounds.succeeds(made);
   const served = await grounds.get(host);
   assert.equal([served.status, served.text, served.deployment], [200, "one", made]);
+  await second.process.stop();
   assert.is(state.phases.COPYING_FILES?.attempt, 2);
   assert.is(state.phases.COPYING_FILES?.adopted, true, "what the killed worker had made is used");
   const types = (await grounds.events(deployment, made)).map(({ type }) => type);
@@ -45,8 +54,7 @@ const isPulling = (grounds: Grounds, id: string) => async () =>
 test("through the gateway: asked for, waited for, served", async () => {
   const gateway = await testGateway();
   await testProjector(gateway.config);
-  const grounds = await openGrounds({ node: "door", env: { MILLRACE_MASTER_KEY: gateway.config.masterKey } });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "public/index.html": "hello" });
   const all = "/v1/organisations/home/applications";
   const call = (method: string, at: string, body?: unknown) =>
@@ -56,7 +64,7 @@ test("through the gateway: asked for, waited for, served", async () => {
     source: { kind: "path", path },
     build: { kind: "static", folder: "public" },
     policy: { minHealthyTimeMs: 0 },
-    node: "door",
+    node: grounds.node,
   });
   assert.is(made.status, 201, made.text);
   const asked = await call("POST", `${all}/shop/deploy`, {});
@@ -77,8 +85,7 @@ test("through the gateway: asked for, waited for, served", async () => {
 });
 
 test("a newer deployment takes the place of one that runs; one that waits is superseded at once", async (context) => {
-  const grounds = await openGrounds({ node: "newer" });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "good" });
   const { id, host } = await grounds.site("newer", path, {
     source: { kind: "git", url: await silentRepository(context) },
@@ -95,8 +102,7 @@ test("a newer deployment takes the place of one that runs; one that waits is sup
 });
 
 test("cancelled while it hangs, and before it began; the former release serves on", async (context) => {
-  const grounds = await openGrounds({ node: "cancels" });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "one" });
   const { id, host } = await grounds.site("cancels", path);
   const one = await grounds.deploy(id);
@@ -110,8 +116,7 @@ test("cancelled while it hangs, and before it began; the former release serves o
 });
 
 test("rolled back and restarted, without anything pulled or built again", async () => {
-  const grounds = await openGrounds({ node: "back" });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "one" });
   const { id, host } = await grounds.site("back", path);
   await grounds.succeeds(await grounds.deploy(id));
@@ -129,8 +134,7 @@ test("rolled back and restarted, without anything pulled or built again", async 
 });
 
 test("another host is served as soon as it is asked for, and no more when it is given up", async () => {
-  const grounds = await openGrounds({ node: "hosts" });
-  await grounds.start();
+  const grounds = await shared();
   const { id, host } = await grounds.site("hosts", grounds.repository({ "index.html": "one" }));
   await grounds.succeeds(await grounds.deploy(id));
   // Another list of hosts is another configuration: a connection that opens in that moment may be closed.
@@ -169,12 +173,11 @@ test("a full disk: the deployment says so, and the former release serves", async
 });
 
 test("what was changed by hand is put right, and told; nothing is told when nothing is wrong", async () => {
-  const grounds = await openGrounds({ node: "drift", env: { MILLRACE_RECONCILE_SECONDS: "1" } });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "one" });
   const { id, host } = await grounds.site("drift", path);
   await grounds.succeeds(await grounds.deploy(id));
-  const root = join(grounds.data, "orchestrator", "drift", "apps", id);
+  const root = join(grounds.data, "orchestrator", grounds.node, "apps", id);
   const release = (await grounds.application(id)).live!.release;
   const harms: ReadonlyArray<readonly [string, () => void]> = [
     ["symlink", () => rmSync(join(root, "current"))],
@@ -209,12 +212,11 @@ const repairs = async (grounds: Grounds, id: string, resource: string): Promise<
   ).length;
 
 test("a resource that drifts again and again is left alone for a while", async () => {
-  const grounds = await openGrounds({ node: "again", env: { MILLRACE_RECONCILE_SECONDS: "1" } });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "one" });
   const { id } = await grounds.site("again", path);
   await grounds.succeeds(await grounds.deploy(id));
-  const current = join(grounds.data, "orchestrator", "again", "apps", id, "current");
+  const current = join(grounds.data, "orchestrator", grounds.node, "apps", id, "current");
   await eventually(
     async () => {
       rmSync(current, { force: true });
@@ -228,8 +230,7 @@ test("a resource that drifts again and again is left alone for a while", async (
 });
 
 test("what cannot be had ends with a reason and a next step, and the former release serves", async () => {
-  const grounds = await openGrounds({ node: "bad" });
-  await grounds.start();
+  const grounds = await shared();
   const path = grounds.repository({ "index.html": "one" });
   const { id, host } = await grounds.site("bad", path);
   const one = await grounds.deploy(id);

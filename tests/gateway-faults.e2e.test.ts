@@ -40,7 +40,12 @@ test.before(async () => {
   deferToEndOfFile(() => nats.close());
 });
 
-async function start(dieAt?: string): Promise<{ readonly url: string; readonly child: ChildProcess }> {
+interface Process {
+  readonly url: string;
+  readonly child: ChildProcess;
+}
+
+async function start(dieAt?: string): Promise<Process> {
   const child = fork(PROCESS, {
     env: { ...process.env, ...(dieAt === undefined ? {} : { MILLRACE_DIE_AT: dieAt }) },
     execArgv: ["--expose-gc"],
@@ -50,6 +55,10 @@ async function start(dieAt?: string): Promise<{ readonly url: string; readonly c
   const [{ url }] = (await once(child, "message")) as [{ url: string }];
   return { url, child };
 }
+
+let lives: Promise<Process> | undefined;
+/** One that goes on beside those that die. */
+const living = (): Promise<Process> => (lives ??= start());
 
 /** Sends a request in the middle of which the gateway dies. */
 async function cutOff({ child }: { readonly child: ChildProcess }, request: () => Promise<unknown>): Promise<void> {
@@ -72,12 +81,11 @@ test("after the append, before the answer: the repeat of the request is answered
   const open = (url: string) => ask(url, "POST", "/v1/organisations/home/work-items", { ...options, body });
   const first = await start("gateway.answer.before");
   await cutOff(first, () => open(first.url));
-  const { url, child } = await start();
+  const { url } = await living();
   const again = await open(url);
   assert.equal([again.status, again.headers.get("idempotent-replayed")], [201, "true"]);
   assert.equal(await eventsOf(item, again.body.id), ["ItemOpened"]);
   assert.is((await open(url)).text, again.text);
-  child.kill("SIGKILL");
 });
 
 for (const [place, isIn] of [
@@ -86,27 +94,24 @@ for (const [place, isIn] of [
 ] as const) {
   test(`an invitation whose acceptance is cut off (${place}) has let in wholly, or not at all`, async () => {
     const name = `m${randomBytes(6).toString("hex")}`;
-    const before = await start();
+    const { url } = await living();
     const at = "/v1/organisations/home";
     const invite = { token: owner, body: { name, role: "owner" } };
-    const { secret } = (await ask(before.url, "POST", `${at}/invitations`, invite)).body;
-    before.child.kill("SIGKILL");
+    const { secret } = (await ask(url, "POST", `${at}/invitations`, invite)).body;
     const dying = await start(place);
     const accept = (url: string) => ask(url, "POST", "/v1/invitations/accept", { body: { secret } });
     await cutOff(dying, () => accept(dying.url));
-    const { url, child } = await start();
     assert.is((await ask(url, "GET", `${at}/members/${name}`, { token: owner })).status, isIn ? 200 : 404);
     assert.is((await accept(url)).status, isIn ? 404 : 201, "the secret is used up with it");
     const { spec } = (await ask(url, "GET", `${at}/members/${name}`, { token: owner })).body;
     assert.equal(spec.roles, [{ role: "owner" }]);
-    child.kill("SIGKILL");
   });
 }
 
-// In this order: a gateway destroys at its start what was erased before, and would die there.
+// In this order: a gateway destroys at its start what was erased before, and would die there. None lives beside: it would destroy it at once.
 for (const place of ["gateway.erasure.before", "gateway.answer.before"]) {
   test(`after a secret's erasure stands in the log, before its key is destroyed (${place}): the next gateway destroys it`, async () => {
-    const before = await start();
+    const before = await living();
     const stored = await ask(before.url, "POST", "/v1/organisations/home/secrets", {
       token: owner,
       body: { name: `s${randomBytes(6).toString("hex")}`, value: "to be erased" },
@@ -114,11 +119,12 @@ for (const place of ["gateway.erasure.before", "gateway.answer.before"]) {
     assert.is(stored.status, 201);
     const { id, organisation } = stored.body;
     before.child.kill("SIGKILL");
+    lives = undefined;
     const dying = await start(place);
     const path = `/v1/organisations/home/secrets/${id}`;
     await cutOff(dying, () => ask(dying.url, "DELETE", path, { token: owner, headers: { "if-match": "*" } }));
     assert.equal(await eventsOf(secret, id), ["SecretStored", "SecretErased"]);
-    const { child } = await start();
+    await living();
     const sealing = await Sealing.open({ nats, masterKeys: parseMasterKeys(config.masterKey), replicas: 1 });
     const refused = await eventually(
       () =>
@@ -129,7 +135,6 @@ for (const place of ["gateway.erasure.before", "gateway.answer.before"]) {
       "its key is destroyed",
     );
     assert.is((refused as { _tag?: string })._tag, "Erased");
-    child.kill("SIGKILL");
   });
 }
 

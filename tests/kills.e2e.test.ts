@@ -9,9 +9,9 @@ test("SIGKILL of one process after the other under load: no change lost, none tw
   timeoutMs: 400_000,
 }, async () => {
   const report = await killsUnderLoad({
-    kills: 6,
+    kills: 4,
     burst: 4,
-    writers: 4,
+    writers: 2,
     subscribers: 4,
     betweenMs: [500, 2_000],
     readyMs: 90_000,

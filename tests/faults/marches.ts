@@ -124,27 +124,39 @@ async function insist(ask: () => Promise<unknown>): Promise<void> {
   }
 }
 
-/** Where a fault point is passed: dies there, is started again, and everything ends as if nothing had happened. */
+/**
+ * One worker after the other dies where it passes its fault point, each with more to do than the one before; the last one ends everything as
+ * if nothing had happened. @returns the points at which none died
+ */
 export async function dieAt(
   options: MarchingOptions,
-  point: string,
+  points: ReadonlyArray<string>,
   marches: number,
-): Promise<Audit & { died: boolean }> {
+): Promise<Audit & { readonly survived: ReadonlyArray<string> }> {
   const log = await EventLog.open({ ...options.nats, name: "die-at" }, ["toy"]);
-  const doomed = spawnWorker({ ...options, env: { ...options.env, MILLRACE_DIE_AT: point } });
-  let next: Worker | undefined;
+  const workers: Worker[] = [];
+  const survived: string[] = [];
+  const all: string[] = [];
   try {
-    await doomed.says("working ");
-    const ids = Array.from({ length: marches }, (_, n) => `mar_${point.replaceAll(/[^a-z0-9]/g, "-")}_${n}`);
-    const notBefore = Date.now() + 1_000;
-    for (const [n, id] of ids.entries()) await command(log, id, { do: "ask", ...(n === 0 ? { notBefore } : {}) });
-    const { signal } = await Promise.race([doomed.ended, sleep(20_000).then(() => ({ signal: null }))]);
-    next = spawnWorker(options);
-    await finished(log, ids, 40_000);
-    return { ...(await audit(log.nats, options.world, ids)), died: signal === "SIGKILL" };
+    for (const [i, point] of points.entries()) {
+      const doomed = spawnWorker({ ...options, env: { ...options.env, MILLRACE_DIE_AT: point } });
+      workers.push(doomed);
+      await doomed.says("working ").catch(() => {}); // it may die of what is there already
+      const ids = Array.from({ length: marches }, (_, n) => `mar_at-${i}-${n}`);
+      const notBefore = Date.now() + 1_000;
+      for (const [n, id] of ids.entries()) await command(log, id, { do: "ask", ...(n === 0 ? { notBefore } : {}) });
+      all.push(...ids);
+      const { signal } = await Promise.race([doomed.ended, sleep(20_000).then(() => ({ signal: null }))]);
+      if (signal !== "SIGKILL") survived.push(point);
+      doomed.child.kill("SIGKILL");
+      await doomed.ended;
+    }
+    workers.push(spawnWorker(options));
+    await finished(log, all, 40_000);
+    return { ...(await audit(log.nats, options.world, all)), survived };
   } finally {
-    for (const worker of [doomed, next]) worker?.child.kill("SIGKILL");
-    await Promise.all([doomed.ended, next?.ended]);
+    for (const { child } of workers) child.kill("SIGKILL");
+    await Promise.all(workers.map(({ ended }) => ended));
     await log.close();
   }
 }
