@@ -6,17 +6,24 @@ import { leftIn } from "./harness/docker.ts";
 import { eventually } from "./harness/eventually.ts";
 import { container, nodeApp, openDockerGrounds } from "./harness/node-app.ts";
 import type { Grounds } from "./harness/orchestrator.ts";
-import { suite } from "./harness/suite.ts";
+import { deferToEndOfFile, suite, type TestContext } from "./harness/suite.ts";
 
 const test = suite("deployments of containers", { timeoutMs: 240_000 });
 
 const runningOf = async (engine: DockerEngine, application: string) =>
   (await engine.listContainers({ application })).filter(({ state }) => state === "running");
 
+let opened: ReturnType<typeof openDockerGrounds> | undefined;
+/** One node for all of them. */
+const shared = (context: TestContext) =>
+  (opened ??= openDockerGrounds(context).then(async (found) => {
+    deferToEndOfFile(() => found.engine.close());
+    await found.grounds.start();
+    return found;
+  }));
+
 test("built, served, replaced, rolled back, scaled, stopped, started, deleted", async (context) => {
-  const { grounds, scope, endpoint, image, engine } = await openDockerGrounds(context);
-  context.defer(() => engine.close());
-  await grounds.start();
+  const { grounds, scope, endpoint, image, engine } = await shared(context);
   const path = grounds.repository(nodeApp(image, "one"));
   const { id, host } = await container(grounds, "shop", path);
   const one = await grounds.deploy(id);
@@ -55,12 +62,16 @@ test("built, served, replaced, rolled back, scaled, stopped, started, deleted", 
   assert.equal(await answers(grounds, host), ["one", back]);
   assert.is((await runningOf(engine, id)).length, 2);
 
-  await grounds.remove(id);
-  await eventually(async () => ((await grounds.application(id)).exists ? undefined : true), "it is gone", 30_000);
+  await removed(grounds, id);
   assert.equal(await leftIn(endpoint, scope), [], "nothing is left in the engine");
   const events = (await grounds.events(deployment, two)).map(({ type }) => type);
   assert.is(events.filter((type) => type === "DeploymentSucceeded").length, 1);
 });
+
+async function removed(grounds: Grounds, id: string): Promise<void> {
+  await grounds.remove(id);
+  await eventually(async () => ((await grounds.application(id)).exists ? undefined : true), "it is gone", 30_000);
+}
 
 async function answers(grounds: Grounds, host: string): Promise<[string, string | undefined]> {
   const { text, deployment: from } = await grounds.get(host);
@@ -68,9 +79,7 @@ async function answers(grounds: Grounds, host: string): Promise<[string, string 
 }
 
 test("what goes wrong ends with a reason and a next step, and the former release serves", async (context) => {
-  const { grounds, image, engine } = await openDockerGrounds(context, "bad");
-  context.defer(() => engine.close());
-  await grounds.start();
+  const { grounds, image, engine } = await shared(context);
   const path = grounds.repository(nodeApp(image, "one"));
   const { id, host } = await container(grounds, "bad", path, {
     policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 6_000, progressDeadlineMs: 600_000 },
@@ -102,6 +111,7 @@ test("what goes wrong ends with a reason and a next step, and the former release
   await grounds.change(id, { do: "change", policy: { progressDeadlineMs: 5_000 } });
   grounds.commit(path, { Dockerfile: "FROM registry.invalid/nothing:1\n" });
   await fails("PROGRESS_DEADLINE", "BUILDING");
+  await removed(grounds, id);
 });
 
 test.run();
