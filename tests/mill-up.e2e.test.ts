@@ -19,29 +19,37 @@ async function freed(ports: readonly number[]): Promise<boolean> {
   return waitFor(async () => (await Promise.all(ports.map((port) => isPortFree(port)))).every(Boolean), 30_000);
 }
 
-test("kill -9: no orphan, no port held, the next start is clean and knows everything", async ({ defer }) => {
+test("the first start alone shows the token; kill -9: no orphan, no port held, the next start is clean and knows everything; Ctrl-C stops all in order", async ({
+  defer,
+}) => {
   const mill = testMill({ defer });
-  let up = await mill.up();
-  const opened: string[] = [];
-  for (const [round, next] of [IN_ONE].entries()) {
-    opened.push((await mill.out(["work", "open", `Before kill ${round}`, "-o", "name"])).trim());
-    const [ports, pids] = [portsOf(mill), pidsOf(mill)];
-    if (round === 0)
-      assert.is(pids.length, 8, "NATS, PostgreSQL, Caddy, projector, orchestrator, publisher, device agent, gateway");
-    assert.ok(ports.length >= 4, `${ports}`);
-    // One is still being written when it dies.
-    const late = mill.start(["work", "open", "While it dies", "-o", "name", "--timeout", "2"]);
-    up.child.kill("SIGKILL");
-    await up.ended;
-    const acknowledged = await late.ended;
-    if (acknowledged.code === 0) opened.push(acknowledged.out.trim());
-    assert.ok(await waitFor(() => pids.every((pid) => !isAlive(pid)), 30_000), `alive: ${pids.filter(isAlive)}`);
-    assert.equal(await leftOn(mill.data, 10_000), []);
-    assert.ok(await freed(ports), `held: ${ports}`);
-    assert.is((await mill.run(["status"])).code, 1);
-    up = await mill.up(next);
-    assert.not.match(up.out(), "owner's token", "it is shown once");
-  }
+  const first = await mill.up();
+  const token = readFileSync(join(mill.data, "secrets", "owner.token"), "utf8").trim();
+  assert.match(first.out(), token);
+  const said = first.out().match(/^ {2}\S*mill .*$/gm)!;
+  assert.is(said.length, 3, "three commands to try");
+  assert.match(said[0]!, / tour$/);
+  const second = await mill.run(["up", "--port", "0"]);
+  assert.is(second.code, 5, "two on one folder");
+  assert.match(second.err, "mill down");
+
+  const opened = [(await mill.out(["work", "open", "Before it dies", "-o", "name"])).trim()];
+  const [ports, pids] = [portsOf(mill), pidsOf(mill)];
+  assert.is(pids.length, 8, "NATS, PostgreSQL, Caddy, projector, orchestrator, publisher, device agent, gateway");
+  assert.ok(ports.length >= 4, `${ports}`);
+  // One is still being written when it dies.
+  const late = mill.start(["work", "open", "While it dies", "-o", "name", "--timeout", "2"]);
+  first.child.kill("SIGKILL");
+  await first.ended;
+  const acknowledged = await late.ended;
+  if (acknowledged.code === 0) opened.push(acknowledged.out.trim());
+  assert.ok(await waitFor(() => pids.every((pid) => !isAlive(pid)), 30_000), `alive: ${pids.filter(isAlive)}`);
+  assert.equal(await leftOn(mill.data, 10_000), []);
+  assert.ok(await freed(ports), `held: ${ports}`);
+  assert.is((await mill.run(["status"])).code, 1);
+
+  const up = await mill.up(IN_ONE);
+  assert.not.match(up.out(), token, "it is shown once");
   // One by one they come from the log and are there at once; the list follows when the new projector has taken over from the
   // one that was killed.
   for (const id of opened) assert.is((await mill.run(["work", "show", id])).code, 0, id);
@@ -51,39 +59,15 @@ test("kill -9: no orphan, no port held, the next start is clean and knows everyt
   };
   assert.ok(await waitFor(listed, 60_000), "all are listed again");
   assert.is((await mill.run(["status"])).code, 0);
-});
-
-test("Ctrl-C and `mill down` stop all in order with exit code 0; the first start alone shows the token", async ({
-  defer,
-}) => {
-  const mill = testMill({ defer });
-  const up = await mill.up();
-  const token = readFileSync(join(mill.data, "secrets", "owner.token"), "utf8").trim();
-  assert.match(up.out(), token);
-  const said = up.out().match(/^ {2}\S*mill .*$/gm)!;
-  assert.is(said.length, 3, "three commands to try");
-  assert.match(said[0]!, / tour$/);
-  const [ports, pids] = [portsOf(mill), pidsOf(mill)];
-
-  const second = await mill.run(["up", "--port", "0"]);
-  assert.is(second.code, 5, "two on one folder");
-  assert.match(second.err, "mill down");
-
+  const [portsNow, pidsNow] = [portsOf(mill), pidsOf(mill)];
   up.child.kill("SIGINT");
   assert.is((await up.ended).code, 0);
-  assert.equal(pids.filter(isAlive), []);
-  assert.ok(await freed(ports));
+  assert.equal(pidsNow.filter(isAlive), []);
+  assert.ok(await freed(portsNow));
   assert.is((await mill.run(["status"])).code, 1);
-
-  const again = await mill.up(IN_ONE);
-  assert.not.match(again.out(), token);
-  const { code, err } = await mill.run(["down"]);
-  assert.is(code, 0, err);
-  assert.is((await again.ended).code, 0);
-  assert.is((await mill.run(["down"])).code, 0, "nothing runs: nothing to do");
 });
 
-test("two installations beside each other: another folder, another port, a context each", async ({ defer }) => {
+test("two installations beside each other: another folder, another port, a context each; `mill down` stops one", async ({ defer }) => {
   const mill = testMill({ defer });
   const first = await mill.up(IN_ONE);
   const data = join(mill.data, "..", "second");
@@ -102,8 +86,10 @@ test("two installations beside each other: another folder, another port, a conte
   second.child.kill("SIGTERM");
   assert.is((await second.ended).code, 0);
   assert.is((await mill.run(["status"])).code, 0, "the other one goes on");
-  first.child.kill("SIGTERM");
-  await first.ended;
+  const { code, err } = await mill.run(["down"]);
+  assert.is(code, 0, err);
+  assert.is((await first.ended).code, 0);
+  assert.is((await mill.run(["down"])).code, 0, "nothing runs: nothing to do");
 });
 
 test.run();
