@@ -18,6 +18,8 @@ import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { Tools } from "@millrace/publisher/adapters/ostree/tools.ts";
 import { verifyFile } from "@millrace/publisher/adapters/ostree/verify.ts";
 import { inTurn, median, ratioOf, report } from "./measure.ts";
+import { seconds } from "./publishing.ts";
+import { fillObjects } from "./trees.ts";
 
 const REFS = Number(process.env.BENCH_REFS ?? 200);
 const FILES = 200;
@@ -35,7 +37,11 @@ if (!("env" in programs)) {
 const folder = mkdtempSync(join(tmpdir(), "millrace-ostree-"));
 try {
   const tools = await Tools.open({ env: programs.env, home: join(folder, "home") });
-  const repository = await fill(tools);
+  const { repository } = await fillObjects(tools, join(folder, "repo"), {
+    refs: REFS,
+    files: FILES,
+    tree: join(folder, "tree"),
+  });
   const names = (await Array.fromAsync(repository.objects())).flat();
   console.log(`${names.length} objects of ${REFS} references`);
   await verifying(tools, repository, names);
@@ -44,36 +50,6 @@ try {
   console.log(`memory at its highest: ${Math.round(process.resourceUsage().maxRSS / 1024)} MiB`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** Files of 1 to 16 KB of text that packs to about a half, none twice. */
-async function fill(tools: Tools): Promise<Repository> {
-  const repository = await Repository.init(tools, join(folder, "repo"));
-  const tree = join(folder, "tree");
-  for (let part = 0; part < 10; part++) mkdirSync(join(tree, `part-${part}`), { recursive: true });
-  for (let ref = 0; ref < REFS; ref++) {
-    for (let file = 0; file < FILES; file++) {
-      const words = Array.from(
-        { length: 40 + ((file * 7) % 600) },
-        (_, i) => ((ref * FILES + file) * 7919 * (i + 1)) % 1_000_003,
-      );
-      writeFileSync(join(tree, `part-${file % 10}`, `file-${file}`), words.join(" "));
-    }
-    await tools.run("ostree", [
-      `--repo=${repository.root}`,
-      "commit",
-      `--branch=app/org.test.A${ref}/x86_64/stable`,
-      "--fsync=false",
-      tree,
-    ]);
-  }
-  return repository;
-}
-
-async function seconds(act: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await act();
-  return (performance.now() - began) / 1000;
 }
 
 async function verifying(tools: Tools, repository: Repository, names: ReadonlyArray<string>): Promise<void> {

@@ -87,3 +87,22 @@ export async function startOrchestratorOf(bench: Bench, { env }: Product, data: 
   child.stdout!.resume();
   return child.pid!;
 }
+
+/** A publisher beside the product, with these tools. @returns its pid */
+export async function startPublisherOf(
+  bench: Bench,
+  { env }: Product,
+  data: string,
+  tools: Readonly<Record<string, string>>,
+): Promise<number> {
+  const child = start(bench, "../../services/publisher/main.ts", [], {
+    ...env,
+    MILLRACE_DATA: data,
+    MILLRACE_HEALTH_PORT: String(await freePort()),
+    MILLRACE_PUBLISHING_TOOLS: JSON.stringify(tools),
+    // Deltas come after publication and are no part of what is measured.
+    MILLRACE_DELTA_DEPTH: "0",
+  });
+  child.stdout!.resume();
+  return child.pid!;
+}
