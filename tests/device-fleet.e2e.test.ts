@@ -103,6 +103,48 @@ test("a profile that changes is wanted by its devices, and written to them where
   assert.equal([done.status.state, done.status.succeeded], ["completed", 2]);
 });
 
+test("a wish for many: dry, in earnest, device by device; what cannot be wished of a device halts it", async () => {
+  const [hall, roller] = site.fleet.devices;
+  const ids = [hall!.id, `shelly-${roller!.mac.toLowerCase()}`];
+  const start = async (action: object, more: object = {}): Promise<any> => {
+    const { body } = await home.expect(202, "POST", "/devices/bulk", {
+      body: { select: { ids: [...ids, "porch"] }, action: { kind: "configure", ...action }, ...more },
+    });
+    return reached(`/device-bulks/${body.id}`, "completed|halted");
+  };
+  const outcomes = async (bulk: any, query = "") =>
+    (await home.expect(200, "GET", `/device-bulks/${bulk.id}/results${query}`)).body.items.map(
+      (one: any) => one.outcome,
+    );
+  await home.expect(201, "POST", "/devices", { body: { mac: "A0DD00BEEF00", name: "porch", expected: false } });
+  const wish = { configuration: { sys: { device: { eco_mode: true } } }, addTags: ["winter"], addProfiles: ["eco"] };
+  // The second and the third have no room, which the profile asks for.
+  const dry = await start({ ...wish, dryRun: true }, { haltAtPercent: 100 });
+  assert.equal(await outcomes(dry), ["succeeded", "refused", "refused"]);
+  assert.match(dry.status.failures[0].reason, /room/);
+  const seen = async (id: string) => (await home.expect(200, "GET", `/devices/${id}`)).body.spec;
+  assert.equal((await seen("porch")).tags, []);
+  const halted = await start(wish, { haltAtPercent: 0 });
+  assert.equal([halted.status.state, halted.status.waiting], ["halted", 1]);
+  assert.equal(await outcomes(halted), ["succeeded", "refused", "waiting"]);
+  await home.expect(202, "POST", `/device-bulks/${halted.id}/cancel`);
+  assert.is((await reached(`/device-bulks/${halted.id}`, "cancelled")).status.refused, 1);
+  const given = await start({ ...wish, values: { room: "Somewhere" } });
+  assert.equal([given.status.state, given.status.succeeded], ["completed", 3]);
+  assert.equal(await outcomes(await start({ addTags: ["winter"] })), ["unchanged", "unchanged", "unchanged"]);
+  const porch = await seen("porch");
+  assert.equal(
+    [porch.tags, porch.values, porch.configuration],
+    [["winter"], { room: "Somewhere" }, wish.configuration],
+  );
+  const off = { forget: ["sys"], removeTags: ["winter"], removeProfiles: ["eco"] };
+  assert.equal(await outcomes(await start(off), "?limit=2&outcome=succeeded"), ["succeeded", "succeeded"]);
+  await home.expect(204, "DELETE", "/devices/porch", { headers: change });
+  const refused = { select: { ids }, action: { kind: "configure", addProfiles: ["none"] } };
+  const wrong = await home.expect(400, "POST", "/devices/bulk", { body: refused });
+  assert.is(wrong.body.errors[0].pointer, "/body/action/addProfiles/0");
+});
+
 test("the fleet out and in: what was exported is taken in as it is, and a slip takes nothing in", async () => {
   const [hall, roller] = site.fleet.devices;
   const seen = await home.expect(200, "GET", `/devices/${hall!.id}`);

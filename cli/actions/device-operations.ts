@@ -10,6 +10,8 @@ import { styleOf } from "../run.ts";
 import { type AnyCall, EXIT } from "../table.ts";
 import type { Answer, OperationName, RequestOf } from "../typed.ts";
 import { selectionOf } from "./device-sets.ts";
+import { type ConfiguredBy, configurationIn, treeOf, valuesOf } from "./devices.ts";
+import { listAll } from "./read.ts";
 
 type Bulk = Answer<"getBulk">;
 type Rollout = Answer<"getRollout">;
@@ -61,7 +63,7 @@ export function bulkText({ id, spec, status }: Bulk): string {
       ["ended", status.finishedAt],
     ]),
     ...(failures.length === 0 ? [] : [`failures\n${failures.join("")}`]),
-    `each result: mill devices tasks list --bulk ${id}\n`,
+    `each result: mill devices bulks results ${id}\n`,
   ].join("\n");
 }
 
@@ -137,11 +139,76 @@ export async function startBulk(
   if (dryRun && kind !== "apply") throw usage("--dry-run is of apply alone");
   const action = dryRun ? { kind, dryRun } : { kind };
   const payload = { select: selectOf(call.flags), action, ...paceOf(call.flags) } as RequestOf<"startBulk">["payload"];
+  return start(call, payload, wait);
+}
+
+async function start(call: AnyCall, payload: RequestOf<"startBulk">["payload"], wait: boolean): Promise<number> {
   const asked = await gatewayOf(call).call("startBulk", { payload });
   const bulk = wait ? await reached(call, "getBulk", asked, ["completed", "cancelled", "halted"]) : asked;
   await printOne(call.io, styleOf(call), bulk, bulkText, idOf);
   const { failed, expired, refused } = bulk.status;
   return failed + expired + refused === 0 ? EXIT.ok : EXIT.failure;
+}
+
+interface Wishing extends Selecting, ConfiguredBy, Pick<Pace, "halt-at" | "wait"> {
+  readonly "add-profile": readonly string[];
+  readonly "remove-profile": readonly string[];
+  readonly "add-tag": readonly string[];
+  readonly "remove-tag": readonly string[];
+  readonly "add-group": readonly string[];
+  readonly "remove-group": readonly string[];
+  readonly "dry-run": boolean;
+}
+
+export async function configureBulk(call: Of<Wishing, unknown>): Promise<number> {
+  const { flags } = call;
+  const { "halt-at": haltAtPercent, "dry-run": dryRun, wait } = flags;
+  if (flags.file !== undefined && flags.set.length > 0) throw usage("--set and --file are two ways: take one of them");
+  const configuration =
+    flags.file !== undefined
+      ? await configurationIn(call, flags.file)
+      : flags.set.length > 0
+        ? treeOf(flags.set)
+        : undefined;
+  const lists = {
+    addProfiles: flags["add-profile"],
+    removeProfiles: flags["remove-profile"],
+    addTags: flags["add-tag"],
+    removeTags: flags["remove-tag"],
+    addGroups: flags["add-group"],
+    removeGroups: flags["remove-group"],
+    forget: flags.unset,
+  };
+  const wish = {
+    ...(configuration === undefined ? {} : { configuration }),
+    ...(flags.value.length === 0 ? {} : { values: valuesOf(flags.value) }),
+    ...Object.fromEntries(Object.entries(lists).filter(([, some]) => some.length > 0)),
+  };
+  if (Object.keys(wish).length === 0) throw usage("Nothing is said", "mill devices bulk configure --help");
+  const action = { kind: "configure", ...wish, ...(dryRun ? { dryRun } : {}) };
+  const payload = { select: selectOf(flags), action, ...(haltAtPercent === undefined ? {} : { haltAtPercent }) };
+  return start(call, payload as RequestOf<"startBulk">["payload"], wait);
+}
+
+export async function bulkResults(
+  call: Of<{ readonly outcome?: string | undefined; readonly limit?: number | undefined }, { readonly bulk: string }>,
+): Promise<void> {
+  const { outcome, limit = 200 } = call.flags;
+  const request = { params: { id: call.args.bulk }, query: outcome === undefined ? {} : { outcome } };
+  const { items, more } = await listAll(gatewayOf(call), "listBulkResults", request as never, limit);
+  await printList(
+    call.io,
+    styleOf(call),
+    items as Answer<"listBulkResults">["items"],
+    [
+      { title: "device", value: (row) => row.device },
+      { title: "outcome", value: (row) => row.outcome },
+      { title: "task", value: (row) => row.task },
+      { title: "why", value: (row) => (row.reason === undefined ? undefined : oneLine(row.reason)) },
+    ],
+    (row) => row.device,
+  );
+  if (more) call.io.err(`There are more: --limit ${Math.min(5_000, limit * 4)}\n`);
 }
 
 const BULK_VERBS = { pause: "pauseBulk", resume: "resumeBulk", cancel: "cancelBulk" } as const;

@@ -105,14 +105,18 @@ export async function changeDevice(
   await print(call, await gatewayOf(call).call("changeDevice", { params: { id: call.args.device }, seen, payload }));
 }
 
-interface Configuring extends Seen {
+/** What is wanted, said by flags. */
+export interface ConfiguredBy {
   readonly set: readonly string[];
   readonly unset: readonly string[];
   readonly file?: string | undefined;
+  readonly value: readonly string[];
+}
+
+interface Configuring extends Seen, ConfiguredBy {
   readonly clear: boolean;
   readonly profile: readonly string[];
   readonly "no-profiles": boolean;
-  readonly value: readonly string[];
 }
 
 type Tree = Record<string, unknown>;
@@ -148,6 +152,15 @@ const pairOf = (text: string, flag: string): [string, string] => {
   return [text.slice(0, at), text.slice(at + 1)];
 };
 
+/** A configuration with these fields set. */
+export const treeOf = (set: readonly string[], own: Tree = {}): Tree =>
+  set
+    .map((one) => pairOf(one, "set"))
+    .reduce((tree, [place, text]) => withPlace(tree, stepsOf(place), parsed(text)), own);
+
+export const valuesOf = (value: readonly string[]): Tree =>
+  Object.fromEntries(value.map((one) => pairOf(one, "value")).map(([name, text]) => [name, parsed(text)]));
+
 /** What a file says of a configuration: one alone, or a device or profile as it is shown. */
 export async function configurationIn(call: AnyCall, file: string): Promise<unknown> {
   const given = await definitionIn(call, file, "mill devices show NAME -o json > my.json; edit it; --file my.json");
@@ -168,13 +181,10 @@ export async function configure(call: Of<Configuring>): Promise<void> {
     // Single fields are changed in what is there: if that changes meanwhile, it is refused.
     const device = await gateway.call("getDevice", { params: { id } });
     generation ??= device.generation;
-    let own = (device.spec.configuration ?? {}) as Tree;
-    for (const [place, text] of set.map((one) => pairOf(one, "set")))
-      own = withPlace(own, stepsOf(place), parsed(text));
+    let own = treeOf(set, (device.spec.configuration ?? {}) as Tree);
     for (const place of unset) own = withPlace(own, stepsOf(place), undefined);
     if (places) payload.configuration = own;
-    const values = value.map((one) => pairOf(one, "value")).map(([name, text]) => [name, parsed(text)]);
-    if (values.length > 0) payload.values = { ...device.spec.values, ...Object.fromEntries(values) };
+    if (value.length > 0) payload.values = { ...device.spec.values, ...valuesOf(value) };
   }
   if (file !== undefined) {
     payload.configuration = await configurationIn(call, file);

@@ -1,6 +1,8 @@
 /** Many devices at once: in bulk, firmware in stages, scans; and a simulated fleet to play with. */
+import { RESULTS } from "@millrace/contracts/devices/operations.ts";
 import { type Command, command } from "../table.ts";
 import { TASKED } from "./device-tasks.ts";
+import { FILE } from "./devices.ts";
 import { listing, showing } from "./entity.ts";
 
 const actions = () => import("../actions/device-operations.ts");
@@ -48,6 +50,61 @@ const bulkCommands: readonly Command[] = [
     ],
     impact: "write",
     run: async (call) => (await actions()).startBulk(call),
+  }),
+  command({
+    path: "devices bulk configure",
+    summary: "Change what is wanted of each of many devices: settings, profiles, values, tags, groups",
+    description:
+      "Nothing is written to a device by it: `mill devices bulk apply` does that. What is said is laid over what each device has.",
+    flags: {
+      ...SELECT,
+      set: { type: "strings", value: "PLACE=VALUE", summary: "One field: switch:0/auto_off=true; again for more" },
+      unset: { type: "strings", value: "PLACE", summary: "Want nothing of this field or component; again for more" },
+      ...FILE,
+      "add-profile": {
+        type: "strings",
+        value: "PROFILE",
+        summary: "A profile more, over those before; again for more",
+      },
+      "remove-profile": { type: "strings", value: "PROFILE", summary: "A profile less; again for more" },
+      value: { type: "strings", value: "NAME=VALUE", summary: "A custom value that profiles use; again for more" },
+      "add-tag": { type: "strings", value: "TAG", summary: "A tag more; again for more" },
+      "remove-tag": { type: "strings", value: "TAG", summary: "A tag less; again for more" },
+      "add-group": { type: "strings", value: "GROUP", summary: "Put into a group; again for more" },
+      "remove-group": { type: "strings", value: "GROUP", summary: "Taken out of a group; again for more" },
+      "dry-run": { type: "boolean", summary: "Say what would change, and change nothing" },
+      "halt-at": PACE["halt-at"],
+      wait: { type: "boolean", summary: "Wait until every device has had its turn" },
+    },
+    examples: [
+      {
+        line: "mill devices bulk configure --where tag=floor/1 --set sys/device/eco_mode=true --wait",
+        says: "One field of all on a floor",
+      },
+      {
+        line: "mill devices bulk configure --group upstairs --add-profile eco --add-tag winter --dry-run --wait",
+        says: "What a profile and a tag would change",
+      },
+    ],
+    impact: "write",
+    run: async (call) => (await actions()).configureBulk(call),
+  }),
+  command({
+    path: "devices bulks results",
+    summary: "What came of a bulk operation, device by device",
+    arguments: BULK,
+    flags: {
+      outcome: { type: "string", value: "OUTCOME", choices: RESULTS, summary: "Only those of which this came" },
+      limit: { type: "integer", value: "N", range: [1, 5_000], summary: "At most so many (default 200)" },
+    },
+    examples: [
+      {
+        line: "mill devices bulks results blk_01kajzq4v0e8r9t2m5x7c3d6fg --outcome refused",
+        says: "Those that could not be asked, and why",
+      },
+    ],
+    impact: "read",
+    run: async (call) => (await actions()).bulkResults(call),
   }),
   listing({
     path: "devices bulks list",

@@ -11,6 +11,7 @@ import * as devices from "../devices/api.ts";
 import { deviceOperationsApi, StartBulk } from "../devices/operations.ts";
 import { deviceScansApi, StartScan } from "../devices/scans.ts";
 import { deviceSyncsApi } from "../devices/syncs.ts";
+import { WISH_PERMISSIONS } from "../devices/wishes.ts";
 import { Reference } from "../ids.ts";
 import { type Permission, Requires } from "../permissions.ts";
 import * as work from "../work/api.ts";
@@ -24,8 +25,8 @@ export interface ActionDeclaration {
   readonly makes: string | null;
   readonly body: Schema.Codec<any, any, never, never>;
   readonly summary: string;
-  /** A further permission that it takes, by its body. */
-  readonly also?: (body: any) => Permission | undefined;
+  /** Further permissions that it takes, by its body. */
+  readonly also?: (body: any) => ReadonlyArray<Permission>;
 }
 
 const permissionOf = (endpoint: HttpApiEndpoint.Top): Permission =>
@@ -54,9 +55,21 @@ const item = "work.item";
 const application = "applications.application";
 const deployment = "applications.deployment";
 
-/** What it takes to do it to one device it takes for many. */
-export const bulkPermission = (kind: string | undefined): Permission | undefined =>
-  kind === "apply" ? "devices:configure" : kind === "firmware" ? "devices:firmware" : undefined;
+/** What it takes to do it to one device it takes for many. @param action as in the body of `startBulk`, checked or not */
+export function bulkPermissions(action: { readonly kind?: string } | undefined): ReadonlyArray<Permission> {
+  switch (action?.kind) {
+    case "apply":
+      return ["devices:configure"];
+    case "firmware":
+      return ["devices:firmware"];
+    case "configure":
+      return Object.entries(WISH_PERMISSIONS).flatMap(([permission, fields]) =>
+        fields.some((field) => Object.hasOwn(action, field)) ? [permission as Permission] : [],
+      );
+    default:
+      return [];
+  }
+}
 
 /** Every action there is. Nothing that takes a secret, or that deletes. */
 export const ACTIONS = {
@@ -131,7 +144,7 @@ export const ACTIONS = {
       StartBulk,
       "devices.bulk",
     ),
-    also: (body: { readonly action?: { readonly kind?: string } } | undefined) => bulkPermission(body?.action?.kind),
+    also: (body: { readonly action?: { readonly kind?: string } } | undefined) => bulkPermissions(body?.action),
   },
   "deviceScans.startScan": declare(deviceScansApi.endpoints as never)(
     "startScan",

@@ -1,7 +1,7 @@
 /** What the world sees of bulk operations and roll-outs. */
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
-import { Counts } from "./operations.ts";
+import { ConfigureAsked, Counts } from "./operations.ts";
 import { SelectionShown } from "./selection.ts";
 import { Asked, FirmwareAsked } from "./task-parts.ts";
 import { OUTCOMES } from "./values.ts";
@@ -11,8 +11,7 @@ const text = (description: string) => Schema.String.annotate({ description });
 const count = (description: string) => Schema.Int.annotate({ description });
 const devices = Schema.Array(Schema.String).annotate({ description: "Ids of the devices, in their order" });
 
-export const BulkRequested = Schema.Struct({
-  asked: Asked,
+const spec = {
   devices,
   atOnce: count("Tasks under way at once"),
   haltAtPercent: count("Share of failures beyond which it halts"),
@@ -22,13 +21,23 @@ export const BulkRequested = Schema.Struct({
       description: "Which devices they are is found when it begins; `devices` is empty until then",
     }),
   ),
+};
+export const BulkRequested = Schema.Struct({
+  asked: Asked,
+  ...spec,
   profile: optionalKey(text("Id of the profile whose change is written by it")),
   rollout: optionalKey(text("Id of the roll-out that it is a stage of")),
 });
+/** An event of its own: who reads only what was there before stops at it, and does not take it for a task. */
+export const BulkConfigureRequested = Schema.Struct({ asked: ConfigureAsked, ...spec });
 export const BulkDevicesSelected = Schema.Struct({ devices });
 const device = text("Id of the device");
 export const BulkTaskAsked = Schema.Struct({ device, task: text("Id of its task") });
 export const BulkDeviceRefused = Schema.Struct({ device, reason: text("Why it could not be asked") });
+export const BulkDeviceConfigured = Schema.Struct({
+  device,
+  changed: Schema.Boolean.annotate({ description: "false: it was so already. Of a dry run: what would be" }),
+});
 export const BulkTaskEnded = Schema.Struct({ device, task: Schema.String, outcome: Schema.Literals(OUTCOMES) });
 export const BulkPaused = Schema.Struct({});
 export const BulkResumed = Schema.Struct({});
@@ -39,6 +48,11 @@ export const BulkCancelled = Schema.Struct({ ...Counts.fields });
 
 export const bulkEvents = {
   BulkRequested: { version: 1, data: BulkRequested, description: "The same was asked of many devices." },
+  BulkConfigureRequested: {
+    version: 1,
+    data: BulkConfigureRequested,
+    description: "A change of what is wanted was asked of many devices.",
+  },
   BulkDevicesSelected: {
     version: 1,
     data: BulkDevicesSelected,
@@ -49,6 +63,11 @@ export const bulkEvents = {
     version: 1,
     data: BulkDeviceRefused,
     description: "A bulk operation could not ask of a device.",
+  },
+  BulkDeviceConfigured: {
+    version: 1,
+    data: BulkDeviceConfigured,
+    description: "A bulk operation changed what is wanted of a device.",
   },
   BulkTaskEnded: { version: 1, data: BulkTaskEnded, description: "A task of a bulk operation has ended." },
   BulkPaused: { version: 1, data: BulkPaused, description: "A bulk operation was paused." },

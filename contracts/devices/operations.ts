@@ -12,6 +12,9 @@ import {
   entityParams,
   ORGANISATION,
   organisationParams,
+  page,
+  pageQuery,
+  queryHeaders,
   says,
   Time,
   textFilter,
@@ -32,6 +35,7 @@ import {
   TaskId,
   Title,
 } from "./values.ts";
+import { Wish, WishShown } from "./wishes.ts";
 
 const { optionalKey } = Schema;
 const count = (description: string) => Schema.Int.annotate({ description });
@@ -66,10 +70,36 @@ export const BulkAction = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("reboot") }),
   Schema.Struct({ kind: Schema.Literal("read") }),
   Schema.Struct({ kind: Schema.Literal("action"), ...Action.fields }),
+  Schema.Struct({ kind: Schema.Literal("configure"), dryRun: optionalKey(Schema.Boolean), ...Wish.fields }),
 ]).annotate({
   identifier: "BulkAction",
-  description: "The permission that it takes for one device it takes for many. `dryRun` plans, and writes nothing",
+  description:
+    "The permission that it takes for one device it takes for many. `configure` changes what is wanted of them, in the log alone: `apply` then writes it. `dryRun` plans, and changes nothing",
 });
+
+/** Of `configure`: no task of a device, but a change of what is wanted of it. */
+export const ConfigureAsked = Schema.Struct({
+  kind: Schema.Literal("configure"),
+  dryRun: Schema.Boolean,
+  ...WishShown.fields,
+}).annotate({ identifier: "BulkConfigure", description: "What is wanted of each becomes another" });
+export const BulkAsked = Schema.Union([...Asked.members, ConfigureAsked]).annotate({ identifier: "BulkAsked" });
+
+export const RESULTS = [
+  ...["waiting", "running", "succeeded", "unchanged", "failed", "expired", "cancelled", "refused"],
+] as const;
+export const BulkResult = Schema.Struct({
+  device: DeviceId,
+  outcome: Schema.Literals(RESULTS).annotate({
+    description: "`unchanged`: it was so already. `refused`: it could not be asked of it",
+  }),
+  task: optionalKey(TaskId.annotate({ description: "While it is under way, and of what failed" })),
+  reason: optionalKey(Schema.String.annotate({ description: `Of the first ${LIMITS.failures} that failed` })),
+}).annotate({ identifier: "BulkResult" });
+const resultsQuery = {
+  outcome: optionalKey(Schema.Literals(RESULTS)),
+  ...pageQuery,
+};
 
 export const StartBulk = Schema.Struct({
   select: Select,
@@ -86,7 +116,7 @@ export const Bulk = Schema.Struct({
   ...entity(
     BulkId,
     Schema.Struct({
-      asked: Asked,
+      asked: BulkAsked,
       devices: count("How many devices it is about"),
       atOnce: Schema.Int,
       haltAtPercent: Schema.Int,
@@ -108,7 +138,7 @@ export const Bulk = Schema.Struct({
       running: Schema.Array(Schema.Struct({ device: DeviceId, task: TaskId })),
       ...Counts.fields,
       failures: Schema.Array(ItemFailure).annotate({
-        description: `The first ${LIMITS.failures}; the result of every device stands in its task: \`?bulk=\``,
+        description: `The first ${LIMITS.failures}; \`…/results\` has every device, and \`?bulk=\` the tasks`,
       }),
       finishedAt: optionalKey(Time),
     }),
@@ -194,6 +224,14 @@ const bulkEndpoints = HttpApiGroup.make("deviceOperations")
     }).annotateMerge(says("devices:read", "List bulk operations")),
   )
   .add(getOf("getBulk", bulk, Bulk).annotateMerge(says("devices:read", "A bulk operation, as it is or as it was")))
+  .add(
+    HttpApiEndpoint.get("listBulkResults", `${bulk}/results`, {
+      params: entityParams,
+      headers: queryHeaders,
+      query: resultsQuery,
+      success: page(BulkResult),
+    }).annotateMerge(says("devices:read", "What came of a bulk operation, device by device")),
+  )
   .add(historyOf("historyOfBulk", bulk).annotateMerge(says("devices:read", "What happened in a bulk operation")));
 
 const act = { params: entityParams, headers: commandHeaders };

@@ -41,6 +41,8 @@ export const LIMITS = {
   /** Failures that a bulk operation tells one by one; more are counted. */
   failures: 100,
   stages: 10,
+  /** Places that one wish for many devices takes off. */
+  forgotten: 50,
   /** Address ranges of a scan, and addresses of all of them together. */
   ranges: 16,
   addresses: 65_536,

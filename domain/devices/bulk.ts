@@ -1,6 +1,6 @@
 /** Bulk operations: a task for each of many devices, at most so many at once; results stand in the tasks, counts and failures here. */
 import * as shape from "@millrace/contracts/devices/operation-events.ts";
-import type { BULK_STATES, Counts } from "@millrace/contracts/devices/operations.ts";
+import type { BULK_STATES, Counts, RESULTS } from "@millrace/contracts/devices/operations.ts";
 import { LIMITS, type Outcome } from "@millrace/contracts/devices/values.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { type Actor, type Decider, type Decision, type EventMeta, invalid, type Refusal, rule } from "../decider.ts";
@@ -8,8 +8,11 @@ import type { Kind } from "../kind.ts";
 import { excerpt, first } from "../sentences.ts";
 import { overtaken } from "./device-decide.ts";
 import { askedText } from "./task-events.ts";
+import { wishFaults, wishText } from "./wish.ts";
 
-export type BulkSpec = (typeof shape.BulkRequested)["Type"];
+type Tasks = (typeof shape.BulkRequested)["Type"];
+type Wishes = (typeof shape.BulkConfigureRequested)["Type"];
+export type BulkSpec = Omit<Tasks, "asked"> & { readonly asked: Tasks["asked"] | Wishes["asked"] };
 export type CountsOf = typeof Counts.Type;
 
 export interface BulkState {
@@ -24,6 +27,8 @@ export interface BulkState {
   readonly cursor: number;
   /** Task by device. */
   readonly running: Readonly<Record<string, string>>;
+  /** What came of each device up to the cursor, a character each, as in `RESULT_OF`. */
+  readonly results: string;
   readonly counts: CountsOf;
   /** How many had ended, and failed, when it was last resumed: the share is counted from there. */
   readonly base: { readonly ended: number; readonly failed: number };
@@ -43,6 +48,8 @@ export type BulkCommand =
   | { readonly do: "ask"; readonly device: string; readonly task: string }
   /** It could not be asked of this device: the refusal's reason. */
   | { readonly do: "refuse"; readonly device: string; readonly reason: string }
+  /** With the device's `wish`, all or nothing, where that changes something and it is no dry run. */
+  | { readonly do: "configured"; readonly device: string; readonly changed: boolean }
   /** With the task's end, all or nothing. */
   | {
       readonly do: "settle";
@@ -53,6 +60,22 @@ export type BulkCommand =
     }
   /** With the roll-out's `endStage` where it belongs to one, all or nothing. */
   | { readonly do: "complete" };
+
+/** Character by which the state keeps a result. */
+export const RESULT_OF = {
+  r: "running",
+  s: "succeeded",
+  u: "unchanged",
+  f: "failed",
+  e: "expired",
+  c: "cancelled",
+  n: "refused",
+} as const satisfies Readonly<Record<string, (typeof RESULTS)[number]>>;
+const ENDED = { succeeded: "s", failed: "f", expired: "e", cancelled: "c" } as const;
+
+/** What came of one device. @param at its place among the devices of the operation */
+export const resultAt = ({ results }: Pick<BulkState, "results">, at: number): (typeof RESULTS)[number] =>
+  RESULT_OF[results[at] as keyof typeof RESULT_OF] ?? "waiting";
 
 export const NONE: CountsOf = { succeeded: 0, failed: 0, expired: 0, cancelled: 0, refused: 0 };
 export const failedOf = ({ failed, expired, refused }: CountsOf): number => failed + expired + refused;
@@ -77,27 +100,43 @@ function evolve(before: BulkState, event: Event, { time, organisation, actor }: 
       ? before.failures
       : [...before.failures, { device, ...(task === undefined ? {} : { task }), reason }];
   switch (event.type) {
-    case "BulkRequested": {
-      const made = { spec: event.data, exists: true, organisation, requestedBy: actor, createdAt: time } as const;
+    case "BulkRequested":
+    case "BulkConfigureRequested": {
+      const made = {
+        spec: event.data as BulkSpec,
+        exists: true,
+        organisation,
+        requestedBy: actor,
+        createdAt: time,
+      } as const;
       return { ...state, ...made, selecting: event.data.select !== undefined };
     }
     case "BulkDevicesSelected":
       return { ...state, spec: { ...before.spec!, devices: event.data.devices }, selecting: false };
     case "BulkTaskAsked": {
       const { device, task } = event.data;
-      return { ...state, cursor: before.cursor + 1, running: { ...before.running, [device]: task } };
+      const results = `${before.results}r`;
+      return { ...state, cursor: before.cursor + 1, running: { ...before.running, [device]: task }, results };
     }
     case "BulkDeviceRefused": {
       const { device, reason } = event.data;
       const counts = { ...before.counts, refused: before.counts.refused + 1 };
-      return { ...state, cursor: before.cursor + 1, counts, failures: failure(device, reason) };
+      const results = `${before.results}n`;
+      return { ...state, cursor: before.cursor + 1, counts, failures: failure(device, reason), results };
+    }
+    case "BulkDeviceConfigured": {
+      const counts = { ...before.counts, succeeded: before.counts.succeeded + 1 };
+      const results = before.results + (event.data.changed ? "s" : "u");
+      return { ...state, cursor: before.cursor + 1, counts, results };
     }
     case "BulkTaskEnded": {
       const { device, task, outcome } = event.data;
       const { [device]: _, ...running } = before.running;
       const counts = { ...before.counts, [outcome]: before.counts[outcome] + 1 };
       const isFailure = outcome === "failed" || outcome === "expired";
-      return { ...state, running, counts, ...(isFailure ? { failures: failure(device, outcome, task) } : {}) };
+      const at = before.spec!.devices.indexOf(device);
+      const results = before.results.slice(0, at) + ENDED[outcome] + before.results.slice(at + 1);
+      return { ...state, running, counts, results, ...(isFailure ? { failures: failure(device, outcome, task) } : {}) };
     }
     case "BulkPaused":
       return { ...state, state: "paused" };
@@ -145,8 +184,14 @@ function decide(command: BulkCommand, state: BulkState): Decision<Event> {
     }
     default: {
       const next = nextOfBulk(state)?.do;
-      if (next?.kind !== "ask" || next.device !== command.device) return overtaken("It is not this device's turn.");
+      const turn = command.do === "refuse" ? next?.kind : { ask: "ask", configured: "configure" }[command.do];
+      if (next === undefined || !("device" in next) || next.kind !== turn || next.device !== command.device) {
+        return overtaken("It is not this device's turn.");
+      }
       const { device } = command;
+      if (command.do === "configured") {
+        return { events: [{ type: "BulkDeviceConfigured", data: { device, changed: command.changed } }] };
+      }
       if (command.do === "ask") return { events: [{ type: "BulkTaskAsked", data: { device, task: command.task } }] };
       return halting(state, { type: "BulkDeviceRefused", data: { device, reason: excerpt(command.reason) } });
     }
@@ -171,7 +216,10 @@ function request({ do: _, ...spec }: Extract<BulkCommand, { do: "request" }>, st
   if (!devices.every((id) => isId("dev", id)) || new Set(devices).size < devices.length) {
     return invalid("/body/select/ids", "ids of devices, each once");
   }
-  return { events: [{ type: "BulkRequested", data: spec }] };
+  const { asked, ...rest } = spec;
+  if (asked.kind !== "configure") return { events: [{ type: "BulkRequested", data: { ...rest, asked } }] };
+  const faults = wishFaults(asked, "/action").refusal();
+  return faults ?? { events: [{ type: "BulkConfigureRequested", data: { ...rest, asked } }] };
 }
 
 /** With the halt that it may lead to. */
@@ -201,6 +249,8 @@ function steer(verb: "pause" | "resume" | "cancel", state: BulkState): Decision<
 export type BulkStep =
   /** `ask` with the parts of `requestTask`, or `refuse`. The task's id is made by whoever does it. */
   | { readonly kind: "ask"; readonly device: string }
+  /** `configured` with the device's `wish`, or `refuse`. */
+  | { readonly kind: "configure"; readonly device: string }
   /** Find which devices it is about. */
   | { readonly kind: "select" }
   | { readonly kind: "complete" };
@@ -213,11 +263,15 @@ export function nextOfBulk(bulk: BulkState): undefined | { readonly do: BulkStep
   const under = Object.keys(running).length;
   const device = state === "cancelling" ? undefined : spec.devices[cursor];
   if (device === undefined) return under === 0 ? { do: { kind: "complete" } } : undefined;
+  if (spec.asked.kind === "configure") {
+    return state === "running" ? { do: { kind: "configure", device } } : undefined;
+  }
   return state === "running" && under < spec.atOnce ? { do: { kind: "ask", device } } : undefined;
 }
 
 const device = "dev_01kajzq4v0e8r9t2m5x7c3d6fg";
 const task = "tsk_01kajzq4v0e8r9t2m5x7c3d6fg";
+const many = (devices: number): string => (devices === 1 ? "one device" : `${devices} devices`);
 const told = ({ succeeded, ...counts }: CountsOf): string =>
   `${succeeded} succeeded, ${failedOf({ succeeded, ...counts })} failed${counts.cancelled > 0 ? `, ${counts.cancelled} cancelled` : ""}`;
 
@@ -236,6 +290,7 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
       selecting: false,
       cursor: 0,
       running: {},
+      results: "",
       counts: NONE,
       base: { ended: 0, failed: 0 },
       failures: [],
@@ -258,21 +313,34 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
         expiresInMs: 86_400_000,
         profile: "prf_01kajzq4v0e8r9t2m5x7c3d6fg",
       },
-      ({ asked, devices, select }) => {
-        const whom = select === undefined ? `${devices.length} devices` : "what a selection finds";
-        return `asked ${devices.length === 1 ? "one device" : whom} for ${askedText(asked)}`;
+      ({ asked, devices, select }) =>
+        `asked ${select === undefined ? many(devices.length) : "what a selection finds"} for ${askedText(asked)}`,
+    ),
+    BulkConfigureRequested: first(
+      shape.BulkConfigureRequested,
+      {
+        asked: { kind: "configure", dryRun: false, addTags: ["floor/1"] },
+        devices: [device],
+        atOnce: 10,
+        haltAtPercent: 20,
+        expiresInMs: 86_400_000,
       },
+      ({ asked, devices, select }) =>
+        `asked for ${wishText(asked)} of ${select === undefined ? many(devices.length) : "what a selection finds"}`,
     ),
     BulkDevicesSelected: first(
       shape.BulkDevicesSelected,
       { devices: [device] },
-      ({ devices }) => `found what it is about: ${devices.length === 1 ? "one device" : `${devices.length} devices`}`,
+      ({ devices }) => `found what it is about: ${many(devices.length)}`,
     ),
     BulkTaskAsked: first(shape.BulkTaskAsked, { device, task }, (data) => `asked ${data.device} for it`),
     BulkDeviceRefused: first(
       shape.BulkDeviceRefused,
       { device, reason: "There is no such device." },
       (data) => `could not ask ${data.device}: ${excerpt(data.reason)}`,
+    ),
+    BulkDeviceConfigured: first(shape.BulkDeviceConfigured, { device, changed: true }, (data) =>
+      data.changed ? `changed what is wanted of ${data.device}` : `found ${data.device} wanting it already`,
     ),
     BulkTaskEnded: first(
       shape.BulkTaskEnded,
@@ -314,5 +382,5 @@ export const bulk: Kind<BulkState, BulkCommand, Event> = {
       updatedAt: state.updatedAt,
     };
   },
-  stateVersion: 2,
+  stateVersion: 3,
 };

@@ -9,6 +9,7 @@ import type {
 import type { Authentication, Outcome, TaskKind, Values } from "@millrace/contracts/devices/values.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Credentials } from "./device-state.ts";
+import type { Wished } from "./wish.ts";
 
 interface Seen {
   /** The generation the asker saw; left out: any. */
@@ -96,6 +97,8 @@ export type WorkersDeviceCommand =
   | { readonly do: "begin"; readonly task: string }
   /** With the task's `finish`, all or nothing; of an apply that was verified, with what was applied. */
   | { readonly do: "end"; readonly task: string; readonly outcome: Outcome; readonly applied?: Configuration }
+  /** What a bulk operation wishes, worked out from this generation (`wished`), with what profiles then come to. */
+  | ({ readonly do: "wish"; readonly seen: number; readonly resolved?: Resolved } & Wished)
   /** The password was changed on the device: with the task's own record. */
   | { readonly do: "rotateCredentials"; readonly credentials: Credentials | null };
 

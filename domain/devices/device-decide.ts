@@ -1,7 +1,7 @@
 /** The rules of devices. What agents report stands in device-report.ts. */
 import { LIMITS, PATTERNS, RESERVED_NAMES, type Values } from "@millrace/contracts/devices/values.ts";
 import { isId } from "@millrace/contracts/ids.ts";
-import { type Circumstances, type Claim, type Decision, type Refusal, rule } from "../decider.ts";
+import { type Circumstances, type Claim, type Decision, isRefusal, type Refusal, rule } from "../decider.ts";
 import { Faults, says } from "../faults.ts";
 import { nameClaims } from "../names.ts";
 import { type Configuration, configurationFaults, merged } from "./configuration.ts";
@@ -68,6 +68,8 @@ export function decide(command: DeviceCommand, state: DeviceState, around: Circu
       return decideReport(command, state);
     case "resolve":
       return resolve(command, state);
+    case "wish":
+      return wish(command, state, around);
     case "rotateCredentials":
       return command.credentials === null
         ? { events: state.credentials === null ? [] : [{ type: "CredentialsRemoved", data: {} }] }
@@ -241,6 +243,18 @@ export function adopted(
 function resolve({ generation, resolved }: Of<"resolve">, state: DeviceState): Answer {
   if (generation !== state.generation) return overtaken("Something else is wanted of it by now.");
   return state.profiles.length === 0 ? { events: [] } : wanting(state, {}, resolved);
+}
+
+function wish(
+  { configuration, profiles, values, resolved, tags, groups }: Of<"wish">,
+  state: DeviceState,
+  around: Circumstances,
+): Answer {
+  const spec = { ...(tags === undefined ? {} : { tags }), ...(groups === undefined ? {} : { groups }) };
+  const changed = change(spec, state, around);
+  if (isRefusal(changed) || [configuration, profiles, values].every((one) => one === undefined)) return changed;
+  const wanted = configure({ do: "configure", configuration, profiles, values, resolved } as Of<"configure">, state);
+  return isRefusal(wanted) ? wanted : { events: [...changed.events, ...wanted.events] };
 }
 
 function remove(state: DeviceState, organisation: string): Answer {

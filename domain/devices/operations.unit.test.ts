@@ -7,10 +7,11 @@ import { suite } from "../../tests/harness/suite.ts";
 import { isRefusal } from "../decider.ts";
 import type { Kind } from "../kind.ts";
 import { ada, given, ORGANISATION, type Told, timeOf } from "../testing.ts";
-import { type BulkState, bulk, endedOf, failedOf, nextOfBulk } from "./bulk.ts";
+import { type BulkState, bulk, endedOf, failedOf, nextOfBulk, resultAt } from "./bulk.ts";
 import { nextOfProfile, profile } from "./profile.ts";
 import { nextOfRollout, type RolloutState, rollout, stageOf, stageSizes } from "./rollout.ts";
 import { inputOf, nextOfScan, rangeOf, scan } from "./scan.ts";
+import { wished } from "./wish.ts";
 
 const test = suite("operations on many devices");
 
@@ -132,6 +133,71 @@ test("what a selection finds is settled when it begins; paused or cancelled befo
   assert.deepEqual(nextOfBulk(given(bulk, [requested, ["BulkCancellationRequested", {}]]).state), {
     do: { kind: "complete" },
   });
+});
+
+test("a wish for many: device by device, each with what came of it; refusals halt it", () => {
+  const asked = { kind: "configure", dryRun: false, addTags: ["winter"] } as const;
+  const run = started(12, { asked, haltAtPercent: 20 });
+  const all = devices(12);
+  const turn = () => {
+    const next = nextOfBulk(run.state)?.do;
+    return next?.kind === "configure" ? next.device : undefined;
+  };
+  assert.equal(run.do({ do: "ask", device: all[0], task: idOf("tsk", 1) }), "overtaken");
+  assert.equal(run.do({ do: "configured", device: all[1], changed: true }), "overtaken");
+  for (const changed of [true, false]) assert.equal(run.do({ do: "configured", device: turn(), changed }), undefined);
+  run.do({ do: "pause" });
+  assert.equal(turn(), undefined);
+  run.do({ do: "resume" });
+  for (const _ of [1, 2])
+    assert.equal(run.do({ do: "refuse", device: turn(), reason: "It lacks a value." }), undefined);
+  assert.deepEqual([run.state.state, turn()], ["halted", undefined]);
+  assert.deepEqual(
+    [0, 1, 2, 3, 4].map((at) => resultAt(run.state, at)),
+    ["succeeded", "unchanged", "refused", "refused", "waiting"],
+  );
+  run.do({ do: "resume" });
+  run.do({ do: "configured", device: turn(), changed: true });
+  run.do({ do: "cancel" });
+  assert.equal(run.do({ do: "complete" }), undefined);
+  assert.deepEqual([run.state.state, run.state.counts.succeeded, run.state.counts.refused], ["cancelled", 3, 2]);
+  const wish = (more: object) =>
+    given(bulk, []).when({
+      do: "request",
+      ...BULK,
+      devices: all,
+      asked: { kind: "configure", dryRun: false, ...more },
+    });
+  wish({}).isRefused({ pointers: ["/body/action"] });
+  wish({ addTags: ["a"], removeTags: ["a"] }).isRefused({ pointers: ["/body/action/removeTags"] });
+  wish({ configuration: { wifi: { sta: { pass: "clear" } } } }).isRefused({
+    pointers: ["/body/action/configuration/wifi/sta/pass"],
+  });
+});
+
+test("what a wish comes to for one device", () => {
+  const had = {
+    configuration: { "switch:0": { auto_off: true, name: "Lamp" }, sys: { device: { name: "x" } } },
+    profiles: ["prf_1", "prf_2"],
+    values: { room: "Hall", floor: 1 },
+    tags: ["a"],
+    groups: [],
+  };
+  const wish = {
+    configuration: { "switch:0": { name: null }, wifi: {} },
+    forget: ["switch:0/auto_off", "sys", "kvs/none"],
+    addProfiles: ["prf_1", "prf_3"],
+    removeProfiles: ["prf_2"],
+    values: { floor: 2 },
+    addTags: ["b", "a"],
+  };
+  assert.deepEqual(wished(had, wish), {
+    configuration: { "switch:0": { name: null }, wifi: {} },
+    profiles: ["prf_1", "prf_3"],
+    values: { room: "Hall", floor: 2 },
+    tags: ["a", "b"],
+  });
+  assert.deepEqual(wished({ ...had, configuration: null }, { forget: ["sys"] }), { configuration: null });
 });
 
 test("a selection of nothing, of too much, or of what is no device is refused", () => {

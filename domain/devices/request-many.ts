@@ -1,19 +1,23 @@
 /** Asking for tasks, bulk operations and scans without a request of that moment: by schedules, rules and processes. Pure but for what it reads. */
-import type { StartBulk } from "@millrace/contracts/devices/operations.ts";
+import type { BulkAction as Action, StartBulk } from "@millrace/contracts/devices/operations.ts";
 import type { StartScan } from "@millrace/contracts/devices/scans.ts";
 import type { Asked } from "@millrace/contracts/devices/task-parts.ts";
 import { LIMITS, SITE_USUAL } from "@millrace/contracts/devices/values.ts";
+import { NAMED } from "@millrace/contracts/devices/wishes.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { invalid, type Refusal } from "../decider.ts";
 import type { Kind } from "../kind.ts";
 import type { Plan, Reads } from "../reads.ts";
 import { bulk } from "./bulk.ts";
+import { secretsNamed } from "./configuration.ts";
 import { device } from "./device.ts";
 import { group } from "./group.ts";
 import { profile } from "./profile.ts";
 import { requestTask } from "./request.ts";
 import { type ScanSpec, scan } from "./scan.ts";
 import { task } from "./task.ts";
+
+type BulkAction = typeof Action.Type;
 
 /** As automation gives it. */
 interface Acting {
@@ -42,10 +46,46 @@ export async function planBulk({ reads, organisation, subject, body }: Acting): 
   if ("refused" in chosen) return chosen;
   const { atOnce = LIMITS.atOnce.usual, haltAtPercent = HALT_AT_PERCENT } = options;
   const { expiresInMs = LIMITS.expires.usual } = options;
-  const asked = action.kind === "apply" ? { dryRun: false, ...action } : action;
+  const asked =
+    action.kind === "apply"
+      ? { dryRun: false, ...action }
+      : action.kind === "configure"
+        ? await wishedBy(reads, organisation, action)
+        : action;
+  if ("refused" in asked) return asked;
   return [
     { kind: bulk, id: subject, command: { do: "request", asked, atOnce, haltAtPercent, expiresInMs, ...chosen } },
   ];
+}
+
+/** By ids, and without secrets: who may name one is asked of people alone. */
+async function wishedBy(reads: Reads, organisation: string, action: Extract<BulkAction, { kind: "configure" }>) {
+  if (secretsNamed(action.configuration ?? {}).length > 0) {
+    return invalid("/body/action/configuration", "names a secret", "Put it into a profile, and add that.");
+  }
+  const named: Record<string, ReadonlyArray<string>> = {};
+  for (const [of, fields] of [
+    [profile, NAMED.profile],
+    [group, NAMED.group],
+  ] as const) {
+    for (const field of fields) {
+      const references = action[field];
+      if (references === undefined) continue;
+      const ids = await Promise.all(references.map((reference) => idOf(reads, organisation, of as Kind, reference)));
+      const at = ids.indexOf(undefined);
+      if (at >= 0) return invalid(`/body/action/${field}/${at}`, `is no ${of.kind} of the organisation`);
+      named[field] = ids as string[];
+    }
+  }
+  return { dryRun: false, ...action, ...named };
+}
+
+/** Of one that is there. */
+async function idOf(reads: Reads, organisation: string, kind: Kind, reference: string): Promise<string | undefined> {
+  const id = isId(kind.prefix, reference) ? reference : await reads.holderOf(kind, organisation, reference);
+  if (id === null) return undefined;
+  const loaded = await reads.load(kind, id);
+  return loaded.organisation === organisation && kind.exists(loaded.state) ? id : undefined;
 }
 
 async function chosenBy(

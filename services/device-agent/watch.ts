@@ -65,7 +65,7 @@ interface Watched {
 
 /** Reports read at the same moment: each is a dozen calls. */
 const READS_AT_ONCE = 32;
-/** A change is mostly one of several: they are read together. */
+/** A change is mostly one of several. */
 const SETTLE_MS = 1_000;
 const READ_AGAIN_MS = 30_000;
 const LOOK_MS = 3_000;
@@ -100,10 +100,7 @@ export class Watch {
     samples: (mac, samples) => this.#sampled(mac, samples),
     address: (mac, address) => this.#moved(mac, address),
     trouble: (mac, why) => this.#trouble(mac, why),
-    stranger: (found) => {
-      const host = found.host;
-      this.#options.logger.info({ by: found.by, host }, "a device came that is not known at this site");
-    },
+    stranger: ({ by, host }) => this.#options.logger.info({ by, host }, "a device came that is not known at this site"),
     sighted: (mac, host) => void (this.#byMac.has(mac) && this.look(host)),
   };
 
@@ -152,7 +149,9 @@ export class Watch {
 
   /** How many of them should be there, and nobody knows where. */
   missing(): number {
-    return [...this.#byId.values()].filter(({ state }) => isMissing(state)).length;
+    let count = 0;
+    for (const { state } of this.#byId.values()) if (isMissing(state)) count += 1;
+    return count;
   }
 
   /** Read it whole, now or as soon as it answers. */
@@ -179,7 +178,10 @@ export class Watch {
 
   #at({ identity: { mac }, address }: Found): void {
     const one = this.#byMac.get(mac);
-    if (one !== undefined) this.#report(one, { address: addressOf(address) });
+    if (one === undefined) return;
+    this.#report(one, { address: addressOf(address) });
+    // Where it was all the time, there is nothing to record: it answers, and is called at once.
+    if (one.state.reach === "lost" && one.state.address?.host === address.host) this.#fleet.hint(mac);
   }
 
   close(): void {
@@ -253,7 +255,11 @@ export class Watch {
     const before = one.state;
     one.state = state;
     this.#keep(one);
-    if (state.identity === null && !sameJson(state.address, before.address)) void this.#recognise(one);
+    if (!sameJson(state.address, before.address)) {
+      // In vain it was called elsewhere: that says nothing of here.
+      if (state.identity === null) void this.#recognise(one);
+      else this.#fleet.hint(one.mac);
+    }
     if (!sameJson(state.credentials, before.credentials) || (before.rejected !== null && state.rejected === null)) {
       one.device.forgetCredentials();
       one.readAt = 0;

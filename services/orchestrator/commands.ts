@@ -88,8 +88,8 @@ export async function issue(
   if (foreign || (target !== null && !kind.exists(loaded.state))) return { refusal: notThere(kind.kind) };
   const resources = [organisation, subject, ...(target === null ? [] : (kind.parents?.(loaded.state) ?? []))];
   const declared: ActionDeclaration = ACTIONS[action];
-  for (const permission of [declared.permission, declared.also?.(body)]) {
-    if (permission === undefined || asked.allowed === undefined || asked.allowed(permission, resources)) continue;
+  for (const permission of [declared.permission, ...(declared.also?.(body) ?? [])]) {
+    if (asked.allowed === undefined || asked.allowed(permission, resources)) continue;
     return { refusal: notAllowed(permission) };
   }
 

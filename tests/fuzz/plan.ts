@@ -173,6 +173,7 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "deviceSets.changeDeviceGroup": fc.constantFrom({ title: "Other" }, { selection: null }, { pollMs: 60_000 }),
   "deviceOperations.startBulk": fc.constantFrom(
     { select: { where: { tag: "a" } }, action: { kind: "apply" } },
+    { select: { where: { tag: "a" } }, action: { kind: "configure", addTags: ["b"], forget: ["sys/device"] } },
     { select: { ids: ["d-1"] }, action: { kind: "action", component: "switch:0", action: "on" } },
   ),
   "deviceOperations.startRollout": newName.map((name) => ({ name, select: { where: { tag: "a" } } })),

@@ -2,10 +2,8 @@
  * The reactors of bulk operations and roll-outs: they make tasks, so many at once, and bulk operations, stage by stage. Whatever is made is
  * named by what it is made for: begun again after a death, it meets itself.
  */
-import { createHash } from "node:crypto";
 import type { Selection } from "@millrace/contracts/devices/selection.ts";
-import { makeId } from "@millrace/contracts/ids.ts";
-import type { Refusal } from "@millrace/domain/decider.ts";
+import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
 import { type BulkCommand, type BulkState, type BulkStep, bulk, nextOfBulk } from "@millrace/domain/devices/bulk.ts";
 import { type DeviceState, device } from "@millrace/domain/devices/device.ts";
 import { group } from "@millrace/domain/devices/group.ts";
@@ -23,23 +21,18 @@ import { task } from "@millrace/domain/devices/task.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
-import { type Reactor, RecordRefused, type Verdict, type Work } from "@millrace/eventlog/worker.ts";
+import { type Reactor, RecordRefused, type Verdict } from "@millrace/eventlog/worker.ts";
+import { madeId } from "./made-id.ts";
+import { type BulkWork, configureDevice, reasonOf } from "./wishes.ts";
 
 const AGAIN: Verdict = { again: true };
-
-/** Always the same for the same. @param at RFC 3339: when what it is made for began */
-export const madeId = (prefix: string, at: string, ...of: ReadonlyArray<string>): string =>
-  makeId(prefix, Date.parse(at), createHash("sha256").update(of.join("\n")).digest());
-
-const reasonOf = (refusal: Refusal): string => ("reason" in refusal ? refusal.reason : "It cannot be asked of it now.");
-
-type BulkWork = Work<BulkState, BulkCommand>;
 
 export const bulkReactor = (log: EventLog, index: LiveIndex): Reactor<BulkState, BulkCommand, BulkStep> => ({
   kind: bulk,
   next: nextOfBulk,
   perform: async (step, work) => {
     if (step.kind === "select") return select(log, index, work);
+    if (step.kind === "configure") return configureDevice(log, step.device, work);
     if (step.kind === "ask") await askDevice(log, step.device, work);
     else await complete(work);
     return AGAIN;
@@ -74,7 +67,7 @@ async function askDevice(log: EventLog, id: string, work: BulkWork): Promise<voi
   const { state } = await log.aggregates.load(device, id);
   const made = madeId(task.prefix, createdAt, work.id, id);
   const { asked, expiresInMs } = spec!;
-  const parts = requestTask(state, { task: made, asked, expiresInMs, bulk: work.id });
+  const parts = requestTask(state, { task: made, asked: asked as TaskAsked, expiresInMs, bulk: work.id });
   faultPoint("bulk.ask.before");
   if ("refused" in parts) await work.record({ do: "refuse", device: id, reason: reasonOf(parts) });
   else {

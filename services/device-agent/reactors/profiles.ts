@@ -19,7 +19,7 @@ import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
-import { madeId } from "./operations.ts";
+import { madeId } from "./made-id.ts";
 
 const INDEX_MS = 10_000;
 const RETRY_MS = 2_000;
@@ -93,7 +93,11 @@ async function resolveDevice(log: EventLog, id: string, work: ProfileWork): Prom
   }
 }
 
-async function resolvedOf(log: EventLog, { profiles, configuration, values }: DeviceState) {
+/** What profiles as they are now, and own settings over them, come to. */
+export async function resolvedOf(
+  log: EventLog,
+  { profiles, configuration, values }: Pick<DeviceState, "profiles" | "configuration" | "values">,
+) {
   const used = await Promise.all(
     profiles.map(async (id): Promise<ProfileUsed> => {
       const { state } = await log.aggregates.load(profile, id);

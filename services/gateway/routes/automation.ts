@@ -30,8 +30,7 @@ export async function mayDo(gateway: Gateway, asked: Asked, all: ReadonlyArray<A
   for (const [i, { action, on, body }] of all.entries()) {
     const declared = actionNamed(action);
     if (declared === undefined || (declared.target !== null && on === undefined)) continue;
-    const further = declared.also?.(body);
-    if (further !== undefined && !mayAlso(asked, further)) fail(forbidden(further));
+    for (const further of declared.also?.(body) ?? []) if (!mayAlso(asked, further)) fail(forbidden(further));
     // Only when it is done is known to what: then its maker's permission for that is looked at.
     if (on?.includes("{{")) {
       if (asked.powers!.reach(declared.permission, organisation) === undefined) fail(forbidden(declared.permission));

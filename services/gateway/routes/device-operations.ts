@@ -2,12 +2,15 @@
 
 import { randomBytes } from "node:crypto";
 import { Api } from "@millrace/contracts/api.ts";
-import { bulkPermission } from "@millrace/contracts/automation/actions.ts";
+import { bulkPermissions } from "@millrace/contracts/automation/actions.ts";
+import type { BulkAction as BulkActionSchema, RESULTS } from "@millrace/contracts/devices/operations.ts";
 import type { Select, Selection } from "@millrace/contracts/devices/selection.ts";
 import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
 import { LIMITS } from "@millrace/contracts/devices/values.ts";
+import { NAMED } from "@millrace/contracts/devices/wishes.ts";
+import { LIMITS as LISTS } from "@millrace/contracts/http.ts";
 import { isId, makeId } from "@millrace/contracts/ids.ts";
-import { bulk } from "@millrace/domain/devices/bulk.ts";
+import { type BulkSpec, bulk, resultAt } from "@millrace/domain/devices/bulk.ts";
 import { device } from "@millrace/domain/devices/device.ts";
 import { macClaim } from "@millrace/domain/devices/device-decide.ts";
 import { group } from "@millrace/domain/devices/group.ts";
@@ -25,8 +28,15 @@ import { fail } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
-import { type ListQuery, list, readPage } from "../queries.ts";
-import { idsOf } from "./device-desired.ts";
+import { decodeCursor, encodeCursor, type ListQuery, list, readPage } from "../queries.ts";
+import { idsOf, mayNameSecrets } from "./device-desired.ts";
+
+type BulkAction = typeof BulkActionSchema.Type;
+interface ResultsQuery {
+  readonly outcome?: (typeof RESULTS)[number];
+  readonly limit?: number;
+  readonly cursor?: string;
+}
 
 const USUAL = {
   haltAtPercent: HALT_AT_PERCENT,
@@ -77,10 +87,50 @@ async function selected(gateway: Gateway, request: Request, asked: Asked, select
 }
 
 /** @throws Failed (forbidden) where doing it to one device takes another permission than this operation's */
-function mayDo(asked: Asked, kind: string): void {
-  const needed = bulkPermission(kind);
-  if (needed !== undefined && !mayAlso(asked, needed)) fail(forbidden(needed));
+function mayDo(asked: Asked, action: BulkAction): void {
+  for (const needed of bulkPermissions(action)) if (!mayAlso(asked, needed)) fail(forbidden(needed));
 }
+
+/** A wish by ids. @throws Failed (invalid-input; forbidden where it names secrets that the caller may not name) */
+async function wishOf(gateway: Gateway, asked: Asked, action: Extract<BulkAction, { kind: "configure" }>) {
+  mayNameSecrets(asked, action.configuration ?? {}, {});
+  const named: Record<string, ReadonlyArray<string>> = {};
+  for (const what of ["profile", "group"] as const) {
+    for (const field of NAMED[what]) {
+      const references = action[field];
+      if (references === undefined) continue;
+      named[field] = await idsOf(gateway, asked, what, references, `/body/action/${field}`);
+    }
+  }
+  return { dryRun: false, ...action, ...named };
+}
+
+const askedBy = async (gateway: Gateway, asked: Asked, action: BulkAction): Promise<BulkSpec["asked"]> =>
+  action.kind === "configure"
+    ? wishOf(gateway, asked, action)
+    : ((action.kind === "apply" ? { dryRun: false, ...action } : action) as TaskAsked);
+
+/** Device by device, in the order in which they are asked. */
+const resultsHandler = <R extends Request & { readonly query: ResultsQuery }>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { state } = await loadOwn(gateway, bulk, asked, (request.params as { id: string }).id);
+    const { limit = LISTS.listDefault, cursor, outcome } = request.query;
+    const from =
+      cursor === undefined ? 0 : decodeCursor<{ at: number }>(cursor, (mark) => Number.isSafeInteger(mark.at)).at;
+    const failures = new Map(state.failures.map((failure) => [failure.device, failure]));
+    const items: object[] = [];
+    let at = from;
+    const { devices } = state.spec!;
+    for (; at < devices.length && items.length < limit; at++) {
+      const found = resultAt(state, at);
+      if (outcome !== undefined && outcome !== found) continue;
+      const id = devices[at]!;
+      const { task = state.running[id], reason } = failures.get(id) ?? {};
+      const more = { ...(task === undefined ? {} : { task }), ...(reason === undefined ? {} : { reason }) };
+      items.push({ device: id, outcome: found, ...more });
+    }
+    return json({ items, ...(at < devices.length ? { nextCursor: encodeCursor({ at }) } : {}) });
+  });
 
 const listedScan = ({ status: { findings, ...status }, ...entity }: any): unknown => ({
   ...entity,
@@ -103,8 +153,8 @@ export const deviceOperationRoutes = (gateway: Gateway) =>
         bulks.create(
           async (request, asked) => {
             const { select, action, ...options } = request.payload;
-            mayDo(asked, action.kind);
-            const chosen = (action.kind === "apply" ? { dryRun: false, ...action } : action) as TaskAsked;
+            mayDo(asked, action);
+            const chosen = await askedBy(gateway, asked, action);
             const devices = await selected(gateway, request, asked, select);
             const { atOnce = LIMITS.atOnce.usual, haltAtPercent = USUAL.haltAtPercent } = options;
             const { expiresInMs = LIMITS.expires.usual } = options;
@@ -115,6 +165,7 @@ export const deviceOperationRoutes = (gateway: Gateway) =>
       )
       .handle("listBulks", list(gateway, bulksView, { query: inWords }))
       .handle("getBulk", before.bulk.get())
+      .handle("listBulkResults", resultsHandler(gateway))
       .handle("historyOfBulk", history(gateway, bulk))
       .handle("pauseBulk", pause.bulk)
       .handle("resumeBulk", resume.bulk)

@@ -157,6 +157,7 @@ export class Keeper {
   attach(peer: RpcPeer, notices: ReadonlyArray<Notice>): void {
     if (!(this.device instanceof RpcDevice)) return;
     this.device.attach(peer);
+    this.#failures = 0;
     for (const notice of notices) this.#noticed(notice);
     this.#soon(0);
   }
@@ -165,6 +166,8 @@ export class Keeper {
   hear(message: CoiotMessage): void {
     const { listener } = this.#options;
     this.#heardOf();
+    // It tells something, so it is there: what was called in vain is called again.
+    if (this.#failures > 0) this.hint();
     const before = this.#told;
     if (message.serial !== undefined && message.serial === before?.serial) return;
     this.#told = message;

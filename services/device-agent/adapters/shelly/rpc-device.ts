@@ -94,6 +94,7 @@ export class RpcDevice implements Device {
   move(address: Address): void {
     if (!this.dialledIn) this.unlink();
     const old = this.#http;
+    this.#breaker.reset();
     this.#address = address;
     this.#http = undefined;
     this.#knownAt = this.#identifiedAt = Number.NEGATIVE_INFINITY;
