@@ -109,6 +109,13 @@ export const publishingDeclarations = {
     fallback: "2",
     meaning: "jobs that the modules of a build may run beside each other (make -j)",
   },
+  buildArtefactMib: {
+    env: "MILLRACE_BUILD_ARTEFACT_MIB",
+    key: "building.artefact_mib",
+    read: whole(0, 65_536),
+    fallback: "256",
+    meaning: "MiB that are kept of one architecture of a build that failed, to be looked at; 0: nothing",
+  },
   flatpakInstallation: {
     env: "MILLRACE_FLATPAK_INSTALLATION",
     key: "building.installation",

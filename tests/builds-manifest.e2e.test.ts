@@ -1,25 +1,23 @@
-/** Builds from manifests, from HTTP to what clients see: out of Git and out of an archive, in order, cancelled, killed in the middle, twice. */
+/** Builds from manifests, from HTTP and `mill` to what clients see: out of Git and out of an archive, in order, cancelled, killed in the middle, twice; what is kept of one that failed. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeId } from "@millrace/contracts/ids.ts";
-import { upload } from "@millrace/domain/applications/upload.ts";
-import { blobPath } from "@millrace/eventlog/bytes-store.ts";
-import { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { execute, ownContext } from "@millrace/eventlog/execute.ts";
 import { Installation } from "@millrace/publisher/adapters/builder/installation.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
 import { eventually } from "./harness/eventually.ts";
 import { HERE, RUNTIME, testRuntime } from "./harness/flatpak-runtime.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
+import { testMill } from "./harness/mill.ts";
+import { openGrounds } from "./harness/orchestrator.ts";
 import { spawnPublisher } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
-import { testFolder, testNats } from "./harness/servers.ts";
-import { deferToEndOfFile, suite, type TestContext } from "./harness/suite.ts";
+import { testNats } from "./harness/servers.ts";
+import { suite, type TestContext } from "./harness/suite.ts";
 
 const test = suite("builds of manifests from HTTP to clients", { timeoutMs: 300_000 });
 const example = fileURLToPath(new URL("../examples/flatpak-hello", import.meta.url));
@@ -28,11 +26,9 @@ const nats = await testNats();
 const started = await testGateway({ natsUrl: nats.url, natsUser: nats.user, natsPassword: nats.pass });
 await testProjector(started.config);
 const { expect } = callerOf(started);
-const connection = { url: nats.url, user: nats.user, password: nats.pass, name: "test", replicas: 1 } as const;
-const log = await EventLog.open(connection, ["publishing", "applications"]);
-deferToEndOfFile(() => log.close());
-const data = testFolder("publisher");
-const repos = testFolder("repos");
+// Uploads go to the orchestrator of the node.
+const grounds = await openGrounds({ nats, caddy: false, env: { MILLRACE_MASTER_KEY: started.config.masterKey } });
+const { data, repositories: repos } = grounds;
 
 const until = (number: number, holds: (status: any) => boolean, said: () => string): Promise<any> =>
   eventually(
@@ -62,6 +58,8 @@ function gitRepository(): string {
   });
   writeFileSync(join(folder, "slow.json"), JSON.stringify(other("org.test.Slow", "echo asleep; sleep 300")));
   writeFileSync(join(folder, "quick.json"), JSON.stringify(other("org.test.Quick", "true")));
+  const breaks = other("org.test.Breaks", "echo why not > config.log; head -c 3000000 /dev/zero > large; false");
+  writeFileSync(join(folder, "breaks.json"), JSON.stringify(breaks));
   writeFileSync(
     join(folder, "open.json"),
     JSON.stringify({ ...other("org.test.Open", "true"), "build-options": { "build-args": ["--share=network"] } }),
@@ -74,20 +72,17 @@ function gitRepository(): string {
   return folder;
 }
 
-/** What a node with uploads would have: the archive on its disk, and in the log. */
-async function uploaded(folder: string): Promise<string> {
-  const archive = execFileSync("tar", ["-C", folder, "-cz", "."]);
-  const sha256 = createHash("sha256").update(archive).digest("hex");
-  const { body } = await expect(200, "GET", "");
-  const path = blobPath(join(data, "orchestrator/local/bytes"), body.id, sha256);
-  mkdirSync(join(path, ".."), { recursive: true });
-  writeFileSync(path, archive);
-  const id = makeId("upl", Date.now(), randomBytes(10));
-  const run = (command: object) =>
-    execute(log, { kind: upload, id, command: command as never }, ownContext("test", body.id));
-  await run({ do: "open", name: "hello.tar.gz", bytes: archive.length, node: "local" });
-  await run({ do: "complete", sha256, bytes: archive.length });
-  return id;
+const SSH_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nbm90IHJlYWxseQ==\n-----END OPENSSH PRIVATE KEY-----";
+
+function sshThatAsks(bin: string): string {
+  mkdirSync(bin, { recursive: true });
+  const script = `#!/bin/sh
+for word; do [ "$before" != -i ] || key=$word; before=$word; done
+grep -q bm90IHJlYWxseQ "$key" || { echo "git@h: Permission denied (publickey)." >&2; exit 255; }
+exec sh -c "$before"
+`;
+  writeFileSync(join(bin, "ssh"), script, { mode: 0o755 });
+  return bin;
 }
 
 async function world(context: TestContext) {
@@ -107,6 +102,9 @@ async function world(context: TestContext) {
     MILLRACE_FLATPAK_INSTALLATION: join(machine.folder, "flatpak"),
     MILLRACE_LOCAL_SOURCES: repos,
     MILLRACE_LEASE_SECONDS: "2",
+    MILLRACE_BUILD_ARTEFACT_MIB: "1",
+    // No server of SSH is needed to see what is sent to it: this one runs the command here, when the key is the right one.
+    PATH: `${sshThatAsks(join(data, "ssh-bin"))}${delimiter}${process.env.PATH}`,
   };
   return {
     publishing,
@@ -124,7 +122,11 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
       .body;
   const hello = await begin({ manifest: "org.test.Hello.yml", git, twice: true });
   assert.equal(hello.status.state, "queued");
-  const next = await begin({ manifest: "org.test.Hello.yml", upload: await uploaded(example), needs: [hello.id] });
+  await (await grounds.start()).ready();
+  const own = { MILLRACE_URL: started.url, MILLRACE_TOKEN: started.owner, MILLRACE_ORG: "home" };
+  const mill = testMill(context, own);
+  const run = ["builds", "run", "stable", "--manifest", "org.test.Hello.yml", "--upload", example];
+  const next = JSON.parse(await mill.out([...run, "--needs", hello.id, "-o", "json"]));
   const failed = until(hello.status.number, ({ state }) => state === "failed", doomed.said).then(
     ({ status }) => status.failure,
     () => undefined,
@@ -148,6 +150,14 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
   const texts = lines.map(({ text }: { text: string }) => text);
   assert.ok(texts.includes("Running: install -D hello.sh /app/bin/hello"), texts.join("\n"));
   assert.ok(lines.every((line: any) => line.build === one.id && line.source === "build"));
+  const shown = await mill.out(["builds", "logs", `${one.status.number}`, "--limit", "1000"]);
+  assert.equal(shown.trimEnd().split("\n").length, lines.length);
+  assert.match(shown, /Running: install -D hello\.sh \/app\/bin\/hello/);
+  assert.equal(await mill.out(["logs", one.id, "--limit", "1000"]), shown);
+  assert.match(
+    await mill.out(["logs", `${one.status.number}`, "--grep", "install -D"]),
+    /^[^\n]*install -D hello\.sh[^\n]*\n/,
+  );
   const { body: waits } = await expect(200, "GET", `/builds/${next.status.number}`);
   assert.equal(waits.status.state, "queued");
   await expect(202, "POST", `/builds/${one.status.number}/publish`, { body: {} });
@@ -162,6 +172,7 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
   const refused = await until((await begin({ manifest: "open.json", git })).status.number, ended, said);
   assert.deepEqual([refused.status.state, refused.status.failure.code], ["failed", "MANIFEST_INVALID"]);
   assert.match(refused.status.failure.reason, /BUILD_ARGS/);
+  await fails(begin, mill, said);
   const slow = await begin({ manifest: "slow.json", git });
   const quick = await begin({ manifest: "quick.json", git });
   await eventually(async () => {
@@ -182,6 +193,55 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
   }, "nothing of builds that ended is left");
   assert.ok(!readdirSync("/proc").some((pid) => /^\d+$/.test(pid) && readable(`/proc/${pid}/cmdline`).includes(apps)));
 });
+
+type Begin = (source: object) => Promise<any>;
+
+/** What is kept of it, and what is missing, named. */
+async function fails(begin: Begin, mill: ReturnType<typeof testMill>, said: () => string): Promise<void> {
+  const url = `git@git.example.org:${join(repos, "hello")}/.git`;
+  const secretOf = async (name: string, value: string): Promise<string> =>
+    (await expect(201, "POST", "/secrets", { body: { name, value } })).body.id;
+  const over = async ({ status }: any) => until(status.number, ended, said);
+  const withKey = (secret: string) => ({ url, ref: "main", credentials: { kind: "ssh-key", secret } });
+  const wrong = await over(
+    await begin({ manifest: "quick.json", git: withKey(await secretOf("wrong", SSH_KEY.replace("bm90", "b3Ro"))) }),
+  );
+  assert.equal(wrong.status.failure.code, "CREDENTIALS_REFUSED", JSON.stringify(wrong.status));
+  const arches = ["s390x", HERE];
+  const foreign = await over(await begin({ manifest: "quick.json", git: { url: join(repos, "hello") }, arches }));
+  assert.equal(foreign.status.failure.code, "ARCH_CANNOT_RUN", JSON.stringify(foreign.status));
+  await expect(422, "POST", "/builds", {
+    body: {
+      repository: "stable",
+      source: {
+        type: "manifest",
+        manifest: "quick.json",
+        git: { url: "http://h/x", credentials: { kind: "token", secret: makeId("sec", 1, randomBytes(10)) } },
+      },
+    },
+  });
+
+  const right = await secretOf("right", SSH_KEY);
+  const how = ["--git", url, "--ref", "main", "--key-secret", right, "-o", "json"];
+  const begun = JSON.parse(await mill.out(["builds", "run", "stable", "--manifest", "breaks.json", ...how]));
+  const { number } = begun.status;
+  const { status } = await over(begun);
+  assert.equal(status.failure.code, "BUILD_FAILED", JSON.stringify(status));
+  const [kept, ...others] = status.failure.artefacts;
+  assert.deepEqual([kept.arch, kept.omitted, others], [HERE, 1, []]);
+  const file = join(data, "kept.tar.gz");
+  await mill.out(["builds", "artefacts", `${number}`, "--to", file]);
+  const listed = execFileSync("tar", ["-tzf", file], { encoding: "utf8" });
+  assert.match(listed, /^manifest\.json$/m);
+  const log = /^failed\/.*config\.log$/m.exec(listed)![0];
+  assert.equal(execFileSync("tar", ["-xzOf", file, log], { encoding: "utf8" }), "why not\n");
+  assert.ok(!/large/.test(listed), listed);
+  assert.ok(!(await mill.out(["builds", "logs", `${number}`])).includes("bm90"), "the key is not in the log");
+  await expect(202, "POST", `/builds/${number}/purge`, { body: {} });
+  await until(number, ({ state }) => state === "purged", said);
+  await expect(404, "GET", `/builds/${number}/artefacts`);
+  assert.deepEqual(readdirSync(join(data, "publisher/local/builder", begun.organisation, "failed")), []);
+}
 
 const readable = (path: string): string => {
   try {

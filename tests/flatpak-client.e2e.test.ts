@@ -63,6 +63,7 @@ test("from the key to the end of an application", async (context) => {
       buildMemoryMib: 1_024,
       buildDiskMib: 1_024,
       buildJobs: 1,
+      buildArtefactMib: 0,
     },
     makeLogger({ service: "publisher", level: "error" }),
   );

@@ -69,15 +69,8 @@ function sourceOf({ flags, io }: SpecCall, base: Base["source"], uploaded?: stri
       throw usage("--upload and --repository, --ref exclude each other");
     return { kind: "upload", upload: uploaded };
   }
-  const secret = flags["token-secret"] ?? flags["key-secret"];
-  if (flags["token-secret"] !== undefined && flags["key-secret"] !== undefined) {
-    throw usage("--token-secret and --key-secret exclude each other");
-  }
-  if (repository === undefined && ref === undefined && secret === undefined) return undefined;
-  const credentials =
-    secret === undefined
-      ? undefined
-      : { secret, kind: flags["token-secret"] === undefined ? ("ssh-key" as const) : ("token" as const) };
+  const credentials = credentialsOf(flags);
+  if (repository === undefined && ref === undefined && credentials === undefined) return undefined;
   // What is not said is left to the API's own default.
   const branch = (ref ?? (base !== undefined && "ref" in base ? base.ref : undefined)) as string;
   const withRef = branch === undefined ? ({} as { readonly ref: string }) : { ref: branch };
@@ -213,4 +206,15 @@ export async function changed(call: SpecCall, now: Spec, less: Less): Promise<Ch
   const title = call.flags.title === "none" ? null : change.title;
   const node = call.flags.node === "none" ? null : change.node;
   return { ...change, ...(title === undefined ? {} : { title }), ...(node === undefined ? {} : { node }) } as Changing;
+}
+
+/** What a private repository is asked with. */
+export function credentialsOf(flags: {
+  readonly "token-secret"?: string | undefined;
+  readonly "key-secret"?: string | undefined;
+}): { readonly secret: string; readonly kind: "token" | "ssh-key" } | undefined {
+  const { "token-secret": token, "key-secret": key } = flags;
+  if (token !== undefined && key !== undefined) throw usage("--token-secret and --key-secret exclude each other");
+  if (token !== undefined) return { secret: token, kind: "token" };
+  return key === undefined ? undefined : { secret: key, kind: "ssh-key" };
 }

@@ -1,6 +1,6 @@
 /** Files that belong to work items. */
 import { createHash } from "node:crypto";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { LIMITS } from "@millrace/contracts/work/values.ts";
 import { Failure, usage } from "../failure.ts";
@@ -9,6 +9,7 @@ import { oneLine } from "../io.ts";
 import { OPERATIONS } from "../operations.ts";
 import { printList } from "../output.ts";
 import { styleOf } from "../run.ts";
+import { save } from "../save.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
 import type { Answer } from "../typed.ts";
 
@@ -93,7 +94,7 @@ export async function download(
   call: Call<{ readonly to: { readonly type: "string"; readonly summary: string } }, Args<"item" | "attachment">>,
 ): Promise<void> {
   const { io, args, flags } = call;
-  const { id, name, sha256, bytes } = await named(call, args.item, args.attachment);
+  const { id, name, sha256 } = await named(call, args.item, args.attachment);
   const gateway = gatewayOf(call);
   const { method, path } = OPERATIONS.contentOfAttachment;
   const answer = await gateway.raw({
@@ -107,17 +108,7 @@ export async function download(
       fix: "Try again",
     });
   }
-  const file = flags.to ?? plainName(name, id);
-  try {
-    await writeFile(resolve(io.cwd, file), answer.bytes, { flag: "wx" });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw usage(
-      code === "EEXIST" ? `There is a file ${oneLine(file)} already` : `${oneLine(file)} cannot be written (${code})`,
-      "Say where with --to",
-    );
-  }
-  io.err(`Wrote ${bytes} bytes to ${oneLine(file)}\n`);
+  await save(io, flags.to ?? plainName(name, id), answer.bytes);
 }
 
 export async function detach(call: Call<None, Args<"item" | "attachment">>): Promise<void> {

@@ -63,10 +63,23 @@ export function asked({ args, flags }: Pick<Call<Choosing, Apps>, "args" | "flag
   return { path: (org) => `/v1/organisations/${encodeURIComponent(org)}/${rest}`, query };
 }
 
+export const logsOfBuild =
+  (build: string) =>
+  (org: string): string =>
+    `/v1/organisations/${encodeURIComponent(org)}/builds/${encodeURIComponent(build)}/logs`;
+
+/** No application is called so: names begin with a letter. */
+const BUILD = /^(\d{1,10}|bld_[0-9a-z]{26})$/;
+
 export async function logs(call: LogsCall): Promise<number> {
-  const { flags } = call;
+  const { args, flags } = call;
   if (flags.follow && flags.until !== undefined) throw usage("--follow and --until exclude each other");
-  return readLogs(call, asked(call), flags);
+  const build = args.apps.find((each) => BUILD.test(each));
+  if (build === undefined) return readLogs(call, asked(call), flags);
+  if (args.apps.length > 1) throw usage("Lines of a build are shown by themselves", `mill logs ${build}`);
+  const ofApps = (["deployment", "instance"] as const).find((flag) => flags[flag] !== undefined);
+  if (ofApps !== undefined) throw usage(`--${ofApps} goes with applications`);
+  return readLogs(call, { ...asked(call), path: logsOfBuild(build) }, flags);
 }
 
 /** Lines of whatever has some, at once or as they come. */

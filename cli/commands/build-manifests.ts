@@ -15,6 +15,8 @@ export const manifestCommands: readonly Command[] = [
       manifest: { type: "string", value: "PATH", summary: "The manifest, from the root of the source" },
       git: { type: "string", value: "URL", summary: "The Git repository" },
       ref: { type: "string", value: "REF", summary: "Branch, tag or commit (default HEAD)" },
+      "token-secret": { type: "string", value: "ID", summary: "The secret with the token for a private repository" },
+      "key-secret": { type: "string", value: "ID", summary: "The secret with the ssh key for a private repository" },
       upload: { type: "string", value: "PATH", summary: "A folder or an archive of this machine" },
       arch: { type: "string", value: "LIST", summary: "Architectures, with commas between (default: the node's)" },
       branch: { type: "string", value: "BRANCH", summary: "Where the manifest names none" },
@@ -48,5 +50,19 @@ export const manifestCommands: readonly Command[] = [
     examples: [{ line: "mill builds logs 7 --follow", says: "As it is built" }],
     impact: "read",
     run: async (call) => (await builds()).buildLogs(call),
+  }),
+  command({
+    path: "builds artefacts",
+    summary: "Fetch what is kept of a build that failed: folders of modules with their logs, as an archive",
+    description:
+      "Logs and small files come first; how many there was no room for (MILLRACE_BUILD_ARTEFACT_MIB) stands in the build. They go with the build's files, and the oldest when those of the organisation become too many.",
+    arguments: { build: { summary: "Number or id of the build", names: { collection: "builds" } } },
+    flags: {
+      arch: { type: "string", value: "ARCH", summary: "Of which architecture, where several failed" },
+      to: { type: "string", value: "FILE", summary: "Where to write it (default build-7-x86_64.tar.gz)" },
+    },
+    examples: [{ line: "mill builds artefacts 7 --to failed.tar.gz", says: "Of the one architecture that failed" }],
+    impact: "read",
+    run: async (call) => (await builds()).artefacts(call),
   }),
 ];

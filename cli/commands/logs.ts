@@ -5,7 +5,11 @@ const logs = () => import("../actions/logs.ts");
 const shares = () => import("../actions/logs-share.ts");
 
 const APPS = {
-  apps: { summary: "Applications, by name or id", many: true, names: { collection: "applications" } },
+  apps: {
+    summary: "Applications, by name or id; or one build of a manifest, by number or id",
+    many: true,
+    names: { collection: "applications" },
+  },
 } as const;
 
 const CHOOSING = {
@@ -46,6 +50,7 @@ export const logsCommands = [
       { line: "mill logs shop --follow", says: "The last lines, and what comes" },
       { line: "mill logs shop api --since 15m --level warn", says: "Warnings and worse of two, merged" },
       { line: "mill logs shop --build --deployment dep_01kajzq4v0e8r9t2m5x7c3d6fg", says: "How that build went" },
+      { line: "mill logs 7 --follow", says: "Build 7 of a manifest, as it is built" },
       { line: "mill logs shop --since 2h --regex 'status=5\\d\\d' -o jsonl", says: "For a program" },
     ],
     impact: "read",

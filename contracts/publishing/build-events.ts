@@ -110,6 +110,16 @@ export const BuildFailed = Schema.Struct({
   code: text("Stable, in capitals: `TOOLS_MISSING`"),
   reason: text("What happened"),
   fix: text("What to do about it"),
+  artefacts: optionalKey(
+    Schema.Array(
+      Schema.Struct({
+        arch: text("Of which architecture"),
+        files: Schema.Int.annotate({ description: "Files that are kept" }),
+        bytes: Schema.Int.annotate({ description: "Of the archive" }),
+        omitted: Schema.Int.annotate({ description: "Files for which there was no room" }),
+      }),
+    ).annotate({ description: "What of the build is kept, to be looked at (GET …/artefacts)" }),
+  ),
 });
 export const BuildRetried = Schema.Struct({});
 export const BuildCancelled = Schema.Struct({});

@@ -4,6 +4,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
+import { contentHeaders } from "../bytes.ts";
 import { changeOf, createOf, getOf, listOf } from "../endpoints.ts";
 import {
   accepted,
@@ -200,6 +201,20 @@ export const buildsApi = HttpApiGroup.make("builds")
         "publishing:read",
         "What a build changes for those who have what is published",
         "Permissions, runtime, files, sizes, and what clients load.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.get("artefactsOfBuild", `${build}/artefacts`, {
+      params: entityParams,
+      headers: contentHeaders,
+      query: { arch: textFilter("Of which architecture, where several failed") },
+      success: HttpApiSchema.StreamUint8Array(),
+    }).annotateMerge(
+      says(
+        "publishing:upload",
+        "What is kept of a build that failed",
+        "Folders of modules that could not be built, with their logs, as `.tar.gz`. They go with the build's files.",
       ),
     ),
   )

@@ -1,5 +1,6 @@
 /** A build from a manifest: what is asked for, what stands in its spec, and what came of building it. */
 import * as Schema from "effect/Schema";
+import { Credentials } from "../applications/entities.ts";
 import { Id } from "../ids.ts";
 
 const { optionalKey } = Schema;
@@ -24,7 +25,19 @@ const matching = (pattern: RegExp, description: string, example: string) =>
 export const ManifestSource = Schema.Struct({
   type: Schema.Literal("manifest"),
   manifest: text("Path of flatpak-builder's manifest in the source"),
-  git: optionalKey(Schema.Struct({ url: text("The repository"), ref: text("Branch, tag or commit") })),
+  git: optionalKey(
+    Schema.Struct({
+      url: text("The repository"),
+      ref: text("Branch, tag or commit"),
+      credentials: optionalKey(
+        Schema.Struct({
+          secret: text("Id of the secret"),
+          kind: Schema.Literals(["token", "ssh-key"]),
+          user: optionalKey(Schema.String),
+        }),
+      ),
+    }),
+  ),
   upload: optionalKey(
     Schema.Struct({ id: text("The upload"), sha256: text("Its content"), node: text("Where it lies") }),
   ),
@@ -45,6 +58,7 @@ export const AskManifest = Schema.Struct({
         "https://example.org/x.git",
       ),
       ref: optionalKey(matching(P.ref, "Branch, tag or commit; `HEAD` unless said", "main")),
+      credentials: optionalKey(Credentials),
     }),
   ),
   upload: optionalKey(Id("upl", "An archive that was uploaded (POST …/uploads)")),

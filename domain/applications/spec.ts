@@ -5,7 +5,6 @@
 import type { ApplicationSpec, Build, Runtime, Source } from "@millrace/contracts/applications/entities.ts";
 import {
   hostFault,
-  isUnencrypted,
   refFault,
   repositoryFault,
   repositoryPathFault,
@@ -16,6 +15,7 @@ import { isId } from "@millrace/contracts/ids.ts";
 import { type Refusal, rule } from "../decider.ts";
 import { type Check, Faults, says } from "../faults.ts";
 import type { ApplicationInput, ChangeApplication } from "./application-command.ts";
+import { checkCredentials, credentialsInClear, secretId } from "./source-credentials.ts";
 
 /** The part of a record that was given: a field with `undefined` is left out. */
 const given = <T extends object>(part: T | undefined): Given<T> =>
@@ -74,10 +74,8 @@ export function changedSpec(spec: ApplicationSpec, change: ChangeApplication): A
 
 const name = says((value) => PATTERNS.node.test(value), "lower-case letters, digits and hyphens; at most 63");
 const title = says((value) => PATTERNS.title.test(value), `one line of 1 to ${LIMITS.title} characters`);
-const secretId = says((value) => isId("sec", value), "the id of a secret, `sec_…`");
 const uploadId = says((value) => isId("upl", value), "the id of an upload, `upl_…`");
 const user = says((value) => PATTERNS.user.test(value), "a user, or user and group, by name or number");
-const credentialsUser = says((value) => PATTERNS.credentialsUser.test(value), "a user name");
 const variable = says(
   (value) => PATTERNS.variable.test(value),
   "letters, digits and underscores, not beginning with a digit; at most 100",
@@ -125,16 +123,7 @@ function checkSource(faults: Faults, source: Source): void {
     return;
   }
   faults.check("/source/url", repositoryFault, source.url ?? "");
-  const { credentials } = source;
-  if (credentials === undefined) return;
-  faults.check("/source/credentials/secret", secretId, credentials.secret ?? "");
-  faults.check("/source/credentials/user", credentialsUser, credentials.user);
-  const isWeb = /^https?:/i.test(source.url ?? "");
-  if (credentials.kind === "token" && !isWeb)
-    faults.add("/source/credentials/kind", "a token goes with https, not ssh");
-  if (credentials.kind === "ssh-key" && /^(https?|git):/i.test(source.url ?? "")) {
-    faults.add("/source/credentials/kind", "a key goes with ssh, not with http or git");
-  }
+  checkCredentials(faults, "/source/credentials", source.url ?? "", source.credentials);
 }
 
 function checkBuild(faults: Faults, build: Build): void {
@@ -208,12 +197,6 @@ function consistent({ source, policy }: ApplicationSpec): Refusal | undefined {
       "Make healthyDeadlineMs longer than minHealthyTimeMs.",
     );
   }
-  if (source.kind === "git" && source.credentials !== undefined && isUnencrypted(source.url)) {
-    return rule(
-      "credentials-in-clear",
-      "The address is not encrypted, so the credentials could be read on the way.",
-      "Use https or ssh, or leave the credentials out.",
-    );
-  }
+  if (source.kind === "git") return credentialsInClear(source.url, source.credentials);
   return undefined;
 }

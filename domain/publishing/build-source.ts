@@ -1,10 +1,14 @@
 /** What a build from a manifest may be asked with. */
+
+import { repositoryFault, serverPathFault } from "@millrace/contracts/applications/git.ts";
 import {
   MANIFEST_SOURCE_LIMITS as LIMITS,
   type ManifestSource,
   MANIFEST_SOURCE_PATTERNS as PATTERNS,
 } from "@millrace/contracts/publishing/manifest-source.ts";
-import { type Faults, says } from "../faults.ts";
+import { checkCredentials, credentialsInClear } from "../applications/source-credentials.ts";
+import type { Refusal } from "../decider.ts";
+import { type Check, type Faults, says } from "../faults.ts";
 
 export type ManifestSourceOf = typeof ManifestSource.Type;
 
@@ -13,14 +17,15 @@ const manifest = says(
   (text) => PATTERNS.manifest.test(text) && !text.split("/").includes(".."),
   "the path of a .json, .yml or .yaml file in the source",
 );
-const url = check(PATTERNS.url, "an address without blanks, or an absolute path");
+/** A repository on the node's own disk is named by its path. */
+const url: Check = (text) => (text.startsWith("/") ? serverPathFault(text) : repositoryFault(text));
 const ref = check(PATTERNS.ref, "the name of a branch, a tag or a commit");
 const arch = check(PATTERNS.arch, "an architecture as flatpak names it");
 const branch = check(PATTERNS.branch, "letters, digits, `.`, `-` and `_`");
 const needed = check(PATTERNS.build, "the id of a build");
 
 export function checkManifestSource(source: ManifestSourceOf, faults: Faults): void {
-  const { arches = [], needs = [] } = source;
+  const { arches = [], needs = [], git } = source;
   faults
     .check("/source/manifest", manifest, source.manifest)
     .check("/source/git/url", url, source.git?.url)
@@ -30,8 +35,13 @@ export function checkManifestSource(source: ManifestSourceOf, faults: Faults): v
     .each("/source/needs", needed, needs)
     .most("/source/arches", arches.length, LIMITS.arches)
     .most("/source/needs", needs.length, LIMITS.needs);
-  if ((source.git === undefined) === (source.upload === undefined)) {
+  if (git !== undefined) checkCredentials(faults, "/source/git/credentials", git.url, git.credentials);
+  if ((git === undefined) === (source.upload === undefined)) {
     faults.add("/source", "either `git` or `upload`, and not both");
   }
   if (new Set(arches).size < arches.length) faults.add("/source/arches", "each once");
 }
+
+/** What fits together in its form and is refused all the same. */
+export const refusedSource = ({ git }: ManifestSourceOf): Refusal | undefined =>
+  git === undefined ? undefined : credentialsInClear(git.url, git.credentials);

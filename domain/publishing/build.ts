@@ -5,7 +5,7 @@ import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal
 import { Faults, says } from "../faults.ts";
 import type { Kind } from "../kind.ts";
 import { excerpt, first } from "../sentences.ts";
-import { checkManifestSource } from "./build-source.ts";
+import { checkManifestSource, refusedSource } from "./build-source.ts";
 import {
   type BuildCommand,
   type BuildState,
@@ -91,7 +91,8 @@ function create(
   if (hold !== undefined) for (const each of refs ?? []) claims.push(holdOf(command.repository, each.ref, true));
   const events: DomainEvent[] = [{ type: "BuildCreated", data: without(command) }];
   if (refs !== undefined) events.push({ type: "BuildPublishRequested", data: {} });
-  return faults.refusal() ?? { events, claims };
+  const refused = command.source.type === "manifest" ? refusedSource(command.source) : undefined;
+  return faults.refusal() ?? refused ?? { events, claims };
 }
 
 function change(command: Extract<BuildCommand, { do: "change" }>, state: BuildState): Decision<DomainEvent> {

@@ -113,6 +113,14 @@ export const PUBLISHER_SETTINGS = defineSettings({
     example: "2",
     fallback: 2,
   },
+  buildArtefactMib: {
+    variable: "MILLRACE_BUILD_ARTEFACT_MIB",
+    schema: IntegerBetween(0, 65_536),
+    describe:
+      "What is kept of one architecture of a build that failed, before it is packed; eight times that, packed, of an organisation. 0: nothing.",
+    example: "256",
+    fallback: 256,
+  },
   installation: {
     variable: "MILLRACE_FLATPAK_INSTALLATION",
     schema: Text,

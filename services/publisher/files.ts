@@ -11,7 +11,8 @@ import type { BuildState } from "@millrace/domain/publishing/build.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import { answerContent } from "@millrace/eventlog/bytes-content.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { type PublisherNode, repositoryPlace } from "./places.ts";
+import { artefactFile } from "./artefacts.ts";
+import { builderFolder, type PublisherNode, repositoryPlace } from "./places.ts";
 import { flatpakref } from "./repositories/web.ts";
 
 interface PathClass {
@@ -74,6 +75,18 @@ export async function serveRepositoryFile(
   }
   const of = CLASSES.find(({ pattern }) => pattern.test(path));
   await send(request, response, of === undefined ? [] : candidates(join(folder, "repo"), path, of), of);
+}
+
+/** What is kept of a build that failed, of one architecture. */
+export async function serveArtefact(
+  { place }: FilesOptions,
+  { id, organisation }: BuildState,
+  arch: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const file = artefactFile(builderFolder(join(place.folder, "..")), organisation, id, arch);
+  await send(request, response, [file], { pattern: /$/, cache: "no-store", type: "application/gzip" });
 }
 
 /** What a build has, and behind it what is in its repository. */

@@ -5,23 +5,35 @@
  *     <folder>/builder/mirrors, tmp, known_hosts       what Git needs
  *     <folder>/builder/<organisation>/src/<commit>/    sources, whole
  *     <folder>/builder/<organisation>/runtimes/        what is built with
+ *     <folder>/builder/<organisation>/failed/          of builds that failed: artefacts.ts
  *     <folder>/builder/<organisation>/apps/<id>/<arch>/   see adapters/builder/build.ts
  */
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { MANIFEST_SOURCE_LIMITS as LIMITS } from "@millrace/contracts/publishing/manifest-source.ts";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import { type BuildState, type BuiltFactsOf, build } from "@millrace/domain/publishing/build.ts";
 import type { ManifestSourceOf } from "@millrace/domain/publishing/build-source.ts";
 import { blobPath } from "@millrace/eventlog/bytes-store.ts";
-import type { Nats } from "@millrace/eventlog/connection.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { type Journal, openJournal } from "@millrace/eventlog/journal.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
-import { type Logs, type LogWriter, openLogs } from "@millrace/eventlog/logs.ts";
+import { type Logs, openLogs } from "@millrace/eventlog/logs.ts";
+import { openSecret } from "@millrace/eventlog/open-secret.ts";
 import { type Failed, fail, type Outcome } from "@millrace/eventlog/outcome.ts";
+import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import { logLimits } from "@millrace/eventlog/settings.ts";
 import { unpackSource } from "@millrace/eventlog/sources/archive.ts";
-import { type GitWork, type Pulled, pullSource, resolveRef, type Source } from "@millrace/eventlog/sources/git.ts";
+import {
+  type Credentials,
+  type GitWork,
+  type Pulled,
+  pullSource,
+  resolveRef,
+  type Source,
+} from "@millrace/eventlog/sources/git.ts";
+import { cannotRun, HERE } from "./adapters/builder/architecture.ts";
 import { type BuildAsked, type BuiltApp, buildManifest, checkSource, removeBuild } from "./adapters/builder/build.ts";
 import { Installation, type Supply } from "./adapters/builder/installation.ts";
 import { compareBuilds } from "./adapters/builder/reproduce.ts";
@@ -29,8 +41,10 @@ import type { BuildLimits } from "./adapters/builder/watch.ts";
 import type { RefCommit } from "./adapters/ostree/builds.ts";
 import type { Repository } from "./adapters/ostree/repository.ts";
 import { pullLocal, Tools } from "./adapters/ostree/tools.ts";
+import { type Artefact, artefactsFolder, keepArtefacts } from "./artefacts.ts";
 import type { PublisherConfig } from "./config.ts";
 import { Lanes } from "./lanes.ts";
+import { builderFolder } from "./places.ts";
 
 export interface Builder {
   readonly folder: string;
@@ -47,27 +61,44 @@ export interface Builder {
   readonly lanes: Lanes;
   readonly logs: Logs;
   readonly logger: Logger;
-  /** What a build keeps goes. Again: nothing. */
+  /** What is kept of one architecture of a build that failed, unpacked. */
+  readonly artefactBytes: number;
+  /** Of a private repository. */
+  secret(id: string, asked: { readonly organisation: string; readonly purpose: string }): Promise<Outcome<Opened>>;
+  /** What a build was built in goes. Again: nothing. */
+  discard(organisation: string, build: string): Promise<void>;
+  /** That, and what was kept of it. */
   remove(organisation: string, build: string): Promise<void>;
+}
+
+interface Opened {
+  readonly value: string;
 }
 
 const MIB = 1024 ** 2;
 const LOG_BYTES = 64 * MIB;
 const PROCESSES = 2_000;
-/** How long the last lines of a log are waited for. */
-const CLOSE_MS = 2_000;
 const SOURCES_KEPT = 5;
 
 export async function openBuilder(parts: {
   readonly config: PublisherConfig;
   readonly folder: string;
-  readonly nats: Nats;
+  readonly log: EventLog;
+  readonly sealing: Sealing | undefined;
   readonly logger: Logger;
 }): Promise<Builder> {
-  const { config, nats, logger } = parts;
-  const folder = join(parts.folder, "builder");
+  const { config, log, sealing, logger } = parts;
+  const folder = builderFolder(parts.folder);
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const tools = config.tools ?? { PATH: process.env.PATH ?? "" };
+  const discard = async (organisation: string, id: string): Promise<void> => {
+    const apps = join(folder, checked(organisation), "apps");
+    for (const app of await readdir(apps).catch(() => [])) {
+      for (const arch of await readdir(join(apps, app)).catch(() => [])) {
+        for (const name of [id, `${id}-again`]) await removeBuild(join(apps, app, arch), name);
+      }
+    }
+  };
   return {
     folder,
     node: config.node,
@@ -85,15 +116,18 @@ export async function openBuilder(parts: {
     },
     jobs: config.buildJobs,
     lanes: new Lanes(config.manifestsAtOnce),
-    logs: await openLogs(nats, logLimits(config)),
+    logs: await openLogs(log.nats, logLimits(config)),
     logger,
+    artefactBytes: config.buildArtefactMib * MIB,
+    secret: async (id, { organisation, purpose }) => {
+      const { state } = await log.aggregates.load(secret, id);
+      const sealed = state.organisation === organisation ? state.sealed : null;
+      return openSecret(sealing, sealed, { id, organisation, purpose, service: "publisher" });
+    },
+    discard,
     remove: async (organisation, id) => {
-      const apps = join(folder, checked(organisation), "apps");
-      for (const app of await readdir(apps).catch(() => [])) {
-        for (const arch of await readdir(join(apps, app)).catch(() => [])) {
-          for (const name of [id, `${id}-again`]) await removeBuild(join(apps, app, arch), name);
-        }
-      }
+      await discard(organisation, id);
+      await rm(artefactsFolder(folder, checked(organisation), id), { recursive: true, force: true });
     },
   };
 }
@@ -133,13 +167,16 @@ export interface ManifestWork {
 }
 
 type Built = BuiltFactsOf & { readonly refs: ReadonlyArray<RefCommit> };
+/** What is kept of it, where it failed. */
+export type Tried = Built | (Failed & { readonly artefacts?: ReadonlyArray<Artefact> });
 
 /** Never rejects but for what is the worker's. @returns what is to be recorded */
-export async function buildFromManifest(builder: Builder, work: ManifestWork): Promise<Outcome<Built>> {
-  const { state } = work;
-  const journal = await openJournal(builder, state);
+export async function buildFromManifest(builder: Builder, work: ManifestWork): Promise<Tried> {
+  const { id, organisation } = work.state;
+  const source = { organisation, context: "publishing", kind: "build", id, source: "build" };
+  const journal = await openJournal(builder, source, { build: id });
   try {
-    const outcome = await all(builder, work, journal.say);
+    const outcome = await all(builder, work, journal);
     if ("failed" in outcome) journal.say(`failed: ${outcome.failed.code}: ${outcome.failed.message}`);
     else journal.say(`built ${outcome.refs.map(({ ref, commit }) => `${ref} ${commit}`).join(", ")}`);
     return outcome;
@@ -148,10 +185,19 @@ export async function buildFromManifest(builder: Builder, work: ManifestWork): P
   }
 }
 
-async function all(builder: Builder, work: ManifestWork, say: (line: string) => void): Promise<Outcome<Built>> {
-  const { state, signal } = work;
+async function all(builder: Builder, work: ManifestWork, journal: Journal): Promise<Tried> {
+  const { state } = work;
+  const { say } = journal;
   const source = state.source as ManifestSourceOf;
-  const pulled = await pull(builder, state.organisation, source, signal, say);
+  const arches = source.arches ?? [HERE];
+  for (const arch of arches) {
+    const cannot = await cannotRun(arch);
+    if (cannot !== undefined) return cannot;
+  }
+  // When one architecture has failed the others are of no use.
+  const ending = new AbortController();
+  const signal = AbortSignal.any([work.signal, ending.signal]);
+  const pulled = await pull(builder, state, source, signal, journal);
   if ("failed" in pulled) return pulled;
   faultPoint("build.source.pulled");
   const { manifest } = checkSource(pulled.folder, source.manifest);
@@ -163,7 +209,6 @@ async function all(builder: Builder, work: ManifestWork, say: (line: string) => 
     folder: join(own, "runtimes"),
     system: builder.system,
   });
-  const arches = source.arches ?? [HERE];
   const asked = async (arch: string): Promise<BuildAsked> => {
     const folder = join(own, "apps", id, arch);
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -182,21 +227,37 @@ async function all(builder: Builder, work: ManifestWork, say: (line: string) => 
   };
   const built: BuiltApp[] = [];
   const again: Built["differing"][] = [];
-  const outcomes = await Promise.all(
-    arches.map(async (arch): Promise<Outcome<object>> => {
+  const failures: Failed[] = [];
+  const artefacts: Artefact[] = [];
+  const ended = async (asks: BuildAsked, { failed }: Failed): Promise<void> => {
+    failures.push({ failed });
+    ending.abort();
+    if (failed.class === "cancelled") return;
+    const to = { builder: builder.folder, organisation: state.organisation, build: state.id, arch: asks.arch };
+    const kept = await keepArtefacts(join(asks.folder, asks.name), to, builder.artefactBytes, work.signal);
+    if (kept === undefined) return;
+    artefacts.push(kept);
+    asks.onLine(`kept ${kept.files} files of what could not be built; ${kept.omitted} are left out`);
+  };
+  await Promise.all(
+    arches.map(async (arch): Promise<void> => {
       const asks = await asked(arch);
       const first = await buildManifest(asks);
-      if ("failed" in first) return first;
+      if ("failed" in first) return ended(asks, first);
       built.push(first);
-      if (!source.twice) return first;
+      if (!source.twice) return;
       asks.onLine("built once more, from nothing");
-      const second = await buildManifest({ ...asks, name: `${state.id}-again`, fresh: true });
-      if ("failed" in second) return second;
+      const next = { ...asks, name: `${state.id}-again`, fresh: true };
+      const second = await buildManifest(next);
+      if ("failed" in second) return ended(next, second);
       again.push(await differing(first, second));
-      return second;
     }),
   );
-  for (const outcome of outcomes) if ("failed" in outcome) return outcome as Failed;
+  const failure = failures.find(({ failed }) => failed.class !== "cancelled") ?? failures[0];
+  if (failure !== undefined) {
+    await builder.discard(state.organisation, state.id);
+    return artefacts.length === 0 ? failure : { ...failure, artefacts };
+  }
   const upload = await work.upload();
   for (const { repository, refs } of built) {
     await pullLocal(
@@ -228,11 +289,6 @@ async function all(builder: Builder, work: ManifestWork, say: (line: string) => 
   };
 }
 
-/** As flatpak names this machine. */
-const HERE =
-  ({ x64: "x86_64", arm64: "aarch64", ia32: "i386", arm: "arm" } as Readonly<Record<string, string>>)[process.arch] ??
-  process.arch;
-
 async function differing(first: BuiltApp, second: BuiltApp): Promise<NonNullable<Built["differing"]>> {
   const compared = await compareBuilds(first, second);
   return compared
@@ -247,10 +303,10 @@ async function differing(first: BuiltApp, second: BuiltApp): Promise<NonNullable
 
 async function pull(
   builder: Builder,
-  organisation: string,
+  { id, organisation }: Pick<BuildState, "id" | "organisation">,
   { git, upload }: ManifestSourceOf,
   signal: AbortSignal,
-  say: (line: string) => void,
+  { say, redact }: Journal,
 ): Promise<Outcome<Pulled>> {
   const { folder } = builder;
   const into = { sources: join(folder, checked(organisation), "src") };
@@ -262,7 +318,11 @@ async function pull(
       knownHosts: join(folder, "known_hosts"),
       mirrors: join(folder, "mirrors"),
     };
-    const work: GitWork = { disk, localSources: builder.localSources, signal, onLine: say };
+    const opened = await credentialsOf(builder, git, { organisation, purpose: `clone for ${id}` });
+    if ("failed" in opened) return opened;
+    redact(opened.values);
+    const { localSources } = builder;
+    const work: GitWork = { disk, localSources, ...opened.credentials, signal, onLine: say };
     const source: Source = git.url.startsWith("/") ? { kind: "path", path: git.url } : { kind: "git", url: git.url };
     const resolved = await resolveRef(source, git.ref, work);
     if ("failed" in resolved) return resolved;
@@ -278,6 +338,22 @@ async function pull(
   return unpackSource(into, { path, sha256, signal, onLine: say });
 }
 
+/** What a private repository is asked with, opened for this. */
+async function credentialsOf(
+  builder: Builder,
+  { credentials }: NonNullable<ManifestSourceOf["git"]>,
+  opening: { readonly organisation: string; readonly purpose: string },
+): Promise<Outcome<{ readonly values: string[]; readonly credentials: { readonly credentials?: Credentials } }>> {
+  if (credentials === undefined) return { values: [], credentials: {} };
+  const { secret: id, kind, user } = credentials;
+  const opened = await builder.secret(id, opening);
+  if ("failed" in opened) return opened;
+  const { value } = opened;
+  const who = user === undefined ? {} : { user };
+  const shown = kind === "token" ? { kind, token: value.trim(), ...who } : { kind, key: value, ...who };
+  return { values: [value], credentials: { credentials: shown } };
+}
+
 /** Sources come again from where they came: the newest few stay. */
 async function keepFew(folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => /^[0-9a-f]{40,64}$/.test(name));
@@ -286,35 +362,4 @@ async function keepFew(folder: string): Promise<void> {
     await rm(join(folder, `${name}.complete`), { force: true });
     await rm(join(folder, name), { recursive: true, force: true });
   }
-}
-
-/** Never fails: a build is not held up by its log. */
-async function openJournal({ logs, logger }: Builder, { id, organisation }: BuildState) {
-  const source = { organisation, context: "publishing", kind: "build", id, source: "build" };
-  let writer: LogWriter | undefined;
-  const lost = (err: unknown) => {
-    if (writer !== undefined) logger.warn({ err, build: id }, "lines of a build are lost");
-    writer = undefined;
-  };
-  try {
-    writer = await logs.writer(source, { full: "drop", ansi: "keep" });
-  } catch (err) {
-    logger.warn({ err, build: id }, "no lines are kept of this build");
-  }
-  return {
-    say: (text: string) => {
-      try {
-        void writer?.line({ text, time: Date.now() });
-      } catch (error) {
-        lost(error); // Another worker writes now: it has taken over.
-      }
-    },
-    close: async () => {
-      try {
-        await writer?.close(CLOSE_MS);
-      } catch (error) {
-        lost(error);
-      }
-    },
-  };
 }

@@ -31,6 +31,9 @@ export interface PublisherNode {
 /** Below it every repository has its name or id. */
 export const repositoriesUrl = (publicUrl: string): string => `${publicUrl.replace(/\/+$/, "")}/repo/`;
 
+/** Where builds from manifests are made. @param folder of the publisher on its node */
+export const builderFolder = (folder: string): string => join(folder, "builder");
+
 export class NoMasterKey extends Error {}
 
 /** Where all of a repository lies: `repo`, `web`, `snapshots`. @throws RangeError for what is no id of one */

@@ -5,6 +5,7 @@
  *     POST /<build>   missing: {"wanted": [names]}           {"missing": [names]}, the others held until the build ends
  *     POST /<build>   check                                  {"count", "missing": [some names]} of what its references lead to
  *     POST /<build>   review                                 what its references change
+ *     GET  /<build>                  x-artefact: arch   what is kept of a build that failed
  *     GET  /<build>, /<repository>, HEAD   x-file: path      a file of it, as far as it is served (files.ts)
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
@@ -19,7 +20,7 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import { receiveUpload } from "./adapters/ostree/intake.ts";
 import { readJson } from "./adapters/ostree/multipart.ts";
 import { Refusal, type RefusalCode } from "./adapters/ostree/refusal.ts";
-import { serveBuildFile, serveRepositoryFile } from "./files.ts";
+import { serveArtefact, serveBuildFile, serveRepositoryFile } from "./files.ts";
 import { missingOf } from "./missing.ts";
 import { reviewOf } from "./review.ts";
 import type { Store } from "./store.ts";
@@ -129,10 +130,14 @@ async function give(
   response: ServerResponse,
 ): Promise<void> {
   const path = String(request.headers["x-file"] ?? "");
+  const arch = request.headers["x-artefact"];
   const options = { place: store.node, log };
   const isBuild = resource.startsWith(`${build.prefix}_`);
   const loaded = isBuild ? await log.aggregates.load(build, resource) : await log.aggregates.load(repository, resource);
   if (loaded.organisation !== organisation) return say(request, response, 404, { fault: "unknown" });
+  if (isBuild && typeof arch === "string" && /^[a-z0-9_]{1,64}$/.test(arch)) {
+    return serveArtefact(options, loaded.state as BuildState, arch, request, response);
+  }
   return isBuild
     ? serveBuildFile(options, loaded.state as BuildState, path, request, response)
     : serveRepositoryFile(options, loaded.state, path, request, response);

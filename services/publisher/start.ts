@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
+import { secret } from "@millrace/domain/identity/secret.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
@@ -64,7 +65,7 @@ export async function startPublisher(config: PublisherConfig, logger: Logger, ve
       ...(password === undefined ? {} : { password }),
       ...streamSettings(config),
     },
-    [repository.context],
+    [repository.context, secret.context],
   );
   const leases = await Leases.open(log.nats, { node, ttlMs: config.leaseSeconds * 1_000 });
   const sealing =
@@ -130,7 +131,7 @@ async function act(
   const lanes = new Lanes(buildsAtOnce);
   const deltaLanes = new Lanes(deltasAtOnce);
   const summaries = new Coalesced();
-  const builder = await openBuilder({ config, folder, nats: log.nats, logger });
+  const builder = await openBuilder({ config, folder, log, sealing, logger });
   const worker = await startWorker({
     log,
     service: SERVICE,

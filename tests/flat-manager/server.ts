@@ -1,11 +1,14 @@
 /** A gateway with a configuration of flat-manager, its tokens, and a publisher where one is asked for; ended with the file. */
+import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Claims } from "@millrace/gateway/flat-manager/claims.ts";
 import { signJwt } from "@millrace/gateway/flat-manager/jwt.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { eventually } from "../harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "../harness/gateway.ts";
+import { testMill } from "../harness/mill.ts";
 import { spawnPublisher } from "../harness/publisher.ts";
 import { type TestPublishing, testPublishing } from "../harness/publishing.ts";
 import { testFolder, testNats } from "../harness/servers.ts";
@@ -32,7 +35,22 @@ export async function flatServer() {
   await testProjector(started.config);
   const { expect } = callerOf(started);
   const data = testFolder("publisher");
-  for (const name of ["stable", "beta-1", "unlisted"]) await expect(201, "POST", "/repositories", { body: { name } });
+  // As its operators would: what the file names is made from it.
+  const file = join(data, "config.json");
+  writeFileSync(file, JSON.stringify({ ...config, "delay-update-secs": 10 }));
+  const own = { MILLRACE_URL: started.url, MILLRACE_TOKEN: started.owner, MILLRACE_ORG: "home" };
+  const mill = testMill({ defer: deferToEndOfFile }, own);
+  const imported = await mill.run(["repos", "import-flat-manager", file, "-o", "json"]);
+  assert.equal(imported.code, 0, imported.err);
+  const outcomes = [
+    { repo: "stable", repository: "stable", outcome: "created" },
+    { repo: "Beta_1", repository: "beta-1", outcome: "created" },
+  ];
+  assert.deepEqual(JSON.parse(imported.out), outcomes);
+  assert.match(imported.err, /^Not taken over: delay-update-secs: /m);
+  assert.match(await mill.out(["repos", "import-flat-manager", file]), /beta-1 +there already/);
+  assert.ok(!`${imported.out}${imported.err}`.includes(config.secret));
+  await expect(201, "POST", "/repositories", { body: { name: "unlisted" } });
 
   const now = () => Math.floor(Date.now() / 1_000);
   const token = (claims: Partial<Claims> = {}): string =>

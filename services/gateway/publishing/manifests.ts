@@ -6,6 +6,7 @@ import { type BuildState, build } from "@millrace/domain/publishing/build.ts";
 import type { Asked } from "../asked.ts";
 import { fail } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
+import { mayName } from "../routes/application-secrets.ts";
 
 export type AskedSource = { readonly type: "upload" } | typeof AskManifest.Type;
 
@@ -17,9 +18,10 @@ export async function sourceOf(
   if (source.type === "upload") return source;
   const { git, upload: archive, ...rest } = source;
   for (const id of source.needs ?? []) await loadOwn(gateway, build, asked, id);
+  if (git !== undefined) mayName(asked, { source: git });
   return {
     ...rest,
-    ...(git === undefined ? {} : { git: { url: git.url, ref: git.ref ?? "HEAD" } }),
+    ...(git === undefined ? {} : { git: { ...git, ref: git.ref ?? "HEAD" } }),
     ...(archive === undefined ? {} : { upload: await whole(gateway, asked, archive) }),
   };
 }

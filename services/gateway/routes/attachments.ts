@@ -11,10 +11,10 @@ import * as Effect from "effect/Effect";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import { cutWhenStalled } from "../bytes.ts";
 import { commands, type Handle, handle, invalidInput, type Request } from "../command.ts";
+import { attachmentNamed, SAVED } from "../content.ts";
 import { fail, unavailable } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
 import { Places } from "../places.ts";
-import { attachmentNamed, SAVED } from "./uploads.ts";
 
 interface Attaching extends Request {
   readonly query: { readonly name: string; readonly mediaType?: string };

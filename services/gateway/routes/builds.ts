@@ -18,7 +18,9 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
 import { accepted, inWords, seenOf } from "../answers.ts";
 import { type Asked, mayAlso, reachOf } from "../asked.ts";
+import { down, Holders } from "../bytes.ts";
 import { carryOutAll, commands, type Handle, handle, invalidInput, json, pathOf, type Request } from "../command.ts";
+import { sendDown } from "../content.ts";
 import { fail, problemOf, problemOfRefusal } from "../failures.ts";
 import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
@@ -145,6 +147,43 @@ async function checkFree({ log }: Gateway, asked: Asked, id: string): Promise<vo
   if (at >= 0) fail(problemOfRefusal(HELD(state.refs[at]!.ref)));
 }
 
+/** What is kept of a build that failed, as it comes from the publisher that has it. */
+const artefacts = <R extends Request>(gateway: Gateway, places: Places): Handle<R> => {
+  const holders = new Holders(gateway, "publisher");
+  return handle(gateway, async (request, asked) => {
+    const { id } = request.params as { readonly id: string };
+    const { arch: named } = request.query as { readonly arch?: string };
+    const { state } = await loadOwn(gateway, build, asked, id);
+    const kept = state.failure?.artefacts ?? [];
+    if (named === undefined && kept.length > 1) {
+      const all = kept.map(({ arch }) => arch).join(", ");
+      fail(invalidInput("/query/arch", `must say which, one of ${all}`));
+    }
+    const found = kept.find(({ arch }) => named === undefined || arch === named);
+    const lost = new NotFound({
+      detail: "Nothing is kept of this build.",
+      fix: "Only what failed while it was built leaves something, until the build's files go. Retry it to see it again.",
+    });
+    if (found === undefined || state.node === null) return fail(lost);
+    const { arch } = found;
+    const headers = { ...passedOn(request), "x-artefact": arch };
+    const leave = places.enter(asked.token!.id);
+    try {
+      const holder = await holders.of(state.node);
+      const answer = await down(gateway, holders, holder, asked, { act: "read", resource: state.id, headers });
+      return await sendDown(answer, { name: `build-${state.number}-${arch}.tar.gz`, node: state.node, lost }, asked);
+    } finally {
+      leave();
+    }
+  });
+};
+
+/** What says which part of it is wanted. */
+const passedOn = ({ request }: Request): Readonly<Record<string, string | undefined>> => {
+  const { range, "if-range": ifRange, "if-none-match": ifNoneMatch } = request.headers;
+  return { range, "if-range": ifRange, "if-none-match": ifNoneMatch };
+};
+
 export const buildRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "builds", (handlers) => {
     const uploads = new BuildUploads(gateway);
@@ -236,6 +275,7 @@ export const buildRoutes = (gateway: Gateway) =>
         "reviewBuild",
         bring(async (_: Request, asked, state) => answered(await uploads.review(asked, state))),
       )
+      .handle("artefactsOfBuild", artefacts(gateway, places))
       .handle("historyOfBuild", history(gateway, build))
       .handle("diffBuild", before.diff());
   });

@@ -19,9 +19,7 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { type Asked, askedOf } from "../asked.ts";
 import {
   away,
-  cutWhenStalled,
   down,
-  faultIn,
   faultOf,
   type Holder,
   Holders,
@@ -29,8 +27,8 @@ import {
   hop,
   problemOfFault,
 } from "../bytes.ts";
-import type { Down } from "../bytes-down.ts";
 import { commands, type Handle, handle, invalidInput, type Request } from "../command.ts";
+import { CONTENT, contentHeaders, passedOn, sendDown } from "../content.ts";
 import { bodyOfProblem, fail } from "../failures.ts";
 import { type Gateway, resolve } from "../gateway.ts";
 import { history } from "../history.ts";
@@ -159,12 +157,6 @@ const offset = <R extends Request>(gateway: Gateway, holders: Holders): Handle<R
     return empty({ ...length, ...passedOn(answer, ["upload-offset", "upload-expires"]) });
   });
 
-const passedOn = (
-  { headers }: Pick<IncomingMessage, "headers">,
-  names: ReadonlyArray<string>,
-): Record<string, string> =>
-  Object.fromEntries(names.flatMap((name) => (headers[name] === undefined ? [] : [[name, String(headers[name])]])));
-
 const proceed = <R extends Request>(gateway: Gateway, holders: Holders, places: Places): Handle<R> =>
   handle(gateway, async (request, asked) => {
     checkSpoken(request);
@@ -251,18 +243,6 @@ const speaking = <R extends Request>(
     );
 };
 
-/** Content that others have made runs nowhere: it is saved, not shown. */
-export const SAVED = {
-  "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-  "cache-control": "private, no-cache",
-};
-
-export const attachmentNamed = (name: string): string => {
-  const plain = name.replaceAll(/[^A-Za-z0-9._ -]/g, "_");
-  const encoded = encodeURIComponent(name).replaceAll(/['()*]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
-  return `attachment; filename="${plain}"; filename*=UTF-8''${encoded}`;
-};
-
 const content = <R extends Request>(gateway: Gateway, holders: Holders, places: Places): Handle<R> =>
   handle(gateway, async (request, asked) => {
     const state = await own(gateway, request, asked);
@@ -276,7 +256,8 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
       const { range, "if-range": ifRange, "if-none-match": ifNoneMatch } = headersOf(request);
       const headers = { range, "if-range": ifRange, "if-none-match": ifNoneMatch };
       const asks = { act: "read", resource: state.id, headers } as const;
-      if (!isHead) return await sendDown(await down(gateway, holders, holder, asked, asks), state, asked);
+      if (!isHead)
+        return await sendDown(await down(gateway, holders, holder, asked, asks), { ...state, lost: LOST }, asked);
       const answer = await hop(gateway, holders, holder, asked, { ...asks, method: "HEAD" });
       const { statusCode: status = 0 } = answer;
       if (!CONTENT.has(status)) return await refuse(holder, answer);
@@ -288,37 +269,6 @@ const content = <R extends Request>(gateway: Gateway, holders: Holders, places: 
       leave();
     }
   });
-
-const CONTENT: ReadonlySet<number> = new Set([200, 206, 304, 416]);
-
-const contentHeaders = ({ name }: UploadState, answer: Pick<IncomingMessage, "headers">): Record<string, string> => ({
-  ...SAVED,
-  "content-disposition": attachmentNamed(name),
-  ...passedOn(answer, ["content-length", "content-range", "accept-ranges", "etag"]),
-});
-
-/** What has content is answered here, from socket to socket; what has none as everything else. @throws Failed */
-async function sendDown(
-  answer: Down,
-  state: UploadState,
-  asked: Asked,
-): Promise<HttpServerResponse.HttpServerResponse> {
-  const { status } = answer;
-  if (!CONTENT.has(status)) {
-    const problem = problemOfFault(state.node, faultIn(await answer.text()));
-    return fail(problem ?? (status === 404 ? LOST : away(state.node)));
-  }
-  const headers = contentHeaders(state, answer);
-  const response = asked.response!;
-  if (status !== 200 && status !== 206) answer.drop();
-  else if (response.destroyed) answer.drop();
-  else {
-    cutWhenStalled(response.req.socket, () => response.writableFinished || response.destroyed);
-    response.writeHead(status, { ...headers, "content-type": "application/octet-stream" });
-    await answer.sendTo(response);
-  }
-  return HttpServerResponse.empty({ status, headers });
-}
 
 export const uploadRoutes = (gateway: Gateway) => {
   const holders = new Holders(gateway, "orchestrator");

@@ -12,11 +12,11 @@ import {
   nextOfDeployment,
 } from "@millrace/domain/applications/next.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
+import { type Journal, openJournal } from "@millrace/eventlog/journal.ts";
 import type { Failed, Failure, Outcome } from "@millrace/eventlog/outcome.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
 import { asOutcome, type OrchestratorNode } from "../node.ts";
 import { COMPENSATE } from "./compensations.ts";
-import { type Journal, openJournal } from "./journal.ts";
 import { type Deploying, type Done, PERFORM } from "./phases.ts";
 
 type DeploymentWork = Work<DeploymentState, DeploymentCommand>;
@@ -54,6 +54,14 @@ async function record(work: DeploymentWork, command: DeploymentCommand): Promise
   return AGAIN;
 }
 
+/** Lines of a deployment are its application's. */
+const journalOf = (node: OrchestratorNode, { id: group, organisation }: DeploymentWork, application: string) =>
+  openJournal(
+    node,
+    { organisation, context: "applications", kind: "application", id: application, source: "build", group },
+    { deployment: group },
+  );
+
 async function performPhase(node: OrchestratorNode, step: Step<"phase">, work: DeploymentWork): Promise<Verdict> {
   const { phase, attempt, deadlineAt } = step;
   const { worker } = work;
@@ -66,7 +74,7 @@ async function performPhase(node: OrchestratorNode, step: Step<"phase">, work: D
   const minds = deadlineAt === null || phase === "HEALTH_CHECK";
   const late = minds ? undefined : AbortSignal.timeout(Math.max(1, deadlineAt - Date.now()));
   const signal = late === undefined ? work.signal : AbortSignal.any([work.signal, late]);
-  const journal = await openJournal(node, work, state.application);
+  const journal = await journalOf(node, work, state.application);
   let outcome: Outcome<Done<Phase>>;
   try {
     const deploying = await deployingOf(node, work, state, {
@@ -106,7 +114,7 @@ async function compensate(node: OrchestratorNode, step: Step<"compensate">, work
   const { state } = await work.record({ do: "beginCompensation", step: step.step, attempt, worker });
   const point = (when: string) => faultPoint(`deployment.${step.step}.${when}`);
   point("before");
-  const journal = await openJournal(node, work, state.application);
+  const journal = await journalOf(node, work, state.application);
   let outcome: object | Failed;
   try {
     const deploying = await deployingOf(node, work, state, {

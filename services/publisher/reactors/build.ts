@@ -36,7 +36,7 @@ import { Repository } from "../adapters/ostree/repository.ts";
 import { buildUpdateRepo, type Signer } from "../adapters/ostree/tools.ts";
 import { failureOf } from "../failure.ts";
 import type { Coalesced, Lanes } from "../lanes.ts";
-import { type Builder, buildFromManifest, needsOf } from "../manifests.ts";
+import { type Builder, buildFromManifest, needsOf, type Tried } from "../manifests.ts";
 import { missingOf } from "../missing.ts";
 import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
 import { presentRepository } from "../repositories/present.ts";
@@ -166,12 +166,14 @@ async function buildStep(node: BuildNode, work: BuildWork, into: RepositoryState
     await work.record({ do: "begin", step: "build", attempt, worker, node: node.place.name });
     faultPoint("build.build.begun");
     const upload = () => node.store.upload(state.repository, state.id);
-    const outcome =
+    const outcome: Tried =
       waiting ?? (await buildFromManifest(node.builder, { state, upload, supplies: suppliesOf(node, into), signal }));
     if ("failed" in outcome) {
       if (outcome.failed.class === "cancelled") return AGAIN;
       const { code, message: reason, fix } = outcome.failed;
-      await work.record({ do: "fail", step: "build", attempt, worker, failure: { code, reason, fix } });
+      const { artefacts } = outcome;
+      const kept = artefacts === undefined ? {} : { artefacts };
+      await work.record({ do: "fail", step: "build", attempt, worker, failure: { code, reason, fix, ...kept } });
       return AGAIN;
     }
     faultPoint("build.build.made");
