@@ -17,16 +17,7 @@ import * as Effect from "effect/Effect";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { type Asked, askedOf } from "../asked.ts";
-import {
-  away,
-  down,
-  faultOf,
-  type Holder,
-  Holders,
-  headerOf,
-  hop,
-  problemOfFault,
-} from "../bytes.ts";
+import { away, down, faultOf, type Holder, Holders, headerOf, hop, problemOfFault } from "../bytes.ts";
 import { commands, type Handle, handle, invalidInput, type Request } from "../command.ts";
 import { CONTENT, contentHeaders, passedOn, sendDown } from "../content.ts";
 import { bodyOfProblem, fail } from "../failures.ts";
