@@ -6,7 +6,7 @@ import { type SpawnOptions, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
-import { CHECKOUT, follow, type Running, testMill } from "./harness/mill.ts";
+import { CHECKOUT, follow, ONE_PROCESS, type Running, testMill } from "./harness/mill.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("tutorial", { timeoutMs: 240_000 });
@@ -28,6 +28,8 @@ function blocksOf(page: string): Block[] {
 
 /** Never the machine's own engine. */
 const NO_ENGINE = { MILLRACE_DOCKER_HOST: "unix:///nonexistent/docker.sock" };
+/** Whose Node may be another than ours: what our tests ask of theirs is nothing for it. */
+const NEWCOMER = { MILLRACE_PORT: "0", NODE_OPTIONS: "" };
 /** Whoever has used Git before has told it this. */
 const WHO = {
   GIT_AUTHOR_NAME: "Ada",
@@ -61,7 +63,7 @@ const steady = (text: string): string =>
 test("every command works, and prints what the page says", async ({ defer }) => {
   const blocks = blocksOf(readFileSync(join(CHECKOUT, "docs", "tutorial.md"), "utf8"));
   assert.ok(blocks.length > 8, `${blocks.length} blocks`);
-  const { env } = testMill({ defer }, { MILLRACE_PORT: "0", ...NO_ENGINE, ...WHO });
+  const { env } = testMill({ defer }, { ...NEWCOMER, ...ONE_PROCESS, ...NO_ENGINE, ...WHO });
   let product: Running | undefined;
   defer(() => stop(product));
   // One shell for all of the second terminal: what one block sets the next one has.
