@@ -67,7 +67,9 @@ test("the first start alone shows the token; kill -9: no orphan, no port held, t
   assert.is((await mill.run(["status"])).code, 1);
 });
 
-test("two installations beside each other: another folder, another port, a context each; `mill down` stops one", async ({ defer }) => {
+test("two installations beside each other: another folder, another port, a context each; `mill down` stops one", async ({
+  defer,
+}) => {
   const mill = testMill({ defer });
   const first = await mill.up(IN_ONE);
   const data = join(mill.data, "..", "second");

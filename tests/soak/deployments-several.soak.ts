@@ -1,4 +1,4 @@
-/** An orchestrator that is frozen for longer than its lease, beside one that goes on. */
+/** Two orchestrators on one node: they share the work, one is killed, one hands over; one is frozen for longer than its lease, beside one that goes on. */
 import { readFileSync } from "node:fs";
 import * as assert from "uvu/assert";
 import { assertOnce, diskOf } from "../faults/deaths.ts";
@@ -6,7 +6,41 @@ import { eventually } from "../harness/eventually.ts";
 import { openGrounds } from "../harness/orchestrator.ts";
 import { suite } from "../harness/suite.ts";
 
-const test = suite("a frozen orchestrator", { timeoutMs: 240_000 });
+const test = suite("several orchestrators", { timeoutMs: 240_000 });
+
+test("two on one node share the work; one is killed, one hands over, and all is done once", async () => {
+  const grounds = await openGrounds({ node: "shared", env: { MILLRACE_DEPLOYMENTS_AT_ONCE: "2" } });
+  const workers = await Promise.all([grounds.start(), grounds.start()]);
+  await Promise.all(workers.map((worker) => worker.ready()));
+  const sites = await Promise.all(
+    Array.from({ length: 5 }, (_, i) =>
+      grounds.site(`shared-${i}`, grounds.repository({ "index.html": `site ${i}` }), {
+        policy: { minHealthyTimeMs: 300 },
+      }),
+    ),
+  );
+  const made = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  await Promise.all(made.map((id) => grounds.succeeds(id, 120_000)));
+  const again = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  await workers[0]!.process.kill();
+  await Promise.all(again.map((id) => grounds.succeeds(id, 120_000)));
+  const next = await grounds.start();
+  await next.ready();
+  const handed = await Promise.all(sites.map(({ id }) => grounds.deploy(id)));
+  const { code } = await workers[1]!.process.stop("SIGTERM");
+  assert.is(code, 0, "it hands over in time");
+  await Promise.all(handed.map((id) => grounds.succeeds(id, 120_000)));
+  const by = new Set<string>();
+  for (const id of [...made, ...again, ...handed]) {
+    const state = await assertOnce(grounds, id);
+    for (const phase of Object.values(state.phases)) by.add(phase.worker);
+  }
+  assert.ok(by.size >= 2, "one alone did all of it");
+  for (const [i, { host }] of sites.entries()) {
+    const served = await grounds.get(host);
+    assert.equal([served.text, served.deployment], [`site ${i}`, handed[i]]);
+  }
+});
 
 const FROZEN = [["UPDATING_ROUTES.before", "UPDATING_ROUTES.after"]];
 
