@@ -32,17 +32,20 @@ test("built, served, replaced, rolled back, scaled, stopped, started, deleted", 
 
   grounds.commit(path, nodeApp(image, "two"));
   const two = await grounds.deploy(id);
-  await grounds.succeeds(two);
+  const isVerified = async () => ((await grounds.deployment(two)).state === "succeeded" ? true : undefined);
+  await eventually(isVerified, "the second is verified", 120_000);
   assert.equal(await answers(grounds, host), ["two", two]);
-  assert.equal(
-    (await runningOf(engine, id)).map((one) => one.deployment),
-    [two],
-    "the former is gone",
-  );
 
+  // While what served first is still being ended: that is not waited for, and is done by one or the other.
   const back = await grounds.deploy(id, { trigger: "rollback" });
   const rolled = await grounds.succeeds(back);
   assert.equal(await answers(grounds, host), ["one", back]);
+  assert.is((await grounds.succeeds(two)).phases.CLEANUP?.state, "completed");
+  assert.equal(
+    (await runningOf(engine, id)).map((one) => one.deployment),
+    [back],
+    "the former ones are gone",
+  );
   assert.is(rolled.phases.BUILDING?.attempt, 0, "nothing was built");
 
   await grounds.change(id, { do: "scale", instances: 3 });

@@ -1,5 +1,6 @@
 /** What every reactor of this process works with: the node's disk, engine, proxy and log. */
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
+import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import type { Logs } from "@millrace/eventlog/logs.ts";
 import type { Failed, Outcome } from "@millrace/eventlog/outcome.ts";
@@ -16,6 +17,8 @@ export interface OrchestratorNode {
   /** The engine has answered this process before. */
   readonly hadEngine: () => boolean;
   readonly log: EventLog;
+  /** Every application as it was a moment ago. */
+  readonly index: Pick<LiveIndex, "get" | "onChange">;
   readonly logs: Logs;
   readonly secrets: Secrets;
   /** Absolute. */

@@ -63,9 +63,9 @@ export async function startOrchestrator(
   const data = resolve(config.data);
   const log = await openLog(config);
   const leases = await Leases.open(log.nats, { node: config.node, ttlMs: config.leaseSeconds * 1_000 });
-  const { node, scope, engine, collectors, close } = await openNode(config, log, logger);
-  const { disk } = node;
   const index = await openIndex(log, logger);
+  const { node, scope, engine, collectors, close } = await openNode(config, log, index, logger);
+  const { disk } = node;
   const drifted = new Set<string>();
   const worker = await startWorker({
     log,
@@ -139,7 +139,7 @@ export async function startOrchestrator(
 }
 
 /** Disk, engine, secrets and lines, as every reactor has them. */
-async function openNode(config: OrchestratorConfig, log: EventLog, logger: Logger) {
+async function openNode(config: OrchestratorConfig, log: EventLog, index: LiveIndex, logger: Logger) {
   const disk = nodeDisk(resolve(config.data), config.node);
   mkdirSync(disk.apps, { recursive: true, mode: 0o700 });
   const secrets = await Secrets.open(log, config.masterKey, logger);
@@ -158,6 +158,7 @@ async function openNode(config: OrchestratorConfig, log: EventLog, logger: Logge
     docker,
     hadEngine: () => engine.wasPresent,
     log,
+    index,
     logs: await openLogs(log.nats, logLimits(config)),
     secrets,
     localSources: config.localSources ?? [],

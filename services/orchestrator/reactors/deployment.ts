@@ -17,11 +17,13 @@ import type { Failed, Failure, Outcome } from "@millrace/eventlog/outcome.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
 import { asOutcome, type OrchestratorNode } from "../node.ts";
 import { COMPENSATE } from "./compensations.ts";
-import { type Deploying, type Done, PERFORM } from "./phases.ts";
+import { type Deploying, type Done, MakesWay, PERFORM } from "./phases.ts";
 
 type DeploymentWork = Work<DeploymentState, DeploymentCommand>;
 type Step<K extends DeploymentStep["kind"]> = Extract<DeploymentStep, { kind: K }>;
 
+/** Long enough for what it makes way for to have its turn. */
+const MADE_WAY_MS = 1_000;
 const AGAIN: Verdict = { again: true };
 
 export const deploymentReactor = (
@@ -86,6 +88,9 @@ async function performPhase(node: OrchestratorNode, step: Step<"phase">, work: D
     journal.say(`${phase}: attempt ${attempt}`);
     outcome = await asOutcome<Done<Phase>>(() => PERFORM[phase](deploying));
     journal.say("failed" in outcome ? `${phase}: ${outcome.failed.message}` : `${phase}: done`);
+  } catch (error) {
+    if (error instanceof MakesWay) return { retryAfterMs: MADE_WAY_MS, reason: error.message };
+    throw error;
   } finally {
     await journal.close();
   }

@@ -4,6 +4,7 @@
  */
 import type { Outputs } from "@millrace/contracts/applications/entities.ts";
 import type { Phase } from "@millrace/contracts/applications/values.ts";
+import { application as applicationKind } from "@millrace/domain/applications/application.ts";
 import { type ApplicationState, hostsOf } from "@millrace/domain/applications/application-state.ts";
 import type { DeploymentState } from "@millrace/domain/applications/deployment-state.ts";
 import { fail, type Outcome } from "@millrace/eventlog/outcome.ts";
@@ -106,23 +107,17 @@ export const PERFORM: { readonly [P in Phase]: Perform<P> } = {
 
   CLEANUP: async (deploying) => {
     const { node, application, owner, requested, during } = deploying;
-    const live = owner.live?.deployment;
-    let containers = 0;
+    let containers: number | "next" = 0;
     let images = 0;
     if (requested.build.kind === "dockerfile") {
-      // Requests that were under way when the route was switched still come to their end.
-      await pause(SETTLE_MS, deploying.signal);
-      for (const container of await node.docker.listContainers({ application })) {
-        if (container.deployment === live || container.deployment === owner.active) continue;
-        if (await node.docker.removeContainer(container.id, () => node.drained(container.id))) containers++;
-        during();
-      }
+      containers = await endFormer(deploying);
       images = await node.docker.pruneImages(application, keptTags(owner));
     }
     during();
     // Also what crashes left: nobody else works on this application now, and who was stopped finds that it is overtaken.
     const removed = await collect(diskOf(deploying), { ...keptOnDisk(owner), olderThanMs: 0 });
     if ("failed" in removed) return removed;
+    if (containers === "next") throw new MakesWay("the next deployment of the application does not wait for its end");
     return { adopted: false, output: { containers, images, releases: removed.releases } };
   },
 };
@@ -154,6 +149,55 @@ async function checkHealth(deploying: Deploying): Promise<Outcome<Done<"HEALTH_C
     }
   }
   return { adopted: false, output: { probes: probes + more, firstMs } };
+}
+
+/** The step is left for later: something of the same application is wanted more. It is begun again when that is done. */
+export class MakesWay extends Error {}
+
+/**
+ * Ends what served before. The next deployment does not wait for that: a container may take as long to stop as it was given, and what
+ * is removed here is no part of anything that could still be gone back to without being started anew.
+ * @returns how many were removed; `next` when the next deployment came meanwhile (what was begun ends by itself)
+ */
+async function endFormer(deploying: Deploying): Promise<number | "next"> {
+  const { node, application, during, signal } = deploying;
+  const there = await node.docker.listContainers({ application });
+  // Loaded after the list, so that whose containers are on it is known, however long this process stood still.
+  const { state: owner } = await node.log.aggregates.load(applicationKind, application);
+  const former = there.filter(({ deployment }) => deployment !== owner.live?.deployment && deployment !== owner.active);
+  if (former.length === 0) return 0;
+  const end = async (): Promise<number> => {
+    // Requests that were under way when the route was switched still come to their end.
+    await pause(SETTLE_MS, signal);
+    signal.throwIfAborted();
+    const removed = await Promise.all(
+      former.map(async ({ id }) => {
+        const was = await node.docker.removeContainer(id, () => node.drained(id));
+        during();
+        return was;
+      }),
+    );
+    return removed.filter(Boolean).length;
+  };
+  const wanted = new AbortController();
+  const forget = node.index.onChange((_kind, id, entry) => {
+    if (id === application && (entry?.state as ApplicationState | undefined)?.queue.length) wanted.abort();
+  });
+  if (owner.queue.length > 0) wanted.abort();
+  const ending = end();
+  const next = new Promise<"next">((resolve) => {
+    if (wanted.signal.aborted) resolve("next");
+    wanted.signal.addEventListener("abort", () => resolve("next"));
+  });
+  try {
+    const first = await deploying.aside(() => Promise.race([ending, next]));
+    if (first === "next") {
+      ending.catch((err: unknown) => node.logger.warn({ err, application }, "a former container could not be removed"));
+    }
+    return first;
+  } finally {
+    forget();
+  }
 }
 
 /** Between the switch and the end of what served before, in milliseconds. */
