@@ -1,5 +1,6 @@
 /** The connection to NATS and the streams that must be there. */
 import {
+  JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
   jetstream,
@@ -207,6 +208,32 @@ export const isNotFound = (error: unknown): boolean =>
   error !== null &&
   "code" in error &&
   (error.code === 404 || error.code === 10059 || error.code === 10037);
+
+/** How long what is opened waits for a cluster that is just coming up, milliseconds. */
+export const OPEN_MS = 20_000;
+
+/**
+ * Asks again for a while. Only for what may be done twice: reads, deletes of one message, and writes that expect a revision.
+ * @param answers codes that are an answer and no trouble: thrown as they came
+ * @throws LogUnavailable when the time is over
+ */
+export async function persist<T>(
+  nats: Nats,
+  ms: number,
+  answers: ReadonlyArray<number>,
+  ask: () => Promise<T>,
+): Promise<T> {
+  const deadline = Date.now() + ms;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error instanceof JetStreamApiError && answers.includes(error.code)) throw error;
+      if (nats.nc.isClosed() || Date.now() > deadline) throw new LogUnavailable({ what: "NATS", cause: error });
+      await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 100));
+    }
+  }
+}
 
 /** What the server's `STREAM.MSG.GET` takes; the client's own type leaves the second form out. */
 export type MessageQuery = MsgRequest | { readonly seq: number; readonly next_by_subj: string };

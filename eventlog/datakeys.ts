@@ -10,7 +10,7 @@ import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:
 import { JetStreamApiError, type MsgRequest, type StoredMsg } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { headers } from "@nats-io/transport-node";
-import type { MessageQuery, Nats } from "./connection.ts";
+import { type MessageQuery, type Nats, OPEN_MS, persist } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 
@@ -112,7 +112,6 @@ export const unwrapKey = (master: MasterKey, place: Place, id: string, wrapped: 
   decrypt(master.bytes, wrapped, wrapContext(place, id));
 
 const STREAM = "KV_KEYS";
-const OPEN_MS = 20_000;
 /** How long one question is pursued. */
 const ASK_MS = 8_000;
 const dataSubject = ({ organisation, subject }: Place) => `$KV.KEYS.data.${organisation}.${subject}`;
@@ -281,21 +280,3 @@ export class DataKeys {
 
 const isApiError = (error: unknown, ...codes: ReadonlyArray<number>): boolean =>
   error instanceof JetStreamApiError && codes.includes(error.code);
-
-/**
- * Asks again for a while. Only for what may be done twice: reads, deletes of one message, and writes that expect a revision.
- * @param answers codes that are an answer and no trouble: thrown as they came
- * @throws LogUnavailable when the time is over
- */
-async function persist<T>(nats: Nats, ms: number, answers: ReadonlyArray<number>, ask: () => Promise<T>): Promise<T> {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    try {
-      return await ask();
-    } catch (error) {
-      if (isApiError(error, ...answers)) throw error;
-      if (nats.nc.isClosed() || Date.now() > deadline) throw new LogUnavailable({ what: "NATS", cause: error });
-      await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 100));
-    }
-  }
-}

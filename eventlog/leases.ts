@@ -6,7 +6,7 @@
  * A holder on this same machine whose process has surely ended (owner.ts) is not waited for: its lease is taken, or taken away, at once.
  */
 
-import type { Nats } from "./connection.ts";
+import { type Nats, OPEN_MS, persist } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { LeaseBucket } from "./lease-bucket.ts";
 import { HeldLease, type Lease, type Moment } from "./lease-held.ts";
@@ -54,11 +54,11 @@ export class Leases {
     this.#forgetGauge = gaugeFrom(metrics.leasesHeld, () => this.#held.size);
   }
 
-  /** @throws LogUnavailable */
+  /** A cluster that is just coming up is given time. @throws LogUnavailable */
   static async open(nats: Nats, settings: LeaseSettings): Promise<Leases> {
     const leases = new Leases(nats, settings);
     try {
-      await leases.#bucket.make();
+      await persist(nats, OPEN_MS, [], () => leases.#bucket.make());
       await leases.#watch.ready(5_000);
       return leases;
     } catch (error) {
