@@ -7,11 +7,12 @@ import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
-import { carry, Publishers, pushObjects, untilBuild } from "./faults/deaths-of-builds.ts";
+import { carry, Publishers } from "./faults/deaths-of-builds.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
 import { BOUNDARY, bodyOfObjects, develop, namesOf } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
+import { pushObjects, untilBuild } from "./harness/pushes.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 

@@ -3,22 +3,19 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
-import { servedPlaces } from "@millrace/eventlog/served.ts";
-import { loadCaddy, renderCaddy } from "@millrace/orchestrator/adapters/caddy.ts";
-import { nodeDisk } from "@millrace/orchestrator/adapters/disk.ts";
-import { rollBack } from "@millrace/publisher/adapters/ostree/builds.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { closure } from "@millrace/publisher/adapters/ostree/closure.ts";
 import { armored, generateKey } from "@millrace/publisher/adapters/ostree/keys.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
-import { buildCommitFrom, generateDelta } from "@millrace/publisher/adapters/ostree/tools.ts";
 import { startPublisher } from "@millrace/publisher/start.ts";
-import { findCaddy } from "../local/binaries.ts";
-import { startCaddy } from "../local/caddy.ts";
 import { eventually } from "./harness/eventually.ts";
 import { APP, flatpakWorld, newClient } from "./harness/flatpak-world.ts";
 import { ask, callerOf, testGateway } from "./harness/gateway.ts";
+import { type Developed, develop } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
+import { isLive, type Publishing, publishDeveloped, untilBuild } from "./harness/pushes.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
+import { serveRepositories } from "./harness/serving.ts";
 import { suite } from "./harness/suite.ts";
 
 const test = suite("the real client", { timeoutMs: 240_000 });
@@ -26,18 +23,12 @@ const REF = `app/${APP}/x86_64/stable`;
 
 test("from the key to the end of an application", async (context) => {
   const publishing = await testPublishing(context);
-  const found = await findCaddy({ bring: true });
-  if (found.path === undefined) context.skip(found.why);
   const nats = await testNats();
   const gateway = await testGateway({ natsUrl: nats.url, natsUser: nats.user, natsPassword: nats.pass });
-  const { expect } = callerOf(gateway);
+  const caller = callerOf(gateway);
+  const { expect } = caller;
   const data = testFolder("served");
-  const caddy = await startCaddy({ dataDir: join(data, "caddy") });
-  context.defer(() => caddy.stop());
-  const { admin, address: listen, storage } = caddy;
-  const serving = { places: servedPlaces(data, "local"), gateway: new URL(gateway.url).host };
-  const node = { disk: nodeDisk(data, "local"), listen, admin, storage, tls: "off", repositories: serving } as const;
-  assert.deepEqual(await loadCaddy(admin, renderCaddy([], node)), { changed: true });
+  const address = await serveRepositories(context, data, gateway.url);
   const publisher = await startPublisher(
     {
       natsUrl: nats.url,
@@ -52,10 +43,10 @@ test("from the key to the end of an application", async (context) => {
       concurrency: 2,
       buildsAtOnce: 2,
       deltasAtOnce: 1,
-      deltaDepth: 0,
+      deltaDepth: 2,
       buildDays: 30,
       bytesListen: "127.0.0.1:0",
-      publicUrl: `http://${listen}`,
+      publicUrl: address,
       pruneYoungSeconds: 0,
       scrubMib: 0,
       manifestsAtOnce: 1,
@@ -98,13 +89,24 @@ test("from the key to the end of an application", async (context) => {
     })
   ).body;
   const { status } = await settled("stable");
-  assert.deepEqual([status.key.fingerprint, status.url], [given.fingerprint, `http://${listen}/repo/stable/`]);
+  assert.deepEqual([status.key.fingerprint, status.url], [given.fingerprint, `${address}/repo/stable/`]);
   const place = join(data, "publisher/local/repositories", id);
   const repository = await Repository.open(join(place, "repo"));
   const world = flatpakWorld(publishing);
   await world.runtime(repository);
-  const first = await world.app(repository, "one");
+  const dev = await publishing.repository("dev");
+  const developed = async (says: string, app = APP): Promise<Developed> => {
+    const commit = await world.app(dev, says, { id: app });
+    return { from: dev, ref: `app/${app}/x86_64/stable`, commit };
+  };
+  /** Pushed, committed and published as a user does. @returns its number and commit */
+  const pushed = async (what: Developed, more: Partial<Publishing> = {}) => {
+    const { status: told } = await publishDeveloped({ caller, repository: "stable", ...more }, what);
+    return { number: told.number as number, commit: told.refs[0].published as string };
+  };
+  // What lay there already is signed with the next change.
   await publish();
+  const { number: begun, commit: first } = await pushed(await developed("one"));
 
   const one = await newClient(publishing, "one");
   const other = await generateKey(publishing.tools, "Other <other@example.org>");
@@ -116,11 +118,28 @@ test("from the key to the end of an application", async (context) => {
   await one.flatpak("install", "stable", APP);
   assert.equal(await one.flatpak("run", APP), "one\n");
 
+  // Four push at once, while everything that nothing leads to yet is pruned, and somebody installs.
+  const two = await newClient(publishing, "two");
+  await two.flatpak("remote-add", "stable", `${status.url}stable.flatpakrepo`);
+  const next = "org.test.Next";
+  const four = [await developed("two"), await developed("three", next)];
+  for (const app of ["org.test.A", "org.test.B"]) four.push(await develop(publishing, "four", { app }));
+  const pruning = new AbortController();
+  const pushing = Promise.all(
+    four.map((each, at) => pushed(each, at === 1 ? { terms: { subsets: ["verified"] } } : {})),
+  );
+  const [[newest], prunes] = await Promise.all([
+    pushing.finally(() => pruning.abort()),
+    pruneUntil(pruning.signal, caller),
+    two.flatpak("install", "stable", "runtime/org.test.Platform/x86_64/1"),
+  ]);
+  assert.ok(prunes > 0, "nothing was pruned meanwhile");
+  const { number: latest, commit: second } = newest!;
+  for (const [, commit] of await repository.refs("app")) await closure(repository, commit);
+  assert.equal(await publishing.fsck(repository), undefined);
+
   // Only the delta has what is new: the loose objects of the new content are put away.
-  const second = await world.app(repository, "two");
-  await publish();
-  await generateDelta(publishing.tools, repository.root, { from: first, to: second });
-  await publish();
+  await untilBuild({ caller }, latest, ({ deltas }) => deltas?.made === 2);
   const before = await closure(repository, first);
   const away = [...(await closure(repository, second))].filter((name) => name.endsWith(".filez") && !before.has(name));
   for (const name of away) renameSync(repository.path(name), `${repository.path(name)}.away`);
@@ -136,13 +155,12 @@ test("from the key to the end of an application", async (context) => {
   const { snapshots, refs } = (await expect(200, "GET", "/repositories/stable/contents")).body;
   assert.equal(refs.find(({ ref }: { ref: string }) => ref === REF).commit, second);
 
-  await rollBack(publishing.tools, repository, { ref: REF, commit: first }, { timestamp: new Date() });
-  await publish();
+  const { number: back } = (await expect(202, "POST", `/builds/${begun}/roll-back`, { body: {} })).body.status;
+  await untilBuild({ caller }, back, isLive);
   await one.flatpak("update", APP);
   assert.equal(await one.flatpak("run", APP), "one\n");
 
   // As it was before.
-  const two = await newClient(publishing, "two");
   await two.flatpak("remote-add", `--gpg-import=${place}/web/key.gpg`, "then", snapshots[0].url);
   await two.flatpak("install", "then", APP);
   assert.equal(await two.flatpak("run", APP), "two\n");
@@ -164,22 +182,23 @@ test("from the key to the end of an application", async (context) => {
   await three.flatpak("install", "stable", APP);
   await one.flatpak("update");
 
-  // An application that goes by another name.
-  await world.app(repository, "three", { id: "org.test.Next" });
-  await buildCommitFrom(publishing.tools, {
-    from: repository.root,
-    to: repository.root,
-    sourceRef: REF,
-    refs: [REF],
-    timestamp: new Date(Date.now() + 60_000),
-    endOfLife: "It is called Next now",
-    endOfLifeRebase: `${APP}=org.test.Next`,
-    force: true,
-  });
-  await publish();
+  // A subset: what is in it, and nothing else, from the same repository.
+  await three.flatpak("remote-add", "verified", `${status.url}stable-verified.flatpakrepo`);
+  await three.flatpak("remote-add", "--subset=verified", `--gpg-import=${fresh}`, "same", status.url);
+  for (const remote of ["verified", "same"]) {
+    assert.equal(await three.flatpak("remote-ls", remote, "--columns=application"), `${next}\n`);
+  }
+  await three.refused("install", "verified", APP);
+  await three.flatpak("install", "verified", next);
+  assert.equal(await three.flatpak("run", next), "three\n");
+
+  // An application that goes by another name: nothing of it is sent again.
+  const now = (await repository.ref(REF))!;
+  const terms = { endOfLife: "It is called Next now", endOfLifeRebase: next };
+  await pushed({ from: repository, ref: REF, commit: now }, { terms });
   await one.flatpak("update");
   assert.match(await one.flatpak("list", "--app", "--columns=application"), /org\.test\.Next/);
-  assert.equal(await one.flatpak("run", "org.test.Next"), "three\n");
+  assert.equal(await one.flatpak("run", next), "three\n");
 
   // Private: with a token, and only for what it is for.
   await publish({ visibility: "private" });
@@ -194,23 +213,20 @@ test("from the key to the end of an application", async (context) => {
   const urlWith = ({ secret }: { secret: string }) => status.url.replace("://", `://user:${secret}@`);
   await publish({ readers: [{ token: limited.id, applications: ["org.test.Platform", APP] }] });
   const answered = (secret: string, path: string) =>
-    ask(`http://${listen}`, "GET", `/repo/stable/${path}`, {
+    ask(address, "GET", `/repo/stable/${path}`, {
       headers: { authorization: `Basic ${Buffer.from(`user:${secret}`).toString("base64")}` },
     }).then(({ status: code }) => code);
   assert.equal(await answered(stranger.secret, "summary.idx"), 403);
   // The client adds what answers 403 all the same (1.14); it installs nothing from there.
   await closed.flatpak("remote-add", key, "stranger", urlWith(stranger));
-  await closed.refused("install", "stranger", "org.test.Next");
+  await closed.refused("install", "stranger", next);
   await closed.flatpak("remote-add", key, "reader", urlWith(reader));
-  await closed.flatpak("install", "reader", "org.test.Next");
-  assert.equal(await closed.flatpak("run", "org.test.Next"), "three\n");
+  await closed.flatpak("install", "reader", next);
+  assert.equal(await closed.flatpak("run", next), "three\n");
   const narrow = await newClient(publishing, "narrow");
   await narrow.flatpak("remote-add", key, "limited", urlWith(limited));
   await narrow.flatpak("install", "limited", "runtime/org.test.Platform/x86_64/1");
-  await eventually(
-    async () => ((await narrow.refused("install", "limited", "org.test.Next")) ? true : undefined),
-    "403",
-  );
+  await eventually(async () => ((await narrow.refused("install", "limited", next)) ? true : undefined), "403");
   await expect(204, "DELETE", `/tokens/${reader.id}`, { headers: { "if-match": "*" } });
   await eventually(
     async () => ((await answered(reader.secret, "summary.idx")) === 401 ? true : undefined),
@@ -247,11 +263,7 @@ test("from the key to the end of an application", async (context) => {
   await publish({ retention });
   const preview = (await expect(200, "GET", "/repositories/stable/prune")).body;
   assert.ok(preview.unreachable > 0 && preview.examples.includes(file), JSON.stringify(preview));
-  await expect(202, "POST", "/repositories/stable/prune", { body: {} });
-  const pruned = await eventually(
-    async () => (await expect(200, "GET", "/repositories/stable")).body.status.pruned,
-    "pruned",
-  );
+  const pruned = await prune(caller);
   assert.deepEqual([pruned.quarantined, pruned.deleted], [preview.unreachable, 0]);
   assert.ok(!existsSync(repository.path(file)) && existsSync(repository.quarantined(file)));
   assert.equal(await publishing.fsck(repository), undefined);
@@ -259,7 +271,31 @@ test("from the key to the end of an application", async (context) => {
   await expect(204, "DELETE", "/repositories/stable", { headers: { "if-match": "*" } });
   await expect(404, "GET", "/repositories/stable");
   await eventually(async () => (existsSync(place) ? undefined : true), "its files are gone");
-  assert.equal((await ask(`http://${listen}`, "GET", "/repo/stable/summary.idx")).status, 401);
+  assert.equal((await ask(address, "GET", "/repo/stable/summary.idx")).status, 401);
 });
+
+/** @returns what came of it */
+async function prune({ expect }: ReturnType<typeof callerOf>): Promise<{ quarantined: number; deleted: number }> {
+  const shown = async () => (await expect(200, "GET", "/repositories/stable")).body.status;
+  const { pruned: before } = await shown();
+  await expect(202, "POST", "/repositories/stable/prune", { body: {} });
+  return eventually(
+    async () => {
+      const { pruned, pruning } = await shown();
+      return pruning === true || pruned?.at === before?.at ? undefined : pruned;
+    },
+    "it is pruned",
+    60_000,
+  );
+}
+
+/** Again and again. @returns how often */
+async function pruneUntil(signal: AbortSignal, caller: ReturnType<typeof callerOf>): Promise<number> {
+  for (let count = 1; ; count++) {
+    await prune(caller);
+    if (signal.aborted) return count;
+    await pause(300, signal);
+  }
+}
 
 test.run();

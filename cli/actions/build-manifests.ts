@@ -20,6 +20,7 @@ interface Run {
   readonly branch?: string | undefined;
   readonly needs?: string | undefined;
   readonly twice?: boolean | undefined;
+  readonly subset?: string | undefined;
   readonly app?: string | undefined;
   readonly priority?: number | undefined;
 }
@@ -32,7 +33,7 @@ interface Reading {
 export async function runBuild(
   call: AnyCall & { readonly flags: Run; readonly args: { readonly repository: string } },
 ): Promise<void> {
-  const { manifest, git, ref, upload, arch, branch, needs, twice, app, priority } = call.flags;
+  const { manifest, git, ref, upload, arch, branch, needs, twice, subset, app, priority } = call.flags;
   if (manifest === undefined) throw usage("which manifest?", "--manifest org.example.App.yml");
   if ((git === undefined) === (upload === undefined)) throw usage("from where?", "--git URL, or --upload PATH");
   const credentials = credentialsOf(call.flags);
@@ -58,6 +59,7 @@ export async function runBuild(
       ...(branch === undefined ? {} : { branch }),
       ...(needs === undefined ? {} : { needs: needs.split(",") }),
       ...(twice ? { twice } : {}),
+      ...(subset === undefined ? {} : { subsets: subset.split(",") }),
     },
     ...(app === undefined ? {} : { appId: app }),
     ...(priority === undefined ? {} : { priority }),

@@ -17,6 +17,7 @@ interface Flags {
   readonly "end-of-life"?: string | undefined;
   readonly rebase?: string | undefined;
   readonly "token-type"?: number | undefined;
+  readonly subset?: string | undefined;
 }
 type Of<A> = AnyCall & { readonly flags: Flags; readonly args: A };
 type OfBuild = Of<{ readonly build: string }>;
@@ -108,11 +109,12 @@ export async function addExtraIds(
 }
 
 export async function commitBuild(call: OfBuild): Promise<void> {
-  const { "end-of-life": endOfLife, rebase, "token-type": tokenType } = call.flags;
+  const { "end-of-life": endOfLife, rebase, "token-type": tokenType, subset } = call.flags;
   const payload = {
     ...(endOfLife === undefined ? {} : { endOfLife }),
     ...(rebase === undefined ? {} : { endOfLifeRebase: rebase }),
     ...(tokenType === undefined ? {} : { tokenType }),
+    ...(subset === undefined ? {} : { subsets: subset.split(",") }),
   };
   await printBuild(call, await gatewayOf(call).call("commitBuild", { params: idOf(call), payload }));
   call.io.err(`Next: mill builds show ${call.args.build} --wait state=ready\n`);

@@ -185,6 +185,7 @@ export async function showContents(call: OfRepository): Promise<void> {
     { title: "reference", value: (row: (typeof refs)[number]) => row.ref },
     { title: "commit", value: (row: (typeof refs)[number]) => row.commit.slice(0, 16) },
     { title: "at", value: (row: (typeof refs)[number]) => row.at },
+    { title: "subsets", value: (row: (typeof refs)[number]) => row.subsets?.join(", ") },
     { title: "subject", value: (row: (typeof refs)[number]) => row.subject },
   ];
   await printList(call.io, styleOf(call), refs, shown, ({ ref }) => ref);

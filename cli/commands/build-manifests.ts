@@ -1,5 +1,6 @@
 /** Builds from manifests: begun, and read while they run. */
 import { type Command, command } from "../table.ts";
+import { SUBSET } from "./builds.ts";
 
 const builds = () => import("../actions/build-manifests.ts");
 
@@ -22,6 +23,7 @@ export const manifestCommands: readonly Command[] = [
       branch: { type: "string", value: "BRANCH", summary: "Where the manifest names none" },
       needs: { type: "string", value: "IDS", summary: "Ids of builds that are published first, with commas between" },
       twice: { type: "boolean", summary: "Build a second time, from nothing, and compare" },
+      subset: SUBSET,
       app: { type: "string", value: "ID", summary: "Id of the application, which the manifest must build" },
       priority: { type: "integer", value: "N", range: [-100, 100], summary: "Higher ones first (default 0)" },
     },

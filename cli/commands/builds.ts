@@ -15,6 +15,11 @@ const PRIORITY = {
   ...PRIORITY_ALONE,
   log: { type: "string", value: "URL", summary: "Where its log can be read" },
 } as const;
+export const SUBSET = {
+  type: "string",
+  value: "NAMES",
+  summary: "Subsets of the repository that it belongs to: verified,free",
+} as const;
 const SHOWN = [
   { title: "number", value: (row: any) => row.status.number },
   { title: "app", value: (row: any) => row.spec.appId },
@@ -140,6 +145,7 @@ export const buildCommands: readonly Command[] = [
       "end-of-life": { type: "string", value: "TEXT", summary: "Why it is no longer kept up; clients show it" },
       rebase: { type: "string", value: "ID", summary: "Id of what takes its place" },
       "token-type": { type: "integer", value: "N", range: [0, 2_147_483_647], summary: "What token clients need" },
+      subset: SUBSET,
     },
     examples: [{ line: "mill builds commit 7", says: "Refused, with the names, while objects are missing" }],
     impact: "write",

@@ -19,6 +19,9 @@ export const RepositoryContents = Schema.Struct({
       commit: text("64 hexadecimal digits"),
       at: Time.annotate({ description: "Time of the commit" }),
       subject: optionalKey(text("Its first line")),
+      subsets: optionalKey(
+        Schema.Array(Schema.String).annotate({ description: "Subsets of the repository that it belongs to" }),
+      ),
     }),
   ),
   snapshots: Schema.Array(

@@ -59,6 +59,9 @@ export const CommitTerms = Schema.Struct({
   endOfLife: optionalKey(text("Why it is no longer kept up; clients show it")),
   endOfLifeRebase: optionalKey(text("Id of what takes its place")),
   tokenType: optionalKey(count("What token clients need for it")),
+  subsets: optionalKey(
+    Schema.Array(Schema.String).annotate({ description: "Subsets of the repository that it belongs to" }),
+  ),
   publish: optionalKey(Schema.Boolean.annotate({ description: "It is published as soon as it is ready" })),
 }).annotate({ identifier: "CommitTerms" });
 

@@ -3,7 +3,7 @@ import * as Schema from "effect/Schema";
 import { ActorShown, entity, Time } from "../http.ts";
 import { Id, Reference } from "../ids.ts";
 import { BUILD_STATES, BUILD_STEPS, BuildFailed, BuildSource, PUBLISHED_STATES } from "./build-events.ts";
-import { AskManifest, BuiltFacts } from "./manifest-source.ts";
+import { AskManifest, BuiltFacts, Subsets } from "./manifest-source.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -150,6 +150,7 @@ export const CommitBuild = Schema.Struct({
   endOfLife: optionalKey(Line),
   endOfLifeRebase: optionalKey(AppId),
   tokenType: optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 2_147_483_647 }))),
+  subsets: optionalKey(Subsets),
 }).annotate({ identifier: "CommitBuild" });
 
 export const WantedObjects = Schema.Struct({

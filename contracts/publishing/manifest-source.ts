@@ -7,7 +7,7 @@ const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
 const count = (description: string) => Schema.Int.annotate({ description });
 
-export const MANIFEST_SOURCE_LIMITS = { arches: 8, needs: 20, findings: 100, differing: 100 } as const;
+export const MANIFEST_SOURCE_LIMITS = { arches: 8, needs: 20, subsets: 10, findings: 100, differing: 100 } as const;
 export const MANIFEST_SOURCE_PATTERNS = {
   /** Below the source's root. */
   manifest: /^[^\p{Cc}\\/.][^\p{Cc}\\]{0,295}\.(json|ya?ml)$/u,
@@ -15,11 +15,20 @@ export const MANIFEST_SOURCE_PATTERNS = {
   ref: /^[^-\p{Cc}\s][^\p{Cc}\s]{0,254}$/u,
   arch: /^[a-z0-9_]{1,64}$/u,
   branch: /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/u,
+  /** Without `-`: clients ask for `<subset>-<arch>`. */
+  subset: /^[A-Za-z0-9_]{1,64}$/u,
   build: /^bld_[0-9a-hjkmnp-tv-z]{26}$/u,
 } as const;
 const P = MANIFEST_SOURCE_PATTERNS;
 const matching = (pattern: RegExp, description: string, example: string) =>
   Schema.String.check(Schema.isPattern(pattern)).annotate({ description, examples: [example] });
+
+export const Subsets = Schema.Array(matching(P.subset, "Letters, digits and _", "verified"))
+  .check(Schema.isMinLength(1), Schema.isMaxLength(MANIFEST_SOURCE_LIMITS.subsets))
+  .annotate({
+    description:
+      "Subsets of the repository that its references belong to: who adds the remote with `--subset` sees those alone. What the commits say unless said here",
+  });
 
 /** As it stands in the spec; looser than what may be asked for. */
 export const ManifestSource = Schema.Struct({
@@ -45,6 +54,7 @@ export const ManifestSource = Schema.Struct({
   branch: optionalKey(text("Where the manifest names none")),
   needs: optionalKey(Schema.Array(Schema.String)),
   twice: optionalKey(Schema.Boolean),
+  subsets: optionalKey(Schema.Array(Schema.String)),
 }).annotate({ title: "Manifest", description: "Built here by flatpak-builder, in a sandbox without a network" });
 
 export const AskManifest = Schema.Struct({
@@ -74,6 +84,7 @@ export const AskManifest = Schema.Struct({
       .annotate({ description: "Builds that are published first: runtimes that this one is built with" }),
   ),
   twice: optionalKey(Schema.Boolean.annotate({ description: "Built a second time, from nothing, and compared" })),
+  subsets: optionalKey(Subsets),
 }).annotate({
   title: "Manifest",
   description: "Built here by flatpak-builder, in a sandbox without a network. Either `git` or `upload`",

@@ -22,7 +22,13 @@ const url: Check = (text) => (text.startsWith("/") ? serverPathFault(text) : rep
 const ref = check(PATTERNS.ref, "the name of a branch, a tag or a commit");
 const arch = check(PATTERNS.arch, "an architecture as flatpak names it");
 const branch = check(PATTERNS.branch, "letters, digits, `.`, `-` and `_`");
+const subset = check(PATTERNS.subset, "letters, digits and _, at most 64");
 const needed = check(PATTERNS.build, "the id of a build");
+
+export function checkSubsets(pointer: string, subsets: ReadonlyArray<string>, faults: Faults): void {
+  faults.each(pointer, subset, subsets).most(pointer, subsets.length, LIMITS.subsets);
+  if (new Set(subsets).size < subsets.length) faults.add(pointer, "each once");
+}
 
 export function checkManifestSource(source: ManifestSourceOf, faults: Faults): void {
   const { arches = [], needs = [], git } = source;
@@ -39,6 +45,7 @@ export function checkManifestSource(source: ManifestSourceOf, faults: Faults): v
   if ((git === undefined) === (source.upload === undefined)) {
     faults.add("/source", "either `git` or `upload`, and not both");
   }
+  checkSubsets("/source/subsets", source.subsets ?? [], faults);
   if (new Set(arches).size < arches.length) faults.add("/source/arches", "each once");
 }
 

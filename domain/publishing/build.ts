@@ -5,7 +5,7 @@ import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal
 import { Faults, says } from "../faults.ts";
 import type { Kind } from "../kind.ts";
 import { excerpt, first } from "../sentences.ts";
-import { checkManifestSource, refusedSource } from "./build-source.ts";
+import { checkManifestSource, checkSubsets, refusedSource } from "./build-source.ts";
 import {
   type BuildCommand,
   type BuildState,
@@ -152,6 +152,7 @@ function requestCommit(command: Extract<BuildCommand, { do: "commit" }>, state: 
   const faults = new Faults()
     .check("/endOfLife", line, terms.endOfLife)
     .check("/endOfLifeRebase", appId, terms.endOfLifeRebase);
+  checkSubsets("/subsets", terms.subsets ?? [], faults);
   return faults.refusal() ?? happened("BuildCommitRequested", terms);
 }
 

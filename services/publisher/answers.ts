@@ -11,7 +11,7 @@ import { repository as kind } from "@millrace/domain/publishing/repository.ts";
 import { answerAsk } from "@millrace/eventlog/asks.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
-import { boundRefs, type Commit, parseCommit } from "./adapters/ostree/objects.ts";
+import { boundRefs, type Commit, parseCommit, subsetsOf } from "./adapters/ostree/objects.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
 import { type PublisherNode, repositoryFolder, repositoryPlace } from "./places.ts";
 import { publicBy } from "./repositories/links.ts";
@@ -62,9 +62,16 @@ export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger): 
         const repository = await opened(id);
         const all = [...(await repository.refs())].filter(([ref]) => /^(app|runtime)\//.test(ref));
         const refs = all.slice(0, CONTENTS_MOST).map(([ref, commit]) => {
-          const { timestamp = 0, subject = "" } = commitIn(repository, commit) ?? {};
-          const at = new Date(timestamp * 1_000).toISOString();
-          return { ref, commit, at, ...(subject === "" ? {} : { subject: subject.slice(0, 200) }) };
+          const found = commitIn(repository, commit);
+          const { timestamp = 0, subject = "" } = found ?? {};
+          const subsets = found === undefined ? [] : subsetsOf(found);
+          return {
+            ref,
+            commit,
+            at: new Date(timestamp * 1_000).toISOString(),
+            ...(subject === "" ? {} : { subject: subject.slice(0, 200) }),
+            ...(subsets.length === 0 ? {} : { subsets }),
+          };
         });
         const { state } = await log.aggregates.load(kind, id);
         const snapshots = (await snapshotsOf(repositoryPlace(node, id))).slice(0, 1_000).map(({ name, at }) => ({

@@ -103,3 +103,43 @@ export class Coalesced {
     return running;
   }
 }
+
+/** Many at the same moment, or one alone; who came first goes first, so that neither waits for ever. */
+export class Gate {
+  #together = 0;
+  #isAlone = false;
+  readonly #waiting: { readonly alone: boolean; readonly go: () => void }[] = [];
+
+  /** Never within itself: who waits alone stands between the two. */
+  together<T>(act: () => Promise<T>): Promise<T> {
+    return this.#pass(false, act);
+  }
+
+  alone<T>(act: () => Promise<T>): Promise<T> {
+    return this.#pass(true, act);
+  }
+
+  async #pass<T>(alone: boolean, act: () => Promise<T>): Promise<T> {
+    await new Promise<void>((go) => {
+      this.#waiting.push({ alone, go });
+      this.#next();
+    });
+    try {
+      return await act();
+    } finally {
+      if (alone) this.#isAlone = false;
+      else this.#together--;
+      this.#next();
+    }
+  }
+
+  #next(): void {
+    for (let first = this.#waiting[0]; first !== undefined; first = this.#waiting[0]) {
+      if (this.#isAlone || (first.alone && this.#together > 0)) return;
+      this.#waiting.shift();
+      if (first.alone) this.#isAlone = true;
+      else this.#together++;
+      first.go();
+    }
+  }
+}

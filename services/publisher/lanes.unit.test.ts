@@ -1,7 +1,7 @@
 /** Lanes: so many at once, by priority and age, one for each repository; summaries that serve all who waited. */
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
-import { Coalesced, Lanes } from "./lanes.ts";
+import { Coalesced, Gate, Lanes } from "./lanes.ts";
 
 const test = suite("lanes");
 const never = new AbortController().signal;
@@ -101,6 +101,35 @@ test("a summary serves all who asked before it began, and only those; one that f
   assert.equal(begun.length, 3);
   begun[2]!.end();
   await fourth;
+});
+
+test("together or alone, in the order of coming", async () => {
+  const gate = new Gate();
+  const did: string[] = [];
+  const ends: (() => void)[] = [];
+  const act = (name: string) => () =>
+    new Promise<void>((end) => {
+      did.push(name);
+      ends.push(end);
+    });
+  const [a, b] = [gate.together(act("a")), gate.together(act("b"))];
+  const c = gate.alone(act("c"));
+  const [d, e] = [gate.together(act("d")), gate.together(() => Promise.reject(new Error("no")))];
+  await turn();
+  assert.deepEqual(did, ["a", "b"]);
+  ends[0]!();
+  await turn();
+  assert.deepEqual(did, ["a", "b"]);
+  ends[1]!();
+  await Promise.all([a, b, turn()]);
+  assert.deepEqual(did, ["a", "b", "c"]);
+  ends[2]!();
+  await c;
+  await assert.rejects(e, /no/);
+  assert.deepEqual(did, ["a", "b", "c", "d"]);
+  ends[3]!();
+  await d;
+  assert.equal(await gate.alone(async () => 7), 7);
 });
 
 test.run();

@@ -7,6 +7,7 @@ import { withSigner } from "./adapters/ostree/keys.ts";
 import { Leases } from "./adapters/ostree/leases.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
 import type { Signer, Tools } from "./adapters/ostree/tools.ts";
+import { Gate } from "./lanes.ts";
 
 export interface PublisherNode {
   readonly name: string;
@@ -50,6 +51,7 @@ export const repositoryFolder = (node: Pick<PublisherNode, "folder">, id: string
 export class OpenRepositories {
   readonly #leases = new Map<string, Promise<Leases>>();
   readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #gates = new Map<string, Gate>();
 
   /** One object for each repository of the process: what is held by one is seen by all. @throws Refusal */
   leases(node: Pick<PublisherNode, "folder">, id: string): Promise<Leases> {
@@ -63,6 +65,28 @@ export class OpenRepositories {
 
   forget(id: string): void {
     this.#leases.delete(id);
+  }
+
+  #gate(id: string): Gate {
+    const known = this.#gates.get(id);
+    const gate = known ?? new Gate();
+    if (known === undefined) this.#gates.set(id, gate);
+    return gate;
+  }
+
+  /**
+   * Commits are made in these repositories, or read from them: until references lead to what is new, and all of it was seen to be there,
+   * nothing is pruned. Never within itself.
+   */
+  writing<T>(ids: ReadonlyArray<string>, act: () => Promise<T>): Promise<T> {
+    // In one order, so that no two wait for each other.
+    const [first, ...rest] = [...new Set(ids)].sort();
+    return first === undefined ? act() : this.#gate(first).together(() => this.writing(rest, act));
+  }
+
+  /** What nothing leads to goes: while nobody writes. */
+  clearing<T>(id: string, act: () => Promise<T>): Promise<T> {
+    return this.#gate(id).alone(act);
   }
 
   /** One after the other for a name: summaries of a repository are written by one at a time. */

@@ -11,17 +11,10 @@ import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
-import { eventually } from "../harness/eventually.ts";
 import type { callerOf, TestGateway } from "../harness/gateway.ts";
-import {
-  BOUNDARY,
-  bodyOfObjects,
-  type Developed,
-  namesOf,
-  spawnPublisher,
-  type TestPublisher,
-} from "../harness/publisher.ts";
+import { type Developed, spawnPublisher, type TestPublisher } from "../harness/publisher.ts";
 import type { TestPublishing } from "../harness/publishing.ts";
+import { pushObjects, untilBuild } from "../harness/pushes.ts";
 
 export interface Mortal {
   readonly gateway: TestGateway;
@@ -29,6 +22,8 @@ export interface Mortal {
   readonly log: EventLog;
   readonly data: string;
   readonly publishing: TestPublishing;
+  /** Of the publishers, beside what leads them to the log and the tools. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Id of the repository, which is called `stable`. */
   readonly repository: string;
 }
@@ -40,6 +35,8 @@ export class Publishers {
   #now: TestPublisher | undefined;
   #watching: Promise<void> = Promise.resolve();
   readonly died: string[] = [];
+  /** By `kill`. */
+  killed = 0;
 
   constructor(world: Omit<Mortal, "repository">, points: ReadonlyArray<string>) {
     this.#world = world;
@@ -50,16 +47,25 @@ export class Publishers {
 
   start(): void {
     const point = this.#points.shift();
-    const { gateway, data, publishing } = this.#world;
+    const { gateway, data, publishing, env } = this.#world;
     this.#now = spawnPublisher(gateway.config, data, {
       MILLRACE_PUBLISHING_TOOLS: JSON.stringify(publishing.programs.env),
+      ...env,
       ...(point === undefined ? {} : { MILLRACE_DIE_AT: point }),
     });
     this.#watching = this.#now.ended.then((how) => {
-      if (how !== "SIGKILL" || point === undefined) return;
-      this.died.push(point);
+      if (how !== "SIGKILL") return;
+      if (point === undefined) this.killed++;
+      else this.died.push(point);
       this.start();
     });
+  }
+
+  /** The one that acts now, wherever it is; another takes its place. */
+  async kill(): Promise<void> {
+    const watching = this.#watching;
+    this.#now!.child.kill("SIGKILL");
+    await watching;
   }
 
   async stop(): Promise<void> {
@@ -70,48 +76,6 @@ export class Publishers {
     await this.#watching;
   }
 }
-
-/** Objects, as often as it takes. @returns how many were sent in all */
-export async function pushObjects({ caller }: Pick<Mortal, "caller">, number: number, dev: Developed): Promise<number> {
-  const names = await namesOf(dev);
-  let sent = 0;
-  await eventually(
-    async () => {
-      const asked = await caller.call("POST", `/builds/${number}/missing-objects`, { body: { wanted: names } });
-      if (asked.status === 503) return undefined;
-      assert.equal(asked.status, 200, asked.text);
-      const { missing } = asked.body;
-      if (missing.length === 0) return true;
-      sent += missing.length;
-      const stored = await caller.call("PUT", `/builds/${number}/objects`, {
-        body: new Uint8Array(bodyOfObjects(dev, missing)),
-        headers: { "content-type": `multipart/mixed; boundary=${BOUNDARY}` },
-      });
-      if (stored.status === 503) return undefined;
-      assert.equal(stored.status, 200, stored.text);
-      assert.equal(stored.body.sizes.length, missing.length);
-      return true;
-    },
-    `all objects of build ${number} are there`,
-    60_000,
-  );
-  return sent;
-}
-
-export const untilBuild = (
-  { caller }: Pick<Mortal, "caller">,
-  number: number,
-  holds: (status: any) => boolean,
-  said: () => string,
-): Promise<any> =>
-  eventually(
-    async () => {
-      const { body } = await caller.expect(200, "GET", `/builds/${number}`);
-      return holds(body.status) ? body : undefined;
-    },
-    `build ${number} is as wanted: ${said()}`,
-    90_000,
-  );
 
 const ONCE = [
   "BuildCommitted",
@@ -147,12 +111,15 @@ export async function carry(world: Mortal, dev: Developed, publishers: Publisher
   assert.equal(parseCommit(main.read(`${commit}.commit`)!, "").parent, before, "it was published twice");
   assert.equal(await publishing.fsck(main), undefined);
   assert.ok(!existsSync(join(data, "publisher/local/repositories", repository, "builds", created.id)));
-  const types: string[] = [];
-  for await (const { events } of readCommits(world.log.nats, build, created.id)) {
-    types.push(...events.map(({ type }) => type));
-  }
-  for (const type of ONCE) assert.equal(types.filter((each) => each === type).length, 1, `${type}: ${types.join(" ")}`);
+  await assertOnce(world.log, created.id, ONCE);
   return commit!;
+}
+
+/** What is to happen once has happened once, however often it was tried. */
+export async function assertOnce(log: EventLog, id: string, once: ReadonlyArray<string> = ONCE.slice(0, -1)) {
+  const types: string[] = [];
+  for await (const { events } of readCommits(log.nats, build, id)) types.push(...events.map(({ type }) => type));
+  for (const type of once) assert.equal(types.filter((each) => each === type).length, 1, `${type}: ${types.join(" ")}`);
 }
 
 /** At every effect of a build: before it, within it, after it, and when it is in the log. */

@@ -29,6 +29,7 @@ import {
   type RefCommit,
   rollBack,
 } from "../adapters/ostree/builds.ts";
+import { walk } from "../adapters/ostree/closure.ts";
 import { parseFlatpakRef } from "../adapters/ostree/names.ts";
 import { parseCommit } from "../adapters/ostree/objects.ts";
 import { Refusal } from "../adapters/ostree/refusal.ts";
@@ -219,11 +220,16 @@ function commit(node: BuildNode, work: BuildWork, into: RepositoryState, attempt
 const plain = ({ ref, commit }: RefCommit): RefCommit => ({ ref, commit });
 
 /** What takes its place is named together with what it takes the place of. */
-function termsOf({ terms, appId, refs }: BuildState) {
-  const { endOfLife, endOfLifeRebase, tokenType } = terms!;
+function termsOf({ terms, appId, refs, source }: BuildState) {
+  const {
+    endOfLife,
+    endOfLifeRebase,
+    tokenType,
+    subsets = source.type === "manifest" ? source.subsets : undefined,
+  } = terms!;
   const id = appId ?? refs.map(({ ref }) => ref.split("/")).find(([kind]) => kind === "app")?.[1];
   const rebase = endOfLifeRebase === undefined || id === undefined ? undefined : `${id}=${endOfLifeRebase}`;
-  return { endOfLife, endOfLifeRebase: rebase, tokenType };
+  return { endOfLife, endOfLifeRebase: rebase, tokenType, subsets };
 }
 
 async function publish(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
@@ -258,13 +264,17 @@ async function bringAll(
   await work.record({ ...begin, at });
   faultPoint("build.publish.begun");
   await checkFree(node.log, state);
-  if (state.source.type === "unpublish") {
+  const { source } = state;
+  if (source.type === "unpublish") {
     const gone = await takeAway(main, refs);
     faultPoint("build.publish.made");
     await work.record({ do: "refsRemoved", attempt, worker, refs: gone });
   } else {
-    const made = await withKeysOf(node.place, into, (signer) =>
-      bring(node, state, main, refs, { timestamp: new Date(at), signer, signal }),
+    const touched = [into.id, ...(source.type === "promotion" ? [source.from] : [])];
+    const made = await node.place.repositories.writing(touched, () =>
+      withKeysOf(node.place, into, (signer) =>
+        bring(node, state, main, refs, { timestamp: new Date(at), signer, signal }),
+      ),
     );
     faultPoint("build.publish.made");
     await work.record({ do: "refsPublished", attempt, worker, refs: made.map(plain) });
@@ -342,7 +352,7 @@ function deltas(node: BuildNode, work: BuildWork, into: RepositoryState, attempt
     let made = 0;
     for (const { ref, published } of state.refs) {
       if (published === null || parseFlatpakRef(ref).kind === "screenshots") continue;
-      for (const from of sourcesOf(main, published, node.deltaDepth)) {
+      for (const from of await sourcesOf(main, published, node.deltaDepth)) {
         signal.throwIfAborted();
         if ((await main.ref(ref)) !== published) break;
         await ensureDelta(node.place.tools, main, { from, to: published }, signal);
@@ -357,13 +367,13 @@ function deltas(node: BuildNode, work: BuildWork, into: RepositoryState, attempt
   });
 }
 
-/** From nothing, and from so many commits before it. */
-function sourcesOf(main: Repository, commit: string, depth: number): (string | undefined)[] {
+/** From nothing, and from so many commits before it, as far as they are whole: what was pruned comes back from quarantine. */
+async function sourcesOf(main: Repository, commit: string, depth: number): Promise<(string | undefined)[]> {
   const sources: (string | undefined)[] = depth > 0 ? [undefined] : [];
   for (let at = commit; sources.length < depth; ) {
     const bytes = main.read(`${at}.commit`);
     const parent = bytes === undefined ? undefined : parseCommit(bytes, at).parent;
-    if (parent === undefined || !main.has(`${parent}.commit`)) break;
+    if (parent === undefined || (await walk(main, [`${parent}.commit`])).missing.size > 0) break;
     sources.push(parent);
     at = parent;
   }

@@ -36,7 +36,9 @@ export function presentRepository(
   return node.repositories.inTurn(id, async () => {
     const state = await node.stateOf(id);
     if (state.state !== "ready") throw new Refusal("not-found", id, "the repository is not there, or no longer");
-    return withKeysOf(node, state, (signer) => present(node, state, signer, options));
+    return node.repositories.writing([id], () =>
+      withKeysOf(node, state, (signer) => present(node, state, signer, options)),
+    );
   });
 }
 

@@ -38,9 +38,12 @@ export async function previewPrune(
   return { ...plan, snapshots: surplus.map(({ name }) => name) };
 }
 
-export async function pruneRepository(node: PublisherNode, state: RepositoryState, signal?: AbortSignal) {
-  const { repository, place, surplus, options } = await termsOf(node, state, signal);
-  for (const each of surplus) await dropSnapshot(place, each);
-  const pruned = await prune(repository, await node.repositories.leases(node, state.id), options);
-  return { ...pruned, snapshots: surplus.length };
+/** While nobody writes into it: what is about to be led to is not taken away. Everybody goes on reading. */
+export function pruneRepository(node: PublisherNode, state: RepositoryState, signal?: AbortSignal) {
+  return node.repositories.clearing(state.id, async () => {
+    const { repository, place, surplus, options } = await termsOf(node, state, signal);
+    for (const each of surplus) await dropSnapshot(place, each);
+    const pruned = await prune(repository, await node.repositories.leases(node, state.id), options);
+    return { ...pruned, snapshots: surplus.length };
+  });
 }

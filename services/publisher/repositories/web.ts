@@ -6,6 +6,7 @@ import { writeWhole } from "@millrace/eventlog/durable-files.ts";
 import { armored } from "../adapters/ostree/keys.ts";
 import { parseFlatpakRef } from "../adapters/ostree/names.ts";
 import type { Repository } from "../adapters/ostree/repository.ts";
+import { parseSummaryIndex, subsetsIn } from "../adapters/ostree/summary.ts";
 import type { Tools } from "../adapters/ostree/tools.ts";
 
 export interface Shown {
@@ -26,17 +27,19 @@ const line = (name: string, value: string | undefined): string[] =>
 export const keysOf = ({ publicKeys }: Pick<Shown, "publicKeys">): Buffer =>
   Buffer.concat(publicKeys.map((key) => Buffer.from(key, "base64")));
 
-export function flatpakrepo(shown: Shown): string {
+/** @param subset of it; left out: all */
+export function flatpakrepo(shown: Shown, subset?: string): string {
   const { settings, url, name } = shown;
   return `${[
     "[Flatpak Repo]",
-    ...line("Title", settings.title ?? name),
+    ...line("Title", `${settings.title ?? name}${subset === undefined ? "" : ` (${subset})`}`),
     ...line("Url", url),
     ...line("Homepage", settings.homepage),
     ...line("Comment", settings.comment),
     ...line("Description", settings.description),
     ...line("Icon", settings.icon),
     ...line("DefaultBranch", settings.defaultBranch),
+    ...line("Subset", subset),
     ...line("GPGKey", keysOf(shown).toString("base64")),
   ].join("\n")}\n`;
 }
@@ -122,8 +125,11 @@ export async function writeWeb(tools: Tools, repository: Repository, web: string
   const refs = await repository.refs();
   const all = offered(refs.keys(), shown.settings.defaultBranch);
   const hasRuntimes = [...refs.keys()].some((ref) => ref.startsWith("runtime/"));
+  const index = await readFile(join(repository.root, "summary.idx")).catch(() => undefined);
+  const subsets = index === undefined ? [] : subsetsIn(parseSummaryIndex(index));
   const files = new Map<string, string | Buffer>([
     [`${shown.name}.flatpakrepo`, flatpakrepo(shown)],
+    ...subsets.map((subset) => [`${shown.name}-${subset}.flatpakrepo`, flatpakrepo(shown, subset)] as const),
     ["key.gpg", keysOf(shown)],
     ["key.asc", armored(keysOf(shown))],
     ["index.html", indexPage(shown, all, shown.settings.visibility === "private")],

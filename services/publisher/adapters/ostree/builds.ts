@@ -46,6 +46,8 @@ export interface CommitTerms {
   readonly endOfLife?: string | undefined;
   readonly endOfLifeRebase?: string | undefined;
   readonly tokenType?: number | undefined;
+  /** Left out: those that the source's commit has. */
+  readonly subsets?: ReadonlyArray<string> | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -172,6 +174,8 @@ export async function rollBack(
   to: RefCommit,
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made> {
+  // What went into quarantine comes back: the tools know nothing of that.
+  await closure(main, to.commit, terms);
   return make(tools, main, main, to, terms);
 }
 
@@ -197,6 +201,7 @@ export async function promote(
     if (now !== undefined && readCommit(to, now).timestamp >= fresh.timestamp) {
       throw new Refusal("ref-moved", ref, "it has a commit that is as new; clients refuse what is older");
     }
+    await closure(from, commit, { signal });
     faultPoint("publish.promote.before");
     await pullLocal(tools, from.root, to.root, [commit], { signal });
     await closure(to, commit, { signal });

@@ -178,6 +178,12 @@ export function checkStructure(name: ObjectName, bytes: Buffer): void {
   }
 }
 
+/** Subsets of a repository that a commit belongs to, as flatpak writes them. */
+export function subsetsOf({ metadata }: Pick<Commit, "metadata">): ReadonlyArray<string> {
+  const value = metadata["xa.subsets"]?.value;
+  return Array.isArray(value) ? value.filter((each) => typeof each === "string") : [];
+}
+
 /** A text of a commit's metadata, such as `xa.metadata`; undefined where there is none. */
 export function metadataText(metadata: Metadata, key: string): string | undefined {
   const value = metadata[key]?.value;

@@ -40,7 +40,9 @@ const OTHERS = [".commitmeta", ".commitmeta2"];
 /** Who leads to it: signatures belong to their commit. */
 const owner = (name: ObjectName): ObjectName => name.replace(/\.commitmeta$/, ".commit");
 
-function marks(repository: Repository, leases: Leases, options: PruneOptions): Promise<ReadonlySet<ObjectName>> {
+type Reached = ReadonlySet<ObjectName>;
+
+function marks(repository: Repository, leases: Leases, options: PruneOptions): Promise<Reached> {
   const pins = (options.pins ?? []).map((commit) => `${commit}.commit`);
   const { depth, signal } = options;
   return reachable(repository, { depth, signal, pinned: [...pins, ...leases.names()] });
@@ -48,7 +50,10 @@ function marks(repository: Repository, leases: Leases, options: PruneOptions): P
 
 /** What pruning would do. Changes nothing. */
 export async function planPrune(repository: Repository, leases: Leases, options: PruneOptions): Promise<PrunePlan> {
-  const reached = await marks(repository, leases, options);
+  return planOf(repository, await marks(repository, leases, options), options);
+}
+
+async function planOf(repository: Repository, reached: Reached, options: PruneOptions): Promise<PrunePlan> {
   const turns = new Turns(options.signal);
   const unreachable: ObjectName[] = [];
   let [objects, unreachableBytes, young] = [0, 0, 0];
@@ -82,10 +87,14 @@ export interface Pruned {
   readonly deletedBytes: number;
 }
 
-/** Both steps: what is due is deleted, what is unreachable now goes into quarantine. May be ended anywhere, and done again. */
+/**
+ * Both steps: what is due is deleted, what is unreachable now goes into quarantine. May be ended anywhere, and done again. While nobody else
+ * makes commits in it: a reference that comes after it was looked would find its objects gone.
+ */
 export async function prune(repository: Repository, leases: Leases, options: PruneOptions): Promise<Pruned> {
-  const purged = await purge(repository, leases, options);
-  const plan = await planPrune(repository, leases, options);
+  const reached = await marks(repository, leases, options);
+  const purged = await purge(repository, leases, reached, options);
+  const plan = await planOf(repository, reached, options);
   const turns = new Turns(options.signal);
   let quarantined = 0;
   // Commits first: then no commit is there whose objects are not.
@@ -113,13 +122,13 @@ export async function prune(repository: Repository, leases: Leases, options: Pru
 async function purge(
   repository: Repository,
   leases: Leases,
+  reached: Reached,
   options: PruneOptions,
 ): Promise<Pick<Pruned, "restored" | "deleted" | "deletedBytes">> {
   const root = join(repository.root, ".millrace", "quarantine");
   const folders = await readdir(root).catch(() => []);
   let [restored, deleted, deletedBytes] = [0, 0, 0];
   if (folders.length === 0) return { restored, deleted, deletedBytes };
-  const reached = await marks(repository, leases, options);
   const turns = new Turns(options.signal);
   const due = Date.now() - options.graceMs;
   for (const folder of folders) {

@@ -79,6 +79,12 @@ export function parseSummaryIndex(bytes: Buffer, subject = "summary.idx"): Summa
   };
 }
 
+/** Subsets that an index offers beside everything. */
+export function subsetsIn({ summaries }: SummaryIndex): ReadonlyArray<string> {
+  const names = summaries.map(({ name }) => name.slice(0, Math.max(0, name.lastIndexOf("-"))));
+  return [...new Set(names)].filter((name) => name !== "").sort();
+}
+
 const unpack = promisify(gunzip) as (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
 
 /** What the index of a repository offers: all references of all architectures. Undefined: it has none yet. @throws Refusal */
