@@ -69,6 +69,8 @@ function wordPlaces(argv: readonly string[]): number[] {
  * @throws Failure with exit code 2, with what was probably meant
  */
 export function parse(table: readonly Command[], argv: readonly string[]): Parsed | HelpAsked {
+  // As every program does, whatever its commands are called.
+  if (argv[0] === "--version" || argv[0] === "-V") return parse(table, ["version", ...argv.slice(1)]);
   const places = wordPlaces(argv);
   const words = places.map((place) => argv[place]!);
   const found = findCommand(table, words);

@@ -42,6 +42,11 @@ test("a command, its arguments and flags in any order", () => {
   }
 });
 
+test("the version is told as every program tells it", () => {
+  for (const line of ["--version", "-V", "version"]) assert.is(parsed(line).command.path, "version");
+  assert.is(parsed("--version -o json").flags.output, "json");
+});
+
 test("the longest path wins, and words after it are arguments", () => {
   assert.is(parsed("work types list").command.path, "work types list");
   assert.is(parsed("work open types").command.path, "work open");
