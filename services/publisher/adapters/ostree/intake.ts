@@ -119,7 +119,7 @@ class Intake {
     if (this.#durable) await syncAll(root, () => waiting.map(({ from }) => from));
     faultPoint("ostree.intake.before");
     for (const { from, path } of waiting) {
-      renameSync(from, join(root, path));
+      move(from, join(root, path));
       faultPoint("ostree.intake.placed");
     }
     this.#waiting = [];
@@ -150,6 +150,17 @@ function create(path: string, content: Buffer): void {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, content, { flag: "wx", mode: 0o644 });
+  }
+}
+
+/** To its place, whose folder is there mostly. */
+function move(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    mkdirSync(dirname(to), { recursive: true });
+    renameSync(from, to);
   }
 }
 
@@ -184,7 +195,7 @@ class Incoming implements PartSink {
     this.#target = target;
     this.#index = index;
     this.#check = target.kind === "object" ? checkObject(target.name, intake.limits) : undefined;
-    this.#path = intake.repository.temporaryPath(target.path);
+    this.#path = intake.repository.temporaryPath();
   }
 
   write(piece: Buffer): Promise<void> | undefined {

@@ -5,6 +5,7 @@
  *     <root>/objects deltas refs tmp config …        as `ostree init --mode=archive` makes them
  *     <root>/.millrace/quarantine/aa/<rest>          unreachable, still served, deleted later (prune.ts)
  *     <root>/.millrace/leases/<build>                what open builds were told is present (leases.ts)
+ *     <root>/.millrace/growing                       what comes and is not whole, or not judged (intake.ts)
  */
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { mkdir, readdir, readFile, rm, rmdir, stat } from "node:fs/promises";
@@ -91,8 +92,11 @@ export class Repository {
 
   /** Brings an object back from quarantine. @returns whether it was there */
   restore(name: ObjectName): boolean {
+    const from = this.quarantined(name);
+    // Mostly it is not there, and an error costs more than the question.
+    if (!existsSync(from)) return existsSync(this.path(name));
     try {
-      renameSync(this.quarantined(name), this.path(name));
+      renameSync(from, this.path(name));
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return existsSync(this.path(name));
@@ -213,32 +217,19 @@ export class Repository {
   }
 
   /**
-   * For a file that grows until it is moved to its place, in the same folder: a disk finds room once (measured: a third of the time).
-   * No tool takes it for an object.
-   * @param path from the root
+   * For a file that grows until it is moved to its place. In one folder for all: ext4 spreads folders over the disk, and a new file goes
+   * where its folder is, so that files made in 256 folders cost ten times as much as files made in one and moved (measured).
    */
-  temporaryPath(path: string): string {
-    return join(
-      this.root,
-      dirname(path),
-      `${GROWING}${process.pid}-${process.hrtime.bigint().toString(36)}-${++counter}`,
-    );
+  temporaryPath(): string {
+    const name = `${process.pid}-${process.hrtime.bigint().toString(36)}-${++counter}`;
+    return join(this.root, GROWING, name);
   }
 
   /** Removes what processes left that died while something grew. */
   async sweep(): Promise<void> {
-    for (const top of ["objects", "deltas"]) {
-      for (const folder of await readdir(join(this.root, top)).catch(() => [])) {
-        await this.#sweepFolder(join(this.root, top, folder), top === "deltas");
-      }
-    }
-  }
-
-  async #sweepFolder(folder: string, deeper: boolean): Promise<void> {
+    const folder = join(this.root, GROWING);
     for (const name of await readdir(folder).catch(() => [])) {
       const path = join(folder, name);
-      if (deeper) await this.#sweepFolder(path, false);
-      if (!name.startsWith(GROWING)) continue;
       const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
       if (Date.now() - mtimeMs > LEFT_BEHIND_MS) await rm(path, { force: true });
     }
@@ -246,7 +237,7 @@ export class Repository {
 }
 
 let counter = 0;
-const GROWING = ".millrace-";
+const GROWING = ".millrace/growing";
 
 const isLoose = (name: string): boolean => /^[0-9a-f]{64}\.(commit|dirtree|dirmeta|filez|commitmeta)$/.test(name);
 
