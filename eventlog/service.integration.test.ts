@@ -3,6 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { fastStart } from "../tests/harness/servers.ts";
 import { suite, type TestContext } from "../tests/harness/suite.ts";
 import { Health, openHealthServer } from "./health.ts";
 import { makeLogger } from "./logging.ts";
@@ -28,7 +29,12 @@ class Process {
 
   constructor({ defer }: Pick<TestContext, "defer">, env: Record<string, string>, names = ["tiny"]) {
     this.child = spawn(process.execPath, [join(import.meta.dirname, "fixtures/tiny-service.ts"), ...names], {
-      env: { PATH: process.env.PATH!, MILLRACE_TEST_MARK: process.env.MILLRACE_TEST_MARK ?? "", ...env },
+      env: {
+        ...fastStart(),
+        PATH: process.env.PATH!,
+        MILLRACE_TEST_MARK: process.env.MILLRACE_TEST_MARK ?? "",
+        ...env,
+      },
     });
     this.child.stdout.on("data", (chunk) => (this.output += chunk));
     this.child.stderr.on("data", (chunk) => (this.errors += chunk));

@@ -9,7 +9,7 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { registerHooks } from "node:module";
+import { flushCompileCache, registerHooks } from "node:module";
 import { dirname, join } from "node:path";
 
 /** Where an import of a package, or within one, leads: URL from the root of the checkout, and format. */
@@ -51,8 +51,12 @@ function remember(folder: string): void {
     found = {};
   };
   process.once("exit", save);
-  // Some never exit of themselves.
-  setTimeout(save, LOADED_MS).unref();
+  // Some never exit of themselves; nor does Node write what it compiled before then.
+  const saveAll = () => {
+    save();
+    flushCompileCache();
+  };
+  setTimeout(saveAll, LOADED_MS).unref();
 }
 
 /** Changes whenever the package manager has written what is installed. */

@@ -11,6 +11,7 @@ import { freePort } from "@millrace/local/ports.ts";
 import * as assert from "uvu/assert";
 import { ask, eventually, testGateway } from "./harness/gateway.ts";
 import { CHECKOUT, follow } from "./harness/mill.ts";
+import { fastStart } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
 const test = suite("mill logs", { timeoutMs: 120_000 });
@@ -50,6 +51,7 @@ const mill = (...args: string[]) => millAt(gateway.url, ...args);
 const millAt = (url: string, ...args: string[]) => {
   const child = spawn(join(CHECKOUT, "cli/mill"), ["logs", ...args, "--org", org, "--url", url], {
     env: {
+      ...fastStart(),
       PATH: process.env.PATH,
       HOME: home,
       XDG_STATE_HOME: home,

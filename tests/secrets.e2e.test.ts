@@ -17,7 +17,7 @@ import { freePort } from "@millrace/local/ports.ts";
 import { startPostgres } from "@millrace/local/postgres.ts";
 import * as assert from "uvu/assert";
 import { type Answer, ask } from "./harness/gateway.ts";
-import { startOwnNats, testFolder } from "./harness/servers.ts";
+import { fastStart, startOwnNats, testFolder } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
 const test = suite("no secret in clear", { timeoutMs: 180_000 });
@@ -42,6 +42,7 @@ test.before(async () => {
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
   environment = {
+    ...fastStart(),
     PATH: process.env.PATH,
     MILLRACE_TEST_MARK: process.env.MILLRACE_TEST_MARK,
     MILLRACE_NATS_URL: server.url,
