@@ -216,6 +216,10 @@ test("as actions of a schedule: a scan, the same to what a selection finds, one 
       body: { select: { where: { model: "S3SW-001X16EU" } }, action: { kind: "reboot" } },
     },
     { action: "devices.rebootDevice", on: hall!.id, body: {} },
+    {
+      action: "deviceOperations.startRollout",
+      body: { name: "nightly", select: { where: { outdated: true } }, stages: [{ devices: 1 }], soakMs: 0 },
+    },
   ];
   const body = { name: "night", when: { kind: "cron", expression: "0 3 1 1 *", timeZone: "UTC" }, commands };
   const { organisation, id } = (await home.expect(201, "POST", "/schedules", { body })).body;
@@ -228,8 +232,8 @@ test("as actions of a schedule: a scan, the same to what a selection finds, one 
     assert.is(issued.ok.repeated, i >= commands.length);
     made.push(issued.ok.made!);
   }
-  assert.equal(made.slice(0, 3), made.slice(3));
-  const [scanId, bulkId, taskId] = made;
+  assert.equal(made.slice(0, commands.length), made.slice(commands.length));
+  const [scanId, bulkId, taskId, rolloutId] = made;
   const scan = await reached(`/device-scans/${scanId}`, "completed|failed");
   assert.equal(
     scan.status.findings.map((one: any) => one.mac),
@@ -238,9 +242,12 @@ test("as actions of a schedule: a scan, the same to what a selection finds, one 
   const done = await reached(`/device-bulks/${bulkId}`, "completed|halted");
   assert.equal([done.spec.devices, done.status.succeeded], [2, 2]);
   assert.is((await reached(`/device-tasks/${taskId}`, "succeeded|failed")).status.state, "succeeded");
+  const rolled = await reached(`/firmware-rollouts/${rolloutId}`, "completed|halted|cancelled");
+  assert.equal([rolled.status.state, rolled.spec.devices, rolled.status.succeeded], ["completed", 1, 1]);
+  assert.is((await home.expect(200, "GET", `/devices/${hall!.id}`)).body.status.firmware.version, stable.version);
   assert.equal(
     [hall, third, fourth].map((handle) => handle!.stats.boots),
-    [boots[0]! + 1, boots[2]! + 1, boots[3]! + 1],
+    [boots[0]! + 2, boots[2]! + 1, boots[3]! + 1],
   );
 });
 

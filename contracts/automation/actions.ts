@@ -8,7 +8,7 @@ import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as Schema from "effect/Schema";
 import * as applications from "../applications/api.ts";
 import * as devices from "../devices/api.ts";
-import { deviceOperationsApi, StartBulk } from "../devices/operations.ts";
+import { deviceOperationsApi, StartBulk, StartRollout } from "../devices/operations.ts";
 import { deviceScansApi, StartScan } from "../devices/scans.ts";
 import { deviceSyncsApi } from "../devices/syncs.ts";
 import { WISH_PERMISSIONS } from "../devices/wishes.ts";
@@ -146,6 +146,13 @@ export const ACTIONS = {
     ),
     also: (body: { readonly action?: { readonly kind?: string } } | undefined) => bulkPermissions(body?.action),
   },
+  "deviceOperations.startRollout": declare(deviceOperationsApi.endpoints as never)(
+    "startRollout",
+    "Roll firmware out in stages",
+    null,
+    StartRollout,
+    "devices.rollout",
+  ),
   "deviceScans.startScan": declare(deviceScansApi.endpoints as never)(
     "startScan",
     "Look for devices",

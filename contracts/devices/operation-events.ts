@@ -1,7 +1,7 @@
 /** What the world sees of bulk operations and roll-outs. */
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
-import { ConfigureAsked, Counts } from "./operations.ts";
+import { ConfigureAsked, Counts, Stages } from "./operations.ts";
 import { SelectionShown } from "./selection.ts";
 import { Asked, FirmwareAsked } from "./task-parts.ts";
 import { OUTCOMES } from "./values.ts";
@@ -11,16 +11,17 @@ const text = (description: string) => Schema.String.annotate({ description });
 const count = (description: string) => Schema.Int.annotate({ description });
 const devices = Schema.Array(Schema.String).annotate({ description: "Ids of the devices, in their order" });
 
+const select = optionalKey(
+  Schema.Struct({ group: optionalKey(text("Id of a group")), where: optionalKey(SelectionShown) }).annotate({
+    description: "Which devices they are is found when it begins; `devices` is empty until then",
+  }),
+);
 const spec = {
   devices,
   atOnce: count("Tasks under way at once"),
   haltAtPercent: count("Share of failures beyond which it halts"),
   expiresInMs: count("How long each may wait for its device"),
-  select: optionalKey(
-    Schema.Struct({ group: optionalKey(text("Id of a group")), where: optionalKey(SelectionShown) }).annotate({
-      description: "Which devices they are is found when it begins; `devices` is empty until then",
-    }),
-  ),
+  select,
 };
 export const BulkRequested = Schema.Struct({
   asked: Asked,
@@ -82,17 +83,23 @@ export const bulkEvents = {
   BulkCancelled: { version: 1, data: BulkCancelled, description: "A cancelled bulk operation has come to its end." },
 } as const satisfies PublicEvents;
 
+const stages = Schema.Array(Schema.Int).annotate({ description: "How many devices each stage is about" });
 export const RolloutStarted = Schema.Struct({
   name: text("Unique name in the organisation"),
   title: optionalKey(text("Its title")),
   firmware: FirmwareAsked,
   devices,
-  stages: Schema.Array(Schema.Int).annotate({ description: "How many devices each stage is about" }),
+  stages,
+  select,
+  stagesAsked: optionalKey(
+    Stages.annotate({ description: "With a selection: stages as they were asked for, until it is known how many" }),
+  ),
   soakMs: count("Milliseconds between stages"),
   haltAtPercent: count("Share of failures beyond which it halts"),
   atOnce: count("Devices at once"),
   expiresInMs: count("How long each may wait for its device"),
 });
+export const RolloutDevicesSelected = Schema.Struct({ devices, stages });
 const stage = count("Number of the stage, from 0");
 const bulk = text("Id of its bulk operation");
 export const StageBegun = Schema.Struct({ stage, bulk });
@@ -109,6 +116,11 @@ export const RolloutCancelled = Schema.Struct({});
 
 export const rolloutEvents = {
   RolloutStarted: { version: 1, data: RolloutStarted, description: "A roll-out of firmware was asked for." },
+  RolloutDevicesSelected: {
+    version: 1,
+    data: RolloutDevicesSelected,
+    description: "It was found which devices a roll-out is about.",
+  },
   StageBegun: { version: 1, data: StageBegun, description: "A stage of a roll-out began." },
   StageEnded: { version: 1, data: StageEnded, description: "A stage of a roll-out has ended." },
   RolloutPaused: { version: 1, data: RolloutPaused, description: "A roll-out was paused." },

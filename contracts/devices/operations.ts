@@ -112,6 +112,10 @@ export const StartBulk = Schema.Struct({
   examples: [{ select: { where: { tag: "floor/1" } }, action: { kind: "apply", dryRun: true } }],
 });
 
+const SelectedLater = Schema.Struct({ group: optionalKey(GroupId), where: optionalKey(SelectionShown) }).annotate({
+  description: "Of one that was asked for by a schedule or rule: what it is about was found when it began",
+});
+
 export const Bulk = Schema.Struct({
   ...entity(
     BulkId,
@@ -121,11 +125,7 @@ export const Bulk = Schema.Struct({
       atOnce: Schema.Int,
       haltAtPercent: Schema.Int,
       expiresInMs: Schema.Int,
-      select: optionalKey(
-        Schema.Struct({ group: optionalKey(GroupId), where: optionalKey(SelectionShown) }).annotate({
-          description: "Of one that was asked for by a schedule or rule: what it is about was found when it began",
-        }),
-      ),
+      select: optionalKey(SelectedLater),
       profile: optionalKey(ProfileId.annotate({ description: "The profile whose change is written by it" })),
       rollout: optionalKey(RolloutId),
     }),
@@ -178,6 +178,7 @@ export const Rollout = Schema.Struct({
       title: optionalKey(Title),
       firmware: FirmwareAsked,
       devices: count("How many devices it is about"),
+      select: optionalKey(SelectedLater),
       stages: Schema.Array(Schema.Int).annotate({ description: "How many devices each stage is about" }),
       soakMs: Schema.Int,
       haltAtPercent: Schema.Int,

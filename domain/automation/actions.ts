@@ -14,7 +14,8 @@ import { type Deploying, ownApplication, planCancelling, planDeployment } from "
 import type { Refusal } from "../decider.ts";
 import { bulk } from "../devices/bulk.ts";
 import { device } from "../devices/device.ts";
-import { planBulk, planScan, planTask } from "../devices/request-many.ts";
+import { planBulk, planRollout, planScan, planTask } from "../devices/request-many.ts";
+import { rollout } from "../devices/rollout.ts";
 import { scan } from "../devices/scan.ts";
 import { sync } from "../devices/sync.ts";
 import type { Kind } from "../kind.ts";
@@ -50,6 +51,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   "applications.deployment": deployment,
   "devices.device": device,
   "devices.bulk": bulk,
+  "devices.rollout": rollout,
   "devices.scan": scan,
   "devices.sync": sync,
 };
@@ -120,6 +122,7 @@ const PLANS: Readonly<Record<ActionName, (acting: Acting) => Promise<Plan>>> = {
   "devices.rebootDevice": planTask(() => ({ kind: "reboot" })),
   "devices.updateFirmware": planTask(({ expiresInMs: _, ...firmware }) => ({ kind: "firmware", ...firmware })),
   "deviceOperations.startBulk": planBulk,
+  "deviceOperations.startRollout": planRollout,
   "deviceScans.startScan": planScan,
   "deviceSyncs.runSync": async ({ subject }) => [{ kind: sync, id: subject, command: { do: "run" } }],
   "applications.cancelDeployment": ({ reads, subject, body }) => planCancelling(reads, subject, body.reason),

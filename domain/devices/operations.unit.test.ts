@@ -200,6 +200,25 @@ test("what a wish comes to for one device", () => {
   assert.deepEqual(wished({ ...had, configuration: null }, { forget: ["sys"] }), { configuration: null });
 });
 
+test("a roll-out by a selection: its stages are counted when it is settled; one that finds nothing is over", () => {
+  const run = new Run(rollout);
+  const spec = { name: "night", firmware: {}, soakMs: 0, haltAtPercent: 20, atOnce: 5, expiresInMs: 60_000 };
+  const start = { do: "start", ...spec, devices: [], stages: [], select: { where: { outdated: true } } };
+  assert.equal(run.do({ ...start, stagesAsked: [{ devices: 2 }, { percent: 50 }] }), undefined);
+  assert.deepEqual(nextOfRollout(run.state, run.now), { do: { kind: "select" } });
+  assert.equal(run.do({ do: "beginStage", stage: 0, bulk: idOf("blk", 1) }), "overtaken");
+  run.do({ do: "pause" });
+  assert.equal(nextOfRollout(run.state, run.now), undefined);
+  run.do({ do: "resume" });
+  assert.equal(run.do({ do: "select", devices: devices(10) }), undefined);
+  assert.deepEqual([run.state.spec?.stages, run.do({ do: "select", devices: [] })], [[2, 3, 5], "overtaken"]);
+  assert.deepEqual(nextOfRollout(run.state, run.now), { do: { kind: "stage", stage: 0 } });
+  const none = new Run(rollout);
+  none.do(start);
+  none.do({ do: "select", devices: [] });
+  assert.deepEqual([none.state.state, nextOfRollout(none.state, none.now)], ["completed", undefined]);
+});
+
 test("a selection of nothing, of too much, or of what is no device is refused", () => {
   const ask = (these: string[]) => given(bulk, []).when({ do: "request", ...BULK, devices: these });
   ask([]).isRefused({ rule: "nothing-selected" });
@@ -252,9 +271,10 @@ const NONE = { succeeded: 0, failed: 0, expired: 0, cancelled: 0, refused: 0 };
 /** Begins the stage that is due, and ends it. */
 function stage(run: Run<RolloutState>, counts: object): void {
   const next = nextOfRollout(run.state, run.now);
-  assert.ok(next !== undefined && "do" in next, JSON.stringify(next));
-  const made = idOf("blk", next.do.stage + 1);
-  assert.equal(run.do({ do: "beginStage", stage: next.do.stage, bulk: made }), undefined);
+  assert.ok(next !== undefined && "do" in next && next.do.kind === "stage", JSON.stringify(next));
+  const { stage: nth } = next.do;
+  const made = idOf("blk", nth + 1);
+  assert.equal(run.do({ do: "beginStage", stage: nth, bulk: made }), undefined);
   assert.equal(nextOfRollout(run.state, run.now), undefined);
   assert.equal(run.do({ do: "endStage", bulk: made, counts: { ...NONE, ...counts } }), undefined);
 }

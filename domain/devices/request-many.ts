@@ -1,5 +1,5 @@
 /** Asking for tasks, bulk operations and scans without a request of that moment: by schedules, rules and processes. Pure but for what it reads. */
-import type { BulkAction as Action, StartBulk } from "@millrace/contracts/devices/operations.ts";
+import type { BulkAction as Action, StartBulk, StartRollout } from "@millrace/contracts/devices/operations.ts";
 import type { StartScan } from "@millrace/contracts/devices/scans.ts";
 import type { Asked } from "@millrace/contracts/devices/task-parts.ts";
 import { LIMITS, SITE_USUAL } from "@millrace/contracts/devices/values.ts";
@@ -14,6 +14,7 @@ import { device } from "./device.ts";
 import { group } from "./group.ts";
 import { profile } from "./profile.ts";
 import { requestTask } from "./request.ts";
+import { type RolloutSpec, rollout, STAGES_USUAL, stageSizes } from "./rollout.ts";
 import { type ScanSpec, scan } from "./scan.ts";
 import { task } from "./task.ts";
 
@@ -115,6 +116,39 @@ async function chosenBy(
   if (where!.profile === undefined) return { devices: [], select: { where } };
   const id = await idOf(profile, where!.profile);
   return id === undefined ? nothing(profile) : { devices: [], select: { where: { ...where, profile: id } } };
+}
+
+const SOAK_MS = 600_000;
+
+/** What a roll-out is asked for, by what of it is known already. */
+export function rolloutOf(
+  { select: _, title, firmware = {}, stages = STAGES_USUAL, ...options }: typeof StartRollout.Type,
+  chosen: Pick<RolloutSpec, "devices" | "select">,
+): RolloutSpec {
+  const { soakMs = SOAK_MS, haltAtPercent = HALT_AT_PERCENT } = options;
+  const { atOnce = LIMITS.atOnce.usual, expiresInMs = LIMITS.expires.usual } = options;
+  return {
+    name: options.name,
+    ...(title === undefined ? {} : { title }),
+    firmware,
+    ...chosen,
+    stages: stageSizes(chosen.devices.length, stages),
+    ...(chosen.select === undefined ? {} : { stagesAsked: stages }),
+    ...{ soakMs, haltAtPercent, atOnce, expiresInMs },
+  };
+}
+
+/** Of what a selection finds, and so how many a stage is about, it is found when it begins. */
+export async function planRollout({ reads, organisation, subject, body }: Acting): Promise<Plan> {
+  const chosen = await chosenBy(reads, organisation, body.select);
+  if ("refused" in chosen) return chosen;
+  return [
+    {
+      kind: rollout,
+      id: subject,
+      command: { do: "start", ...rolloutOf(body, chosen as Pick<RolloutSpec, "devices" | "select">) },
+    },
+  ];
 }
 
 /** Left out: the site that is usual, by mDNS, and nothing is taken in. */

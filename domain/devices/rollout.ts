@@ -27,6 +27,8 @@ export interface RolloutState {
   readonly organisation: string;
   readonly spec: RolloutSpec | null;
   readonly state: (typeof ROLLOUT_STATES)[number];
+  /** Which devices it is about is not found yet. */
+  readonly selecting: boolean;
   /** Number of the stage that is under way, or next. */
   readonly stage: number;
   readonly bulk: string | null;
@@ -44,6 +46,8 @@ export interface RolloutState {
 export type RolloutCommand =
   | ({ readonly do: "start" } & RolloutSpec)
   | { readonly do: "pause" | "resume" | "cancel" }
+  /** What its selection finds as it begins. */
+  | { readonly do: "select"; readonly devices: ReadonlyArray<string> }
   /** With the bulk operation's `request`, all or nothing: `stageOf`. */
   | { readonly do: "beginStage"; readonly stage: number; readonly bulk: string }
   /** With the bulk operation's `complete`, all or nothing. */
@@ -56,6 +60,9 @@ type Event = {
 const names = nameClaims("roll-out");
 
 const isOver = ({ state }: Pick<RolloutState, "state">): boolean => state === "completed" || state === "cancelled";
+
+/** One device, 5 %, 25 %, the rest. */
+export const STAGES_USUAL = [{ devices: 1 }, { percent: 5 }, { percent: 25 }] as const;
 
 /** How many devices each stage is about. @param stages as asked; shares count those before */
 export function stageSizes(
@@ -92,7 +99,13 @@ function evolve(before: RolloutState, event: Event, { time, organisation, actor 
   const state = { ...before, updatedAt: time };
   switch (event.type) {
     case "RolloutStarted":
-      return { ...state, spec: event.data, exists: true, organisation, requestedBy: actor, createdAt: time };
+      return {
+        ...state,
+        ...{ spec: event.data, exists: true, organisation, requestedBy: actor, createdAt: time },
+        selecting: event.data.select !== undefined,
+      };
+    case "RolloutDevicesSelected":
+      return { ...state, spec: { ...before.spec!, ...event.data }, selecting: false };
     case "StageBegun":
       return { ...state, bulk: event.data.bulk, isUnderWay: true, state: "running" };
     case "StageEnded": {
@@ -124,8 +137,8 @@ function decide(command: RolloutCommand, state: RolloutState, { organisation, no
     if (state.createdAt !== "") {
       return { refused: "conflict", reason: "This roll-out exists already.", fix: "Use another Idempotency-Key." };
     }
-    const { devices, firmware } = spec;
-    if (devices.length === 0) {
+    const { devices, firmware, select } = spec;
+    if (devices.length === 0 && select === undefined) {
       return rule(
         "nothing-selected",
         "No device is selected by this.",
@@ -147,11 +160,23 @@ function decide(command: RolloutCommand, state: RolloutState, { organisation, no
       if (step?.kind !== "stage" || step.stage !== command.stage) return overtaken("It is not this stage's turn.");
       return { events: [{ type: "StageBegun", data: { stage: command.stage, bulk: command.bulk } }] };
     }
+    case "select":
+      return selected(command.devices, state, organisation);
     case "endStage":
       return endStage(command, state, organisation);
     default:
       return steer(command.do, state, organisation);
   }
+}
+
+function selected(found: ReadonlyArray<string>, state: RolloutState, organisation: string): Decision<Event> {
+  if (!state.selecting) return overtaken("Its devices are found already.");
+  const devices = [...new Set(found)].sort().slice(0, LIMITS.selected);
+  const stages = stageSizes(devices.length, state.spec!.stagesAsked ?? STAGES_USUAL);
+  const event: Event = { type: "RolloutDevicesSelected", data: { devices, stages } };
+  if (devices.length > 0 || isOver(state)) return { events: [event] };
+  const claims = [names.claim(organisation, state.spec!.name, false)];
+  return { events: [event, { type: "RolloutCompleted", data: {} }], claims };
 }
 
 function endStage(
@@ -196,16 +221,17 @@ function steer(verb: "pause" | "resume" | "cancel", state: RolloutState, organis
   }
 }
 
-export interface RolloutStep {
-  readonly kind: "stage";
-  readonly stage: number;
-}
+export type RolloutStep =
+  | { readonly kind: "stage"; readonly stage: number }
+  /** Find which devices it is about. */
+  | { readonly kind: "select" };
 
 /** What is to be done about a roll-out now: the next stage, when the one before has proved itself for long enough. */
 export function nextOfRollout(state: RolloutState, nowMs: number): Next<RolloutStep> {
   const { exists, spec, stage, isUnderWay, stageEndedAt } = state;
   if (!exists || spec === null || isUnderWay || (state.state !== "running" && state.state !== "soaking"))
     return undefined;
+  if (state.selecting) return { do: { kind: "select" } };
   if (stage >= spec.stages.length) return undefined;
   const at = stageEndedAt === null ? nowMs : Date.parse(stageEndedAt) + spec.soakMs;
   return nowMs >= at ? { do: { kind: "stage", stage } } : { waitUntil: at };
@@ -226,6 +252,7 @@ export const rollout: Kind<RolloutState, RolloutCommand, Event> = {
       organisation: "",
       spec: null,
       state: "running",
+      selecting: false,
       stage: 0,
       bulk: null,
       isUnderWay: false,
@@ -252,8 +279,15 @@ export const rollout: Kind<RolloutState, RolloutCommand, Event> = {
         atOnce: 10,
         expiresInMs: 86_400_000,
       },
-      ({ name, devices, stages }) =>
-        `asked for the roll-out "${name}" to ${devices.length === 1 ? "one device" : `${devices.length} devices`} in ${stages.length === 1 ? "one stage" : `${stages.length} stages`}`,
+      ({ name, devices, stages, select }) =>
+        select !== undefined
+          ? `asked for the roll-out "${name}" to what a selection finds`
+          : `asked for the roll-out "${name}" to ${devices.length === 1 ? "one device" : `${devices.length} devices`} in ${stages.length === 1 ? "one stage" : `${stages.length} stages`}`,
+    ),
+    RolloutDevicesSelected: first(
+      shape.RolloutDevicesSelected,
+      { devices: ["dev_01kajzq4v0e8r9t2m5x7c3d6fg"], stages: [1] },
+      ({ devices }) => `found what it is about: ${devices.length === 1 ? "one device" : `${devices.length} devices`}`,
     ),
     StageBegun: first(shape.StageBegun, { stage: 0, bulk: bulkId }, ({ stage }) => `began stage ${stage + 1}`),
     StageEnded: first(
@@ -278,7 +312,7 @@ export const rollout: Kind<RolloutState, RolloutCommand, Event> = {
   over: isOver,
   nameClaim: names.of,
   represent: (state) => {
-    const { devices, expiresInMs: _, ...spec } = state.spec!;
+    const { devices, expiresInMs: _, stagesAsked: __, ...spec } = state.spec!;
     const next = state.state === "soaking" && state.stageEndedAt !== null;
     return {
       id: state.id,
@@ -298,5 +332,5 @@ export const rollout: Kind<RolloutState, RolloutCommand, Event> = {
       updatedAt: state.updatedAt,
     };
   },
-  stateVersion: 1,
+  stateVersion: 2,
 };

@@ -76,7 +76,7 @@ export async function startTasks(options: TasksOptions): Promise<Tasks> {
       turnReactor(keeping),
       taskReactor(keeping),
       bulkReactor(log, index),
-      rolloutReactor(),
+      rolloutReactor(log, index),
       profileReactor(log, index),
       syncReactor(options),
       scans,

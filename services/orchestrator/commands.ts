@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { ACTIONS, type ActionDeclaration, type ActionName } from "@millrace/contracts/automation/actions.ts";
-import { makeId } from "@millrace/contracts/ids.ts";
+import { makeId, PREFIXES } from "@millrace/contracts/ids.ts";
 import type { Permission } from "@millrace/contracts/permissions.ts";
 import { isOvertaken } from "@millrace/domain/applications/application-report.ts";
 import {
@@ -119,14 +119,7 @@ async function foundInHistory(log: EventLog, kind: Kind, id: string, commandId: 
   return undefined;
 }
 
-const PREFIXES_MADE: Readonly<Record<string, string>> = {
-  "work.item": "itm",
-  "applications.deployment": "dep",
-  "devices.task": "tsk",
-  "devices.bulk": "blk",
-  "devices.scan": "scn",
-};
-const prefixOf = (makes: string): string => PREFIXES_MADE[makes]!;
+const prefixOf = (makes: string): string => PREFIXES[makes as keyof typeof PREFIXES];
 const madeOf = (made: string | undefined) => (made === undefined ? {} : { made });
 
 /** Ids that are the same for every try of a command. */

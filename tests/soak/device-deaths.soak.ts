@@ -3,19 +3,25 @@
  * nothing of a trial is left on a device.
  */
 import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import type { Asked } from "@millrace/contracts/devices/task-parts.ts";
 import { makeId } from "@millrace/contracts/ids.ts";
 import { bulk, isBulkOver } from "@millrace/domain/devices/bulk.ts";
+import { device } from "@millrace/domain/devices/device.ts";
 import { profile } from "@millrace/domain/devices/profile.ts";
 import { rollout } from "@millrace/domain/devices/rollout.ts";
 import { scan } from "@millrace/domain/devices/scan.ts";
 import { task } from "@millrace/domain/devices/task.ts";
 import type { Kind } from "@millrace/domain/kind.ts";
 import * as assert from "uvu/assert";
-import { openSite, type Site } from "../harness/devices.ts";
+import { freePort, openSite, type Site } from "../harness/devices.ts";
 import { eventually } from "../harness/eventually.ts";
-import { suite } from "../harness/suite.ts";
+import { deferToEndOfFile, suite } from "../harness/suite.ts";
 import type { DeviceHandle } from "../simulators/shelly/face.ts";
+import { firmwareImage } from "../simulators/shelly/fleet.ts";
 
 const test = suite("deaths of the agent, all of them", { timeoutMs: 45 * 60_000 });
 
@@ -75,11 +81,78 @@ const MOST = ["before", "after", "recorded"];
 interface Row {
   readonly what: string;
   readonly at: ReadonlyArray<string>;
+  /** Of the agents. */
+  readonly env?: () => Readonly<Record<string, string>>;
   /** Asks for it. @returns waits for its end, and looks whether it is as it should be */
   readonly begin: () => Promise<() => Promise<void>>;
 }
 
 const ROWS: ReadonlyArray<Row> = [
+  {
+    what: "an update by an image that the agent keeps",
+    at: ["image.before", "image.during", "image.after"],
+    env: () => maker.env,
+    begin: async () => {
+      const version = `1.99.${nth}`;
+      maker.release(version);
+      const handle = others[3]!;
+      const before = handle.stats.calls["Shelly.Update"] ?? 0;
+      const wait = await doing(
+        () => ({ kind: "firmware" }),
+        () => assert.is(handle.stats.calls["Shelly.Update"], before + 1),
+        () => handle,
+      )();
+      return async () => {
+        await wait();
+        assert.is((await site.device(site.idOf(handle))).firmware?.version, version);
+        const fetched = maker.fetched(version);
+        assert.ok(fetched === 1 || fetched === 2, `the maker was asked ${fetched} times`);
+        const kept = readdirSync(join(site.folder, "device-agent"), { recursive: true }) as string[];
+        assert.ok(kept.some((name) => /[0-9a-f]{64}$/.test(name)));
+      };
+    },
+  },
+  {
+    what: "a wish for many",
+    at: ["bulk.configure.before", "bulk.configure.recorded"],
+    begin: async () => {
+      const id = newId("blk");
+      const devices = others.slice(-3).map((handle) => site.idOf(handle));
+      const before = await Promise.all(devices.map(async (one) => (await site.device(one)).generation));
+      const asked = { kind: "configure", dryRun: false, addTags: [`wish-${nth}`] };
+      const spec = { asked, devices, atOnce: 1, haltAtPercent: 100, expiresInMs: 600_000 };
+      await site.execute([{ kind: bulk, id, command: { do: "request", ...spec } as never }]);
+      return async () => {
+        const state = await untilOver(bulk, id, isBulkOver);
+        assert.equal([state.counts.succeeded, state.results], [3, "sss"]);
+        for (const [i, one] of devices.entries()) {
+          const { tags, generation } = await site.device(one);
+          assert.ok(tags.includes(`wish-${nth}`));
+          assert.is(generation, before[i]! + 1, "it is wished once");
+        }
+      };
+    },
+  },
+  {
+    what: "a roll-out",
+    at: ["bulk.select.before", "bulk.select.recorded", "rollout.stage.before", "rollout.stage.recorded"],
+    begin: async () => {
+      const id = newId("rlo");
+      for (const handle of others.slice(-2)) {
+        const { tags } = await site.device(site.idOf(handle));
+        const spec = { tags: [...tags.filter((tag) => !/^roll-/.test(tag)), `roll-${nth}`] };
+        await site.execute([{ kind: device, id: site.idOf(handle), command: { do: "change", spec } }]);
+      }
+      const select = { where: { tag: `roll-${nth}` } };
+      const spec = { firmware: {}, soakMs: 0, haltAtPercent: 100, atOnce: 1, expiresInMs: 600_000, stages: [] };
+      const command = { do: "start", name: `r${nth}`, devices: [], select, stagesAsked: [{ devices: 1 }], ...spec };
+      await site.execute([{ kind: rollout, id, command: command as never }]);
+      return async () => {
+        const state = await untilOver(rollout, id, (now) => now.state === "completed");
+        assert.is(state.counts.succeeded, 2);
+      };
+    },
+  },
   {
     what: "an apply that makes a schedule",
     at: [
@@ -186,6 +259,7 @@ const ROWS: ReadonlyArray<Row> = [
     what: "a bulk operation on what a selection finds",
     at: [
       "bulk.select.before",
+      "bulk.select.recorded",
       "bulk.ask.before",
       "bulk.ask.recorded",
       "bulk.complete.before",
@@ -201,21 +275,6 @@ const ROWS: ReadonlyArray<Row> = [
         assert.is(state.counts.succeeded, state.spec!.devices.length);
         const asked = (await site.events(bulk, id)).filter(({ type }) => type === "BulkTaskAsked");
         assert.is(asked.length, state.spec!.devices.length);
-      };
-    },
-  },
-  {
-    what: "a roll-out",
-    at: ["rollout.stage.before", "rollout.stage.recorded"],
-    begin: async () => {
-      const id = newId("rlo");
-      const devices = others.slice(-2).map((handle) => site.idOf(handle));
-      const spec = { firmware: {}, soakMs: 0, haltAtPercent: 100, atOnce: 1, expiresInMs: 600_000, stages: [1, 1] };
-      const command = { do: "start", name: `r${nth}`, devices, ...spec };
-      await site.execute([{ kind: rollout, id, command: command as never }]);
-      return async () => {
-        const state = await untilOver(rollout, id, (now) => now.state === "completed");
-        assert.is(state.counts.succeeded, 2);
       };
     },
   },
@@ -280,9 +339,39 @@ const ROWS: ReadonlyArray<Row> = [
 ];
 
 const NETWORKS: Record<string, string> = { home: "first-password", other: "second-password" };
+/** The maker: an index of one model, and its images. */
+async function startMaker() {
+  const app = "S1G3";
+  let version = "";
+  const asked: Record<string, number> = {};
+  const server = createServer((request, response) => {
+    const url = request.url ?? "";
+    asked[url] = (asked[url] ?? 0) + 1;
+    const buildId = `20270101-000000/${version}-gabc1234`;
+    const image = `http://127.0.0.1:${(server.address() as AddressInfo).port}/${version}.zip`;
+    if (url === `/update/${app}`) {
+      response.end(JSON.stringify({ name: app, stable: { version, build_id: buildId, url: image } }));
+    } else if (url === `/${version}.zip`) response.end(firmwareImage({ app, version, buildId }));
+    else response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
+  deferToEndOfFile(() => new Promise<void>((resolve) => void server.close(() => resolve())));
+  return {
+    release: (next: string) => {
+      version = next;
+    },
+    fetched: (of: string) => asked[`/${of}.zip`] ?? 0,
+    env: {
+      MILLRACE_FIRMWARE_LISTEN: `127.0.0.1:${await freePort()}`,
+      MILLRACE_FIRMWARE_INDEX: `http://127.0.0.1:${(server.address() as AddressInfo).port}/update`,
+    },
+  };
+}
+
+let maker: Awaited<ReturnType<typeof startMaker>>;
 const FIRMWARE = 12;
 const SCANS = 6;
-let firmwareNext = 3;
+let firmwareNext = 4;
 let scanNext = 0;
 let strangers: readonly DeviceHandle[] = [];
 let profileId: string | undefined;
@@ -295,19 +384,18 @@ async function profileOf(): Promise<string> {
   const { generation } = (await site.log.aggregates.load(profile, id)).state;
   const resolved = { desired: configuration, profiles: [{ id, generation }] };
   const command = { do: "configure" as const, profiles: [id], resolved };
-  await site.execute([
-    { kind: (await import("@millrace/domain/devices/device.ts")).device, id: site.idOf(others[1]!), command },
-  ]);
+  await site.execute([{ kind: device, id: site.idOf(others[1]!), command }]);
   profileId = id;
   return id;
 }
 
 test.before(async () => {
-  const count = 1 + 3 + FIRMWARE + 2 + SCANS;
+  maker = await startMaker();
+  const count = 1 + 4 + FIRMWARE + 2 + SCANS;
   const model = "S3SW-001X16EU";
   site = await openSite({
     networks: NETWORKS,
-    devices: Array.from({ length: count }, (_, i) => ({ model, ...(i > 3 ? { updates: { stable } } : {}) })),
+    devices: Array.from({ length: count }, (_, i) => ({ model, ...(i > 4 ? { updates: { stable } } : {}) })),
   });
   const [first, ...rest] = site.fleet.devices;
   main = first!;
@@ -324,14 +412,14 @@ test.before(async () => {
 
 const ONLY = process.env.MILLRACE_DEATHS_OF;
 
-for (const { what, at, begin } of ROWS) {
+for (const { what, at, begin, env } of ROWS) {
   for (const point of at) {
     if (ONLY !== undefined && !`${what} ${point}`.includes(ONLY)) continue;
     test(`${what}: ${point}`, async () => {
       nth += 1;
       const end = await begin();
-      await site.died(await site.start(point), PATIENCE_MS);
-      const agent = await site.start();
+      await site.died(await site.start(point, env?.()), PATIENCE_MS);
+      const agent = await site.start(undefined, env?.());
       try {
         await end();
       } finally {

@@ -4,7 +4,14 @@
  */
 import type { Selection } from "@millrace/contracts/devices/selection.ts";
 import type { Asked as TaskAsked } from "@millrace/contracts/devices/task-parts.ts";
-import { type BulkCommand, type BulkState, type BulkStep, bulk, nextOfBulk } from "@millrace/domain/devices/bulk.ts";
+import {
+  type BulkCommand,
+  type BulkSpec,
+  type BulkState,
+  type BulkStep,
+  bulk,
+  nextOfBulk,
+} from "@millrace/domain/devices/bulk.ts";
 import { type DeviceState, device } from "@millrace/domain/devices/device.ts";
 import { group } from "@millrace/domain/devices/group.ts";
 import { requestTask } from "@millrace/domain/devices/request.ts";
@@ -21,7 +28,7 @@ import { task } from "@millrace/domain/devices/task.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { LiveIndex } from "@millrace/eventlog/live-index.ts";
-import { type Reactor, RecordRefused, type Verdict } from "@millrace/eventlog/worker.ts";
+import { type Reactor, RecordRefused, type Verdict, type Work } from "@millrace/eventlog/worker.ts";
 import { madeId } from "./made-id.ts";
 import { type BulkWork, configureDevice, reasonOf } from "./wishes.ts";
 
@@ -31,7 +38,7 @@ export const bulkReactor = (log: EventLog, index: LiveIndex): Reactor<BulkState,
   kind: bulk,
   next: nextOfBulk,
   perform: async (step, work) => {
-    if (step.kind === "select") return select(log, index, work);
+    if (step.kind === "select") return select(log, index, work, work.loaded.state.spec!.select!);
     if (step.kind === "configure") return configureDevice(log, step.device, work);
     if (step.kind === "ask") await askDevice(log, step.device, work);
     else await complete(work);
@@ -42,12 +49,16 @@ export const bulkReactor = (log: EventLog, index: LiveIndex): Reactor<BulkState,
 const INDEX_MS = 10_000;
 const RETRY_MS = 2_000;
 
-/** What the selection of a bulk operation finds at this moment. */
-async function select(log: EventLog, index: LiveIndex, work: BulkWork): Promise<Verdict> {
+/** What a selection finds at this moment. */
+async function select<S, C>(
+  log: EventLog,
+  index: LiveIndex,
+  work: Work<S, C | { readonly do: "select"; readonly devices: ReadonlyArray<string> }>,
+  { group: id, where }: NonNullable<BulkSpec["select"]>,
+): Promise<Verdict> {
   if (!(await index.reached(await log.head(device.context), INDEX_MS))) {
     return { retryAfterMs: RETRY_MS, reason: "Which devices there are is not read yet." };
   }
-  const { group: id, where } = work.loaded.state.spec!.select!;
   const of = id === undefined ? undefined : index.get(group, id)?.state;
   const isIn = (state: DeviceState): boolean => {
     if (id === undefined) return isSelected((where ?? {}) as Selection, state);
@@ -59,6 +70,7 @@ async function select(log: EventLog, index: LiveIndex, work: BulkWork): Promise<
     .map((entry) => entry.id);
   faultPoint("bulk.select.before");
   await work.record({ do: "select", devices });
+  faultPoint("bulk.select.recorded");
   return AGAIN;
 }
 
@@ -93,11 +105,16 @@ async function complete(work: BulkWork): Promise<void> {
   faultPoint("bulk.complete.recorded");
 }
 
-export const rolloutReactor = (): Reactor<RolloutState, RolloutCommand, RolloutStep> => ({
+export const rolloutReactor = (
+  log: EventLog,
+  index: LiveIndex,
+): Reactor<RolloutState, RolloutCommand, RolloutStep> => ({
   kind: rollout,
   next: nextOfRollout,
-  perform: async ({ stage }, work) => {
+  perform: async (step, work) => {
     const { state } = work.loaded;
+    if (step.kind === "select") return select(log, index, work, state.spec!.select!);
+    const { stage } = step;
     const made = madeId(bulk.prefix, state.createdAt, work.id, `${stage}`);
     faultPoint("rollout.stage.before");
     await work.record({ do: "beginStage", stage, bulk: made }, [{ kind: bulk, id: made, command: stageOf(state) }]);

@@ -14,8 +14,8 @@ import { type BulkSpec, bulk, resultAt } from "@millrace/domain/devices/bulk.ts"
 import { device } from "@millrace/domain/devices/device.ts";
 import { macClaim } from "@millrace/domain/devices/device-decide.ts";
 import { group } from "@millrace/domain/devices/group.ts";
-import { HALT_AT_PERCENT, scanOf } from "@millrace/domain/devices/request-many.ts";
-import { rollout, stageSizes } from "@millrace/domain/devices/rollout.ts";
+import { HALT_AT_PERCENT, rolloutOf, scanOf } from "@millrace/domain/devices/request-many.ts";
+import { rollout } from "@millrace/domain/devices/rollout.ts";
 import { inputOf, plainNameOf, scan } from "@millrace/domain/devices/scan.ts";
 import { bulksView, devicesView, rolloutsView, scansView } from "@millrace/domain/devices/views.ts";
 import { execute, readClaim } from "@millrace/eventlog/execute.ts";
@@ -37,12 +37,6 @@ interface ResultsQuery {
   readonly limit?: number;
   readonly cursor?: string;
 }
-
-const USUAL = {
-  haltAtPercent: HALT_AT_PERCENT,
-  soakMs: 600_000,
-  stages: [{ devices: 1 }, { percent: 5 }, { percent: 25 }],
-};
 
 /** Ids of all that a list finds by these fields, as it is now. @throws Failed (invalid-input, unavailable) */
 async function found(gateway: Gateway, request: Request, asked: Asked, where: ListQuery): Promise<string[]> {
@@ -156,7 +150,7 @@ export const deviceOperationRoutes = (gateway: Gateway) =>
             mayDo(asked, action);
             const chosen = await askedBy(gateway, asked, action);
             const devices = await selected(gateway, request, asked, select);
-            const { atOnce = LIMITS.atOnce.usual, haltAtPercent = USUAL.haltAtPercent } = options;
+            const { atOnce = LIMITS.atOnce.usual, haltAtPercent = HALT_AT_PERCENT } = options;
             const { expiresInMs = LIMITS.expires.usual } = options;
             return { do: "request", asked: chosen, devices, atOnce, haltAtPercent, expiresInMs };
           },
@@ -174,20 +168,8 @@ export const deviceOperationRoutes = (gateway: Gateway) =>
         "startRollout",
         rollouts.create(
           async (request, asked) => {
-            const { select, name, title, firmware = {}, stages = USUAL.stages, ...options } = request.payload;
-            const devices = await selected(gateway, request, asked, select);
-            return {
-              do: "start",
-              name,
-              ...(title === undefined ? {} : { title }),
-              firmware,
-              devices,
-              stages: stageSizes(devices.length, stages),
-              soakMs: options.soakMs ?? USUAL.soakMs,
-              haltAtPercent: options.haltAtPercent ?? USUAL.haltAtPercent,
-              atOnce: options.atOnce ?? LIMITS.atOnce.usual,
-              expiresInMs: options.expiresInMs ?? LIMITS.expires.usual,
-            };
+            const devices = await selected(gateway, request, asked, request.payload.select);
+            return { do: "start", ...rolloutOf(request.payload, { devices }) };
           },
           { status: 202 },
         ),
