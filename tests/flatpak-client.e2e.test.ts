@@ -1,10 +1,12 @@
 /** The real `flatpak` against what is published: it adds, installs, runs, updates, goes back, moves on; with keys, tokens, snapshots. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeLogger } from "@millrace/eventlog/logging.ts";
 import { pause } from "@millrace/eventlog/pause.ts";
-import { closure } from "@millrace/publisher/adapters/ostree/closure.ts";
+import { signJwt } from "@millrace/gateway/flat-manager/jwt.ts";
+import { closure, walk } from "@millrace/publisher/adapters/ostree/closure.ts";
 import { armored, generateKey } from "@millrace/publisher/adapters/ostree/keys.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { startPublisher } from "@millrace/publisher/start.ts";
@@ -24,7 +26,14 @@ const REF = `app/${APP}/x86_64/stable`;
 test("from the key to the end of an application", async (context) => {
   const publishing = await testPublishing(context);
   const nats = await testNats();
-  const gateway = await testGateway({ natsUrl: nats.url, natsUser: nats.user, natsPassword: nats.pass });
+  const flatSecret = randomBytes(32);
+  const flatManager = { secret: flatSecret.toString("base64"), repos: { stable: { path: "repo", subsets: {} } } };
+  const gateway = await testGateway({
+    natsUrl: nats.url,
+    natsUser: nats.user,
+    natsPassword: nats.pass,
+    flatManagerConfig: JSON.stringify(flatManager),
+  });
   const caller = callerOf(gateway);
   const { expect } = caller;
   const data = testFolder("served");
@@ -226,6 +235,32 @@ test("from the key to the end of an application", async (context) => {
   const narrow = await newClient(publishing, "narrow");
   await narrow.flatpak("remote-add", key, "limited", urlWith(limited));
   await narrow.flatpak("install", "limited", "runtime/org.test.Platform/x86_64/1");
+  // Not by name either: what only the other application has is refused, what is shared is not.
+  const heads = await repository.refs();
+  const nextRef = `app/${next}/x86_64/stable`;
+  const theirs = await closure(repository, heads.get(nextRef)!);
+  const mine = [...heads].filter(([ref]) => ref !== nextRef).map(([, commit]) => `${commit}.commit`);
+  const { objects: ours } = await walk(repository, mine, { depth: -1, looksForFiles: false });
+  const at = (name: string) => `objects/${name.slice(0, 2)}/${name.slice(2)}`;
+  const [alone] = [...theirs].filter((name) => name.endsWith(".filez") && !ours.has(name));
+  const [own] = [...(await closure(repository, heads.get("runtime/org.test.Platform/x86_64/1")!))].filter((name) =>
+    name.endsWith(".filez"),
+  );
+  const paths = [at(alone!), at(own!), `refs/heads/${nextRef}`, `${next}.flatpakref`];
+  const codes = (secret: string) => Promise.all(paths.map((path) => answered(secret, path)));
+  assert.deepEqual(await codes(limited.secret), [403, 200, 403, 403]);
+  assert.deepEqual(await codes(reader.secret), [200, 200, 200, 200]);
+  // A token of flat-manager, as its clients send it.
+  const signed = (claims: object) =>
+    signJwt(flatSecret, {
+      ...{ sub: "build", exp: Math.floor(Date.now() / 1_000) + 600, name: "ci", scope: ["download"] },
+      ...{ prefixes: [""], apps: [], repos: ["stable"], ...claims },
+    });
+  assert.deepEqual(await codes(signed({})), [200, 200, 200, 200]);
+  assert.deepEqual(await codes(signed({ prefixes: ["org.test.Platform"] })), [403, 200, 403, 403]);
+  assert.deepEqual(await codes(signed({ scope: ["jobs"] })), [403, 403, 403, 403]);
+  assert.deepEqual(await codes(signed({ repos: ["other"] })), [403, 403, 403, 403]);
+  assert.deepEqual(await codes(signed({ exp: 1 })), [401, 401, 401, 401]);
   await eventually(async () => ((await narrow.refused("install", "limited", next)) ? true : undefined), "403");
   await expect(204, "DELETE", `/tokens/${reader.id}`, { headers: { "if-match": "*" } });
   await eventually(

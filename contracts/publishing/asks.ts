@@ -92,3 +92,17 @@ export const commitApplications = declareAsk({
   request: Schema.Struct({ repository: Schema.String, commit: Schema.String }),
   answer: Schema.Struct({ applications: Schema.NullOr(Schema.Array(Schema.String)) }),
 });
+
+const Texts = Schema.Array(Schema.String);
+/** Whether an object is part of an application that all limits of a token let through: asked by the gateway, once for each object. */
+export const objectAllowed = declareAsk({
+  context: "publishing",
+  name: "object-allowed",
+  request: Schema.Struct({
+    repository: Schema.String,
+    object: Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/u)),
+    limits: Schema.Array(Schema.Struct({ prefixes: Texts, apps: Texts })),
+  }),
+  answer: Schema.Struct({ allowed: Schema.Boolean }),
+  timeoutMs: 30_000,
+});

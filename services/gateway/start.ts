@@ -259,7 +259,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     flatManager: (request, response) => flatManager.serve(request, response),
     logger,
     limits,
-    access: new RepositoryAccess(gateway),
+    access: new RepositoryAccess(gateway, flatManager.callers),
     origins: new Set(listed(config.origins)),
     api: await openApi(gateway, () => gate, scope),
   });

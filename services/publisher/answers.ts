@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   CONTENTS_MOST,
   commitApplications,
+  objectAllowed,
   prunePreview,
   repositoryContents,
   repositoryStatistics,
@@ -14,6 +15,7 @@ import type { Logger } from "@millrace/eventlog/logging.ts";
 import { boundRefs, type Commit, parseCommit, subsetsOf } from "./adapters/ostree/objects.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
 import { type PublisherNode, repositoryFolder, repositoryPlace } from "./places.ts";
+import { LimitedObjects } from "./repositories/limited.ts";
 import { publicBy } from "./repositories/links.ts";
 import { previewPrune } from "./repositories/pruning.ts";
 import { snapshotsOf } from "./repositories/snapshots.ts";
@@ -52,6 +54,7 @@ export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger): 
   const onError = (error: unknown) =>
     logger.warn({ err: error }, "a question about a repository could not be answered");
   const { nats } = log;
+  const limited = new LimitedObjects();
   const opened = (id: string) => Repository.open(repositoryFolder(node, id));
   const stops = [
     answerAsk(
@@ -120,6 +123,15 @@ export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger): 
         const found = commitIn(await opened(id), commit);
         if (found === undefined) return { applications: null };
         return { applications: [...new Set(boundRefs(found).flatMap((ref) => ref.split("/")[1] ?? []))].slice(0, 100) };
+      },
+      onError,
+    ),
+    answerAsk(
+      nats,
+      objectAllowed,
+      node.name,
+      async ({ repository: id, object, limits }) => {
+        return { allowed: await limited.allows(repositoryPlace(node, id), repositoryFolder(node, id), object, limits) };
       },
       onError,
     ),

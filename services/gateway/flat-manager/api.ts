@@ -8,6 +8,7 @@ import { cutWhenStalled } from "../bytes.ts";
 import { type Answer, DEFECT, notFound, refusedOfError, sendJson, sendRefused, wrongMethod } from "./answers.ts";
 import * as builds from "./builds.ts";
 import type { Call, FlatParts } from "./call.ts";
+import type { Callers } from "./callers.ts";
 import { Files, isFile } from "./files.ts";
 import * as jobs from "./jobs.ts";
 import * as repos from "./repos.ts";
@@ -76,6 +77,10 @@ export class FlatManager {
   constructor(parts: FlatParts) {
     this.#parts = parts;
     this.#files = new Files(parts);
+  }
+
+  get callers(): Callers {
+    return this.#parts.callers;
   }
 
   stop(): Promise<void> {

@@ -196,12 +196,19 @@ export class Callers {
     return this.#of(request, asked, "repo");
   }
 
+  /** Who asks for one file of many, whose node counts: a pull is a thousand of them. @throws FlatRefused (401, 503) */
+  async ofFile(request: IncomingMessage, asked: Asked): Promise<Caller> {
+    const caller = await this.#of(request, asked, "repo", false);
+    if (caller === undefined) throw this.#tried(asked, "No token specified");
+    return caller;
+  }
+
   /** @throws FlatRefused */
   mayChange({ organisation }: Caller): void {
     if (organisation.archivedAt !== null) throw refusedOf(ARCHIVED);
   }
 
-  async #of(request: IncomingMessage, asked: Asked, where: "api" | "repo"): Promise<Caller | undefined> {
+  async #of(request: IncomingMessage, asked: Asked, where: "api" | "repo", counts = true): Promise<Caller | undefined> {
     const { authorization } = request.headers;
     const { limits, identity } = this.#gateway;
     const by = {
@@ -216,7 +223,7 @@ export class Callers {
       if (text === undefined) throw this.#tried(asked, "Invalid token: send Authorization: Bearer <token>");
       caller = isToken(text) ? this.#own(text, asked) : await this.#signed(text, asked, where);
     }
-    const tooMuch = counted(limits, caller?.actor.id, by);
+    const tooMuch = counts ? counted(limits, caller?.actor.id, by) : undefined;
     if (tooMuch !== undefined) throw refusedOf(tooMuch);
     return caller;
   }
@@ -294,5 +301,6 @@ export const timeOf = (seconds: number): string =>
 function passwordOf(basic: string): string | undefined {
   const text = Buffer.from(basic, "base64").toString("utf8");
   const at = text.indexOf(":");
-  return at < 0 ? undefined : text.slice(at + 1);
+  // `http://<token>@host/`: then the client sends it as the user.
+  return at < 0 ? undefined : text.slice(at + 1) || text.slice(0, at);
 }

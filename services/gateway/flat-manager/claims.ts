@@ -1,4 +1,5 @@
 /** What a token of flat-manager says of itself, and what follows from it: pure rules, in flat-manager's words. */
+import { type AppLimit, coversId } from "@millrace/domain/publishing/app-limit.ts";
 
 export interface Claims {
   readonly sub: string;
@@ -49,15 +50,15 @@ export function claimsOf(raw: Record<string, unknown> | undefined): Claims | und
 export const coversSubject = (claimed: string, required: string): boolean =>
   required === claimed || (required.startsWith(`${claimed}/`) && claimed !== "");
 
-/** `org.foo` covers `org.foo` and `org.foo.Bar`, not `org.foobar`. */
-const coversId = (prefix: string, id: string): boolean => prefix === "" || id === prefix || id.startsWith(`${prefix}.`);
-
 export const coversApp = ({ prefixes, apps }: Pick<Claims, "prefixes" | "apps">, id: string): boolean =>
   prefixes.length === 0 || prefixes.some((prefix) => coversId(prefix, id)) || apps.includes(id);
 
 /** Of all applications, whatever their ids. */
 export const coversEveryApp = ({ prefixes }: Pick<Claims, "prefixes">): boolean =>
   prefixes.length === 0 || prefixes.includes("");
+
+/** What a token may read where it is for some applications only. */
+export const limitsOf = (claims: Claims): ReadonlyArray<AppLimit> => (coversEveryApp(claims) ? [] : [claims]);
 
 export const coversRepo = ({ repos }: Pick<Claims, "repos">, repo: string): boolean =>
   repos.some((claimed) => claimed === "" || claimed === repo);

@@ -10,9 +10,11 @@ import { type RepositoryState, repository } from "@millrace/domain/publishing/re
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import type { Asked } from "../asked.ts";
 import { Holders, hop } from "../bytes.ts";
+import { Reading, readerLimits } from "../publishing/reading.ts";
 import { away, generic, insufficient, invalidToken, notFound, wrongMethod } from "./answers.ts";
 import { type FlatParts, urlOf } from "./call.ts";
 import { type Caller, check } from "./callers.ts";
+import { limitsOf } from "./claims.ts";
 
 const PATH = /^\/(repo|build-repo)\/([A-Za-z0-9][A-Za-z0-9._-]{0,200})\/(.*)$/;
 /** Sent on to the node, and back from it. */
@@ -60,10 +62,12 @@ interface Found {
 export class Files {
   readonly #parts: FlatParts;
   readonly #holders: Holders;
+  readonly #reading: Reading;
 
   constructor(parts: FlatParts) {
     this.#parts = parts;
     this.#holders = new Holders(parts.gateway, "publisher");
+    this.#reading = new Reading(parts.gateway.log.nats);
   }
 
   /** @throws FlatRefused */
@@ -77,7 +81,7 @@ export class Files {
     if (name === undefined || file === "") throw notFound();
     const found = kind === "repo" ? await this.#repository(name, caller) : await this.#build(name, caller);
     if (found === undefined) throw notFound();
-    if (!found.isPublic) this.#permit(caller, found);
+    if (!found.isPublic) await this.#permit(caller, found, file);
     await this.#send(request, response, asked, found, file, caller);
   }
 
@@ -117,12 +121,20 @@ export class Files {
   }
 
   /** @throws FlatRefused */
-  #permit(caller: Caller | undefined, { repository: into, sub, app, lineage }: Found): void {
+  async #permit(
+    caller: Caller | undefined,
+    { resource, repository: into, sub, app, lineage }: Found,
+    file: string,
+  ): Promise<void> {
     if (caller === undefined) throw invalidToken("No token specified");
     check(caller, { sub, scopes: ["download"], repo: this.#parts.callers.clientNameOf(into.name), app, lineage });
-    // Which application an object belongs to is known where Caddy asks: there such tokens are let through.
-    const isLimited = into.settings.readers?.some(({ token }) => token === caller.token?.id) === true;
-    if (isLimited) throw insufficient("The token is for some applications; use the repository's public address");
+    if (resource !== into.id) return;
+    const limits = [
+      ...readerLimits(into, caller.token?.id),
+      ...(caller.claims === undefined ? [] : limitsOf(caller.claims)),
+    ];
+    const says = await this.#reading.refusal(into, limits, `/${file}`);
+    if (says !== undefined) throw insufficient(says);
   }
 
   async #send(

@@ -6,21 +6,22 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { within } from "@millrace/contracts/access.ts";
 import { isId } from "@millrace/contracts/ids.ts";
-import type { Problem } from "@millrace/contracts/problems.ts";
-import { commitApplications } from "@millrace/contracts/publishing/asks.ts";
+import { isToken } from "@millrace/contracts/token.ts";
+import type { AppLimit } from "@millrace/domain/publishing/app-limit.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
-import { ask } from "@millrace/eventlog/asks.ts";
 import { readClaim } from "@millrace/eventlog/execute.ts";
 import { ACCESS_HEADER } from "@millrace/eventlog/served.ts";
-import { type Access, admit, tried } from "../access.ts";
+import { admit, tried } from "../access.ts";
 import type { Asked } from "../asked.ts";
 import { problemOf } from "../failures.ts";
+import { FlatRefused } from "../flat-manager/answers.ts";
+import { type Callers, check } from "../flat-manager/callers.ts";
+import { limitsOf } from "../flat-manager/claims.ts";
 import type { Gateway } from "../gateway.ts";
+import { Reading, readerLimits, remember } from "./reading.ts";
 
 /** How long a repository is taken to be what it was: a change of its readers counts from then on. */
 const KNOWN_MS = 1_000;
-/** Repositories, and commits with their applications, that are remembered. */
-const REMEMBERED = 10_000;
 
 const REALM = 'Basic realm="Millrace", charset="UTF-8"';
 const PATH = /^\/repo\/([a-z0-9][a-z0-9_-]{0,62})(?:@[a-z0-9-]{1,63})?(\/.*)?$/;
@@ -30,6 +31,18 @@ interface Known {
   readonly state: RepositoryState | undefined;
 }
 
+/** Who asks. */
+interface Reader {
+  readonly organisation: string;
+  /** Of every organisation, by its id. */
+  readonly everywhere: boolean;
+  /** Id of the token, where it is one of ours. */
+  readonly token: string | undefined;
+  /** @throws FlatRefused where a token of flat-manager may not */
+  sees(state: RepositoryState): boolean;
+  readonly limits: ReadonlyArray<AppLimit>;
+}
+
 type Verdict = { readonly repository: string } | { readonly status: 401 | 403 | 404; readonly says: string };
 
 const GONE: Verdict = { status: 404, says: "There is no such repository." };
@@ -37,11 +50,14 @@ const GONE: Verdict = { status: 404, says: "There is no such repository." };
 export class RepositoryAccess {
   readonly #gateway: Gateway;
   readonly #known = new Map<string, Known>();
-  /** Applications of commits: they stay what they are. */
-  readonly #applications = new Map<string, ReadonlyArray<string>>();
+  readonly #reading: Reading;
+  readonly #callers: Callers;
 
-  constructor(gateway: Gateway) {
+  /** @param callers by whom tokens of flat-manager are known */
+  constructor(gateway: Gateway, callers: Callers) {
     this.#gateway = gateway;
+    this.#callers = callers;
+    this.#reading = new Reading(gateway.log.nats);
   }
 
   /** Answers 204 with the repository, or why not. */
@@ -51,8 +67,9 @@ export class RepositoryAccess {
     this.#judge(request, asked).then(
       (verdict) => this.#answer(response, verdict),
       (error: unknown) => {
+        if (error instanceof FlatRefused) return refuse(response, error.error);
         const problem = problemOf(error);
-        if (problem !== undefined) return this.#refuse(response, problem);
+        if (problem !== undefined) return refuse(response, problem);
         this.#gateway.logger.error({ err: error, requestId: asked.requestId }, "a defect");
         response.writeHead(503, { "content-type": "text/plain", "retry-after": "5" });
         response.end("Whether this is allowed cannot be told at this moment.\n");
@@ -65,41 +82,54 @@ export class RepositoryAccess {
     else response.writeHead(verdict.status, { "content-type": "text/plain" }).end(`${verdict.says}\n`);
   }
 
-  #refuse(response: ServerResponse, problem: Problem): void {
-    const headers = problem.status === 401 ? { "www-authenticate": REALM } : {};
-    response.writeHead(problem.status, { "content-type": "text/plain", ...headers });
-    response.end(`${problem.message}\n`);
+  /** By a token of ours, or of flat-manager, as its clients send them. @throws Failed, FlatRefused */
+  async #reader(request: IncomingMessage, asked: Asked): Promise<Reader> {
+    const { identity, uses, limits } = this.#gateway;
+    const credential = credentialOf(request.headers.authorization);
+    if (credential === "" || isToken(credential)) {
+      const need = { permission: "publishing:download", organisation: undefined, changes: false } as const;
+      const access = admit(identity, uses, credential, need);
+      if (!("token" in access)) throw tried(limits, access, { address: asked.address, class: "read" });
+      const { token, reach } = access;
+      return {
+        organisation: token.organisation,
+        everywhere: token.installation,
+        token: token.id,
+        sees: ({ id, organisation }) => within(reach, [id, organisation]),
+        limits: [],
+      };
+    }
+    const caller = await this.#callers.ofFile(request, asked);
+    return {
+      organisation: caller.organisation.id,
+      everywhere: false,
+      token: caller.token?.id,
+      sees: ({ id, name }) => {
+        const repo = this.#callers.clientNameOf(name);
+        if (this.#callers.nameOf(caller, repo) === undefined) return false;
+        check(caller, { sub: "build", scopes: ["download"], repo, lineage: [id] });
+        return true;
+      },
+      limits: caller.claims === undefined ? [] : limitsOf(caller.claims),
+    };
   }
 
   async #judge(request: IncomingMessage, asked: Asked): Promise<Verdict> {
-    const { identity, uses, limits } = this.#gateway;
-    const { headers } = request;
-    const need = { permission: "publishing:download", organisation: undefined, changes: false } as const;
-    const access = admit(identity, uses, credentialOf(headers.authorization), need);
-    if (!("token" in access)) {
-      throw tried(limits, access, { address: asked.address, class: "read" });
-    }
-    const [, reference, rest = ""] = PATH.exec(pathOf(String(headers["x-forwarded-uri"] ?? ""))) ?? [];
+    const reader = await this.#reader(request, asked);
+    const [, reference, rest = ""] = PATH.exec(pathOf(String(request.headers["x-forwarded-uri"] ?? ""))) ?? [];
     if (reference === undefined) return GONE;
-    const state = await this.#repository(access, reference);
-    if (state === undefined || !within(access.reach, [state.id, state.organisation])) return GONE;
-    const reader = state.settings.readers?.find(({ token }) => token === access.token.id);
-    if (reader === undefined) return { repository: state.id };
-    const commit = commitOf(rest);
-    if (commit === undefined) return { repository: state.id };
-    const of = await this.#applicationsOf(state, commit);
-    const may =
-      of.length === 0 || of.some((id) => reader.applications.some((one) => id === one || id.startsWith(`${one}.`)));
-    if (may) return { repository: state.id };
-    return { status: 403, says: `This token is for other applications than ${of[0]}.` };
+    const state = await this.#repository(reader, reference);
+    if (state === undefined || !reader.sees(state)) return GONE;
+    const says = await this.#reading.refusal(state, [...readerLimits(state, reader.token), ...reader.limits], rest);
+    return says === undefined ? { repository: state.id } : { status: 403, says };
   }
 
-  async #repository({ token }: Access, reference: string): Promise<RepositoryState | undefined> {
-    const key = `${token.organisation} ${reference}`;
+  async #repository({ organisation, everywhere }: Reader, reference: string): Promise<RepositoryState | undefined> {
+    const key = `${organisation} ${reference}`;
     const now = Date.now();
     const before = this.#known.get(key);
     if (before !== undefined && now - before.at < KNOWN_MS) return before.state;
-    const state = await this.#load(token.organisation, token.installation, reference);
+    const state = await this.#load(organisation, everywhere, reference);
     remember(this.#known, key, { at: now, state });
     return state;
   }
@@ -114,21 +144,12 @@ export class RepositoryAccess {
     const mine = loaded.organisation === organisation || (everywhere && isOne);
     return mine && repository.exists(loaded.state) ? loaded.state : undefined;
   }
-
-  async #applicationsOf({ id, node }: RepositoryState, commit: string): Promise<ReadonlyArray<string>> {
-    const known = this.#applications.get(`${id} ${commit}`);
-    if (known !== undefined || node === null) return known ?? [];
-    const { applications } = await ask(this.#gateway.log.nats, commitApplications, node, { repository: id, commit });
-    // One that is not there may come.
-    if (applications === null) return [];
-    remember(this.#applications, `${id} ${commit}`, applications);
-    return applications;
-  }
 }
 
-function remember<V>(all: Map<string, V>, key: string, value: V): void {
-  if (all.size >= REMEMBERED) all.clear();
-  all.set(key, value);
+function refuse(response: ServerResponse, { status, message }: { readonly status: number; readonly message: string }) {
+  const headers = status === 401 ? { "www-authenticate": REALM } : {};
+  response.writeHead(status, { "content-type": "text/plain", ...headers });
+  response.end(`${message}\n`);
 }
 
 /**
@@ -154,16 +175,4 @@ function credentialOf(authorization: string | undefined): string {
   const password = text.slice(at + 1);
   // `http://<token>@host/`: then the client sends it as the user.
   return at >= 0 && password === "" ? text.slice(0, at) : password;
-}
-
-const HEX = /^\/objects\/([0-9a-f]{2})\/([0-9a-f]{62})\.commit(meta)?$/;
-const DELTA = /^\/(?:deltas|delta-indexes)\/([A-Za-z0-9+_]{2})\/([A-Za-z0-9+_]{41})(?:-([A-Za-z0-9+_]{43}))?[/.]/;
-
-/** The commit that a path is about, where that can be known: commits, their signatures, deltas to them. */
-export function commitOf(path: string): string | undefined {
-  const [, first, rest] = HEX.exec(path) ?? [];
-  if (first !== undefined) return first + rest;
-  const [, two, others, to] = DELTA.exec(path) ?? [];
-  if (two === undefined) return undefined;
-  return Buffer.from((to ?? two + others).replaceAll("_", "/"), "base64").toString("hex");
 }

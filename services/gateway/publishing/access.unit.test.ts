@@ -1,7 +1,8 @@
 /** What is judged of a request for a private repository: the path as Caddy serves it, and the commit that it is about. */
 import assert from "node:assert/strict";
 import { suite } from "../../../tests/harness/suite.ts";
-import { commitOf, pathOf } from "./access.ts";
+import { pathOf } from "./access.ts";
+import { subjectOf } from "./reading.ts";
 
 const test = suite("access to private repositories");
 const COMMIT = "2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c";
@@ -25,7 +26,7 @@ test("a path is what Caddy would serve, or none", () => {
   }
 });
 
-test("commits, signatures, deltas and their indexes are about a commit, all else is not", () => {
+test("commits, signatures, deltas and their indexes are about a commit, files about an object, references about an application", () => {
   const object = `/objects/${COMMIT.slice(0, 2)}/${COMMIT.slice(2)}`;
   const delta = `${NAME.slice(0, 2)}/${NAME.slice(2)}`;
   const from = `${"A".repeat(2)}/${"A".repeat(41)}-${NAME}`;
@@ -37,10 +38,24 @@ test("commits, signatures, deltas and their indexes are about a commit, all else
     `/deltas/${from}/superblock`,
     `/delta-indexes/${delta}.index`,
   ]) {
-    assert.equal(commitOf(path), COMMIT, path);
+    assert.deepEqual(subjectOf(path), { of: "commit", commit: COMMIT }, path);
   }
-  for (const path of [`${object}.filez`, `${object}.dirtree`, "/summary.idx", "/config", ""]) {
-    assert.equal(commitOf(path), undefined, path);
+  for (const kind of ["filez", "dirtree", "dirmeta"]) {
+    assert.deepEqual(subjectOf(`${object}.${kind}`), { of: "object", object: COMMIT });
+  }
+  for (const path of [
+    "/refs/heads/app/org.test.App/x86_64/stable",
+    "/refs/heads/runtime/org.test.App/x86_64/1",
+    "/org.test.App.flatpakref",
+    "/appstream/org.test.App.flatpakref",
+  ]) {
+    assert.deepEqual(subjectOf(path), { of: "application", id: "org.test.App" }, path);
+  }
+  for (const path of ["/refs/heads/appstream2/x86_64", "/appstream/x86_64/appstream.xml.gz"]) {
+    assert.deepEqual(subjectOf(path), { of: "catalogue" }, path);
+  }
+  for (const path of ["/summary.idx", "/summaries/aa.gz", "/config", "/stable.flatpakrepo", "/index.html", ""]) {
+    assert.deepEqual(subjectOf(path), { of: "all" }, path);
   }
 });
 
