@@ -1,6 +1,6 @@
 /** Builds on their way into repositories. */
 import { type Command, command, SEEN } from "../table.ts";
-import { listing, showing } from "./entity.ts";
+import { type Listing, listing, showing } from "./entity.ts";
 
 const builds = () => import("../actions/builds.ts");
 
@@ -20,22 +20,22 @@ export const SUBSET = {
   value: "NAMES",
   summary: "Subsets of the repository that it belongs to: verified,free",
 } as const;
-const SHOWN = [
-  { title: "number", value: (row: any) => row.status.number },
-  { title: "app", value: (row: any) => row.spec.appId },
-  { title: "state", value: (row: any) => row.status.state },
-  { title: "published", value: (row: any) => row.status.published },
-  { title: "step", value: (row: any) => row.status.step && `${row.status.step.name} (${row.status.step.attempt})` },
-  { title: "priority", value: (row: any) => row.spec.priority },
-  { title: "references", value: (row: any) => row.status.refs.length },
-  { title: "begun", value: (row: any) => row.createdAt },
-] as const;
-const common = {
+const SHOWN: Listing["shown"] = [
+  { title: "number", value: (row) => row.status.number },
+  { title: "app", value: (row) => row.spec.appId },
+  { title: "state", value: (row) => row.status.state },
+  { title: "published", value: (row) => row.status.published },
+  { title: "step", value: (row) => row.status.step && `${row.status.step.name} (${row.status.step.attempt})` },
+  { title: "priority", value: (row) => row.spec.priority },
+  { title: "references", value: (row) => row.status.refs.length },
+  { title: "begun", value: (row) => row.createdAt },
+];
+const common: Pick<Listing, "operation" | "collection" | "shown" | "nameOf"> = {
   operation: "listBuilds",
   collection: "builds",
   shown: SHOWN,
-  nameOf: (row: any) => `${row.status.number}`,
-} as const;
+  nameOf: (row) => `${row.status.number}`,
+};
 
 const VERBS = {
   publish: "publishBuild",
