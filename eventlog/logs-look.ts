@@ -32,10 +32,15 @@ export function foundIn(lines: Lines, find: Finder, { from, to, first, end, most
   const index = all.length <= most ? all : newest ? all.slice(-most) : all.slice(0, most);
   // A few of them must not keep all of the others in memory.
   const isFew = index.length < lines.count / 4;
-  return {
-    index,
-    time: index.map((i) => lines.time(i)),
-    mark: index.map((i) => lines.mark(i)),
-    text: index.map((i) => lines.line(i, isFew)),
-  };
+  const { length } = index;
+  const time = new Array<number>(length);
+  const mark = new Array<number>(length);
+  const text = new Array<string>(length);
+  for (let n = 0; n < length; n++) {
+    const i = index[n]!;
+    time[n] = lines.time(i);
+    mark[n] = lines.mark(i);
+    text[n] = lines.line(i, isFew);
+  }
+  return { index, time, mark, text };
 }

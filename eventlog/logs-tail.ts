@@ -5,7 +5,7 @@
 import type { ConsumerMessages, JsMsg } from "@nats-io/jetstream";
 import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
-import type { LogNews, TailQuery } from "./logs.ts";
+import type { LogLine, LogNews, TailQuery } from "./logs.ts";
 import { Ahead } from "./logs-ahead.ts";
 import { type ChunkHead, readHead } from "./logs-chunk.ts";
 import { LogQueryRefused } from "./logs-failures.ts";
@@ -177,7 +177,8 @@ class Tail {
     for (let n = 0; n < found.index.length; n += TOLD_MOST) {
       await this.#pace.breathe();
       const end = Math.min(n + TOLD_MOST, found.index.length);
-      const lines = Array.from({ length: end - n }, (_, i) => lineOf(found, n + i, seq, from));
+      const lines = new Array<LogLine>(end - n);
+      for (let i = n; i < end; i++) lines[i - n] = lineOf(found, i, seq, from);
       yield { type: "lines", lines, position: placeOf(seq, found.index[end - 1]!) };
     }
   }

@@ -1,11 +1,13 @@
 /** Applications in containers, deployed for real: built, started, switched to, rolled back, scaled, stopped, taken down; a soak ends them by hand. */
+import { applicationSeen } from "@millrace/contracts/applications/asks.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
+import { ask } from "@millrace/eventlog/asks.ts";
 import type { DockerEngine } from "@millrace/orchestrator/adapters/docker.ts";
 import * as assert from "uvu/assert";
 import { leftIn } from "./harness/docker.ts";
 import { eventually } from "./harness/eventually.ts";
 import { container, nodeApp, openDockerGrounds } from "./harness/node-app.ts";
-import type { Grounds } from "./harness/orchestrator.ts";
+import { type Grounds, ORGANISATION } from "./harness/orchestrator.ts";
 import { deferToEndOfFile, suite, type TestContext } from "./harness/suite.ts";
 
 const test = suite("deployments of containers", { timeoutMs: 240_000 });
@@ -55,6 +57,11 @@ test("built, served, replaced, rolled back, scaled, stopped, started, deleted", 
   await grounds.settled(id);
   assert.is((await runningOf(engine, id)).length, 2);
   assert.equal(await answers(grounds, host), ["one", back]);
+  const seen = await ask(grounds.log.nats, applicationSeen, "local", { organisation: ORGANISATION, application: id });
+  assert.equal(seen.containers!.map(({ slot, state, restarts }) => [slot, state, restarts]).sort(), [
+    [0, "running", 0],
+    [1, "running", 0],
+  ]);
 
   await grounds.change(id, { do: "stop" });
   await grounds.settled(id);

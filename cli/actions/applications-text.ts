@@ -1,6 +1,6 @@
 /** Applications, deployments and nodes for people. */
 import { oneLine } from "../io.ts";
-import { facts, type Style, table } from "../output.ts";
+import { facts, type Shown, type Style, table } from "../output.ts";
 import type { Answer } from "../typed.ts";
 
 export type Application = Answer<"getApplication">;
@@ -257,6 +257,28 @@ export const nodeColumns = [
 ];
 
 /** What the nodes lack, a line each. */
+type SeenNow = Answer<"seeApplication">;
+
+const containerColumns: ReadonlyArray<Shown<NonNullable<SeenNow["containers"]>[number]>> = [
+  { title: "instance", value: ({ slot }) => slot },
+  { title: "state", value: ({ state, exitCode }) => (exitCode === undefined ? state : `${state}, code ${exitCode}`) },
+  { title: "health", value: ({ health }) => health },
+  { title: "restarts", value: ({ restarts }) => restarts },
+  { title: "started", value: ({ startedAt }) => startedAt?.slice(0, 19) },
+  { title: "deployment", value: ({ deployment }) => deployment },
+];
+
+export function seenText({ route, stopped, containers, differences }: SeenNow, style: Style): string {
+  const served = route === null ? "nothing" : `generation ${route.generation}, ${route.deployment}`;
+  const head = facts([
+    ["served", stopped ? "stopped" : served],
+    ["containers", containers === null ? "the engine does not answer" : containers.length],
+  ]);
+  const list = containers === null || containers.length === 0 ? "" : `\n${table(containers, containerColumns, style)}`;
+  const wrong = differences.map(({ resource, expected, actual }) => `${resource}: ${actual}, wanted is ${expected}\n`);
+  return `${head}${list}${wrong.length === 0 ? "" : `\n${wrong.join("")}`}`;
+}
+
 export const lackText = (nodes: readonly Node[]): string =>
   nodes
     .flatMap((node) =>

@@ -9,7 +9,14 @@ import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
 import type { Answer } from "../typed.ts";
 import { addressOf, followApplication, followDeployment, headline } from "./applications-follow.ts";
 import { changed, created, type Of, type SpecFlags } from "./applications-spec.ts";
-import { type Application, type Deployment, lackText, nodeColumns, releaseText } from "./applications-text.ts";
+import {
+  type Application,
+  type Deployment,
+  lackText,
+  nodeColumns,
+  releaseText,
+  seenText,
+} from "./applications-text.ts";
 
 type Args<K extends string> = { readonly [P in K]: { readonly summary: string } };
 type Waiting = Of<"boolean", "wait">;
@@ -117,6 +124,19 @@ const planText = ({ to, from, changes }: Plan): string => {
   );
   return changes.length === 0 ? `${head}configuration  the same\n` : `${head}\n${changed.join("")}`;
 };
+
+/** What is there, by the word of the node on which it lives. */
+export async function seen(call: Call<None, Args<"app">>): Promise<void> {
+  const found = await gatewayOf(call).call("seeApplication", { params: { id: call.args.app } });
+  const style = styleOf(call);
+  await printOne(
+    call.io,
+    style,
+    found,
+    (shown) => seenText(shown, style),
+    ({ route }) => route?.deployment ?? "",
+  );
+}
 
 /** A kept release by id, or by the number of its deployment. */
 async function releaseNamed(gateway: Gateway, app: string, word: string): Promise<string> {

@@ -93,6 +93,16 @@ const editing: readonly Command[] = [
     ],
   }),
   command({
+    path: "apps seen",
+    summary:
+      "What an application has in the world now: what is served, its containers and how often they were restarted",
+    description: "Asked of its node at this moment. What differs from what is wanted is put right by the next round.",
+    arguments: APP,
+    examples: [{ line: "mill apps seen shop", says: "Does it crash again and again?" }],
+    impact: "read",
+    run: async (call) => (await actions()).seen(call),
+  }),
+  command({
     path: "apps create",
     summary: "Create an application from a Git repository: a static site, or an image from a Dockerfile",
     description: `It is a static site unless --dockerfile or --port say otherwise. ${FOLLOWED}`,

@@ -21,6 +21,7 @@ import {
 } from "../http.ts";
 import { Name, Reference } from "../ids.ts";
 import { diffOf, historyOf } from "../past.ts";
+import { ApplicationSeen } from "./asks.ts";
 import {
   Application,
   Credentials,
@@ -245,6 +246,18 @@ const applicationEndpoints = HttpApiGroup.make("applications")
   );
 
 const actionEndpoints = applicationEndpoints
+  .add(
+    HttpApiEndpoint.get("seeApplication", `${one}/seen`, {
+      params: entityParams,
+      success: ApplicationSeen,
+    }).annotateMerge(
+      says(
+        "applications:read",
+        "What an application has in the world now: route, containers, restarts",
+        "Asked of its node at this moment; a node that does not answer is a 503. What has no node yet has nothing.",
+      ),
+    ),
+  )
   .add(
     HttpApiEndpoint.post("deployApplication", `${one}/deploy`, { ...deploying, payload: Deploy }).annotateMerge(
       says(

@@ -10,7 +10,7 @@ export const metricsApi = HttpApiGroup.make("metrics")
       says(
         "applications:read",
         "What an application takes, over time",
-        "`cpu_cores`, `memory_bytes`, `network_receive_bytes_per_second` and `network_transmit_bytes_per_second`, by `instance`. A static site has none. The last hour unless `from` is given.",
+        "`cpu_cores`, `memory_bytes`, `network_receive_bytes_per_second`, `network_transmit_bytes_per_second` and `restarts` (by the engine, of the container that runs now), by `instance`. A static site has none. The last hour unless `from` is given.",
       ),
     ),
   )

@@ -5,9 +5,22 @@ import { NotFound } from "@millrace/contracts/problems.ts";
 import { application } from "@millrace/domain/applications/application.ts";
 import { AskRefused, answerAsk } from "@millrace/eventlog/asks.ts";
 import type { OrchestratorNode } from "./node.ts";
-import { look } from "./reactors/healing.ts";
+import { away, look } from "./reactors/healing.ts";
 import { resolveNow } from "./reactors/making.ts";
 import { desiredOf, plan } from "./reconcile.ts";
+
+/** What only looking at each tells. A container that has gone meanwhile, or an engine, tells nothing. */
+async function detailsOf({ docker }: OrchestratorNode, containers: ReadonlyArray<{ readonly id: string }>) {
+  const found = await Promise.all(containers.map(({ id }) => docker.inspectContainer(id).catch(away)));
+  return new Map(
+    found.flatMap((one) => {
+      if (one === undefined) return [];
+      const { id, restarts, startedAt, exitCode, oomKilled, state } = one;
+      const ended = state === "running" ? {} : { exitCode };
+      return [[id, { restarts, startedAt, ...ended, ...(oomKilled ? { oomKilled } : {}) }] as const];
+    }),
+  );
+}
 
 /** @returns stops it */
 export function answerAsks(node: OrchestratorNode): () => void {
@@ -21,6 +34,7 @@ export function answerAsks(node: OrchestratorNode): () => void {
       const actual = await look(node, state);
       const desired = desiredOf(state);
       const { route, stopped } = actual.routes;
+      const details = await detailsOf(node, actual.containers ?? []);
       return {
         at: new Date().toISOString(),
         stopped,
@@ -36,6 +50,7 @@ export function answerAsks(node: OrchestratorNode): () => void {
             state,
             health,
             ...(address === undefined ? {} : { address }),
+            ...details.get(id),
           })) ?? null,
         differences:
           desired === undefined

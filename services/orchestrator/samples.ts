@@ -43,6 +43,7 @@ export async function sample(
     );
     idle = now;
     await sampleContainers(node, writer, running, before);
+    await sampleRestarts(node, writer, found);
     const given = await writer.flush();
     if (given > 0) node.logger.warn({ chunks: given }, "samples could not be stored");
     await pause(everyMs, signal);
@@ -106,6 +107,26 @@ async function sampleContainers(
         const owner = { organisation, context: "applications", kind: "application", id: container.application };
         writer.add(owner, samplesOf(use, before.get(container.id), `${container.slot}`));
         before.set(container.id, use);
+      }),
+    );
+  }
+}
+
+/** Also of those that are between two starts, which is where one that crashes again and again is found most of the time. */
+async function sampleRestarts(
+  node: OrchestratorNode,
+  writer: SeriesWriter,
+  containers: ReadonlyArray<Container>,
+): Promise<void> {
+  const started = containers.filter(({ state }) => state === "running" || state === "restarting");
+  for (let at = 0; at < started.length; at += AT_ONCE) {
+    await Promise.all(
+      started.slice(at, at + AT_ONCE).map(async (container) => {
+        const seen = await node.docker.inspectContainer(container.id).catch(away);
+        const organisation = await organisationOf(node, container);
+        if (seen === undefined || organisation === undefined) return;
+        const owner = { organisation, context: "applications", kind: "application", id: container.application };
+        writer.add(owner, [{ metric: "restarts", value: seen.restarts, labels: { instance: `${container.slot}` } }]);
       }),
     );
   }

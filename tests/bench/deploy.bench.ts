@@ -85,12 +85,14 @@ class ByHand {
     return tag;
   }
 
-  /** The tests' engine has no network of its own. */
+  /** The tests' engine has no network of its own. Another run beside this one, or one that was ended, may have the same addresses. */
   async #network(): Promise<string> {
     this.#hasNetwork ??= this.#ask(
       "POST",
       "/networks/create",
-      Buffer.from(JSON.stringify({ Name: "by-hand", IPAM: { Config: [{ Subnet: "10.213.255.0/27" }] } })),
+      Buffer.from(
+        JSON.stringify({ Name: "by-hand", IPAM: { Config: [{ Subnet: `10.214.${process.pid % 256}.0/27` }] } }),
+      ),
       "application/json",
     );
     await this.#hasNetwork;

@@ -2,6 +2,7 @@
 
 import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
+import { applicationSeen } from "@millrace/contracts/applications/asks.ts";
 import { isId } from "@millrace/contracts/ids.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
 import { type ApplicationState, application } from "@millrace/domain/applications/application.ts";
@@ -18,6 +19,7 @@ import {
 } from "@millrace/domain/applications/request.ts";
 import { applicationsView, deploymentsView } from "@millrace/domain/applications/views.ts";
 import type { Loaded } from "@millrace/eventlog/aggregate.ts";
+import { ask } from "@millrace/eventlog/asks.ts";
 import { readsOf } from "@millrace/eventlog/execute.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
@@ -89,6 +91,7 @@ export const applicationRoutes = (gateway: Gateway) =>
       .handle("deleteApplication", deleteHandler(gateway))
       .handle("historyOfApplication", history(gateway, application))
       .handle("diffApplication", pastApplications.diff())
+      .handle("seeApplication", seeHandler(gateway))
       .handle("deployApplication", deployHandler(gateway, "manual"))
       .handle("planRollback", planHandler(gateway))
       .handle("rollBackApplication", deployHandler(gateway, "rollback"))
@@ -145,6 +148,16 @@ async function targetFor(gateway: Gateway, state: ApplicationState, trigger: Dep
   const found = await releaseFor(readsOf(gateway.log), state, trigger, to);
   return "refused" in found ? fail(problemOfRefusal(found)) : found.target;
 }
+
+const seeHandler = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id, state } = await loadOwn(gateway, application, asked, referenceOf(request));
+    const { node, organisation } = state;
+    if (node === null) {
+      return json({ at: new Date().toISOString(), stopped: false, route: null, containers: [], differences: [] });
+    }
+    return json(await ask(gateway.log.nats, applicationSeen, node, { organisation, application: id }));
+  });
 
 const deployHandler = <R extends Request>(gateway: Gateway, trigger: Deploying): Handle<R> =>
   handle(gateway, async (request, asked) => {
