@@ -1,7 +1,7 @@
 /** Configurations of devices in a Git repository, by the agent, with real git and a bare repository: out, in, dead in the middle, and hostile. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { type Dirent, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeId } from "@millrace/contracts/ids.ts";
@@ -22,6 +22,7 @@ import { serve, smart } from "../services/orchestrator/adapters/fixtures/git-wor
 import { eventually } from "./harness/eventually.ts";
 import { eventsOf } from "./harness/orchestrator.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
+import { sshKey, startSshd } from "./harness/sshd.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
 const test = suite("device syncs", { timeoutMs: 120_000 });
@@ -254,17 +255,75 @@ test("dead at each effect, the next agent ends the run: one commit, each device 
   assert.equal(pull(), ["fault-lamp.toml", "fault-other.toml"]);
 });
 
-test("over HTTP with a token that is kept sealed; who pushes meanwhile loses nothing, and a wrong token is told in words", async () => {
-  const token = "sealed-token-of-ours";
+/** A secret of the organisation, sealed. @returns its id */
+async function stored(name: string, value: string): Promise<string> {
   const sealing = await Sealing.open({ nats: log.nats, masterKeys: parseMasterKeys(MASTER_KEY) });
-  deferToEndOfFile(() => sealing.close());
-  const stored = async (value: string): Promise<string> => {
+  try {
     const id = makeId("sec", Date.now(), randomBytes(10));
     const sealed = await sealing.seal({ organisation: ORGANISATION, subject: id }, value);
-    const store = { type: "StoreSecret", name: `token-${value}`, sealed } as const;
-    await command(secret as Kind, id, store);
+    await command(secret as Kind, id, { type: "StoreSecret", name, sealed } as const);
     return id;
-  };
+  } finally {
+    sealing.close();
+  }
+}
+
+test("over SSH with a key that is kept sealed: out and in; a server with another key is not talked to, another's key is refused", async ({
+  skip,
+}) => {
+  const folder = join(root, "ssh");
+  mkdirSync(folder);
+  const [host, other, own, foreign] = ["host", "other", "own", "foreign"].map((name) => sshKey(join(folder, name)));
+  const sshd = await startSshd(folder, host!, [`${own}.pub`]);
+  if (typeof sshd === "string") return skip(sshd);
+  const key = readFileSync(own!, "utf8");
+  const lamp = await add("ssh-lamp", "ssh-fleet");
+  const url = (name: string) => `ssh://${sshd.user}@127.0.0.1:${sshd.port}${join(root, name)}`;
+  const { id, pull, push, read } = await repository("ssh-fleet", {
+    repository: { url: url("ssh-fleet.git") },
+    credentials: { secret: await stored("ssh-own", key), kind: "ssh-key" },
+    apply: "apply",
+  });
+  const out = await run(id);
+  assert.equal([out.state, out.result?.written], ["succeeded", 1], JSON.stringify(out.failure));
+  assert.equal(pull(), ["ssh-lamp.toml"]);
+  push("ssh-lamp.toml", read("ssh-lamp.toml").replace('in_mode = "follow"', 'in_mode = "flip"'));
+  const taken = await run(id);
+  assert.equal([taken.state, taken.result?.applied], ["succeeded", 1], JSON.stringify(taken.failure));
+  const flipped = { "switch:0": { name: "ssh-lamp", in_mode: "flip" } };
+  assert.equal(await wantedOf(lamp.id), flipped);
+  assert.match(sshd.said(), /Accepted publickey/);
+
+  // What the server showed first is what it is known by from then on.
+  const data = readdirSync(join(root, "data"), { recursive: true }) as string[];
+  const known = data.find((name) => /(^|[/])known_hosts$/.test(name))!;
+  const [kind, shown] = readFileSync(`${host}.pub`, "utf8").split(" ");
+  assert.ok(readFileSync(join(root, "data", known), "utf8").includes(`${kind} ${shown}`));
+  await sshd.stop();
+  const impostor = await startSshd(folder, other!, [`${own}.pub`], sshd.port);
+  assert.ok(typeof impostor !== "string", String(impostor));
+  push("ssh-lamp.toml", read("ssh-lamp.toml").replace("flip", "detached"));
+  const kept = await run(id);
+  assert.equal([kept.state, kept.failure?.code], ["failed", "HOST_KEY_CHANGED"], JSON.stringify(kept.failure));
+  assert.not.match(impostor.said(), /Accepted publickey/);
+  await impostor.stop();
+  assert.ok(typeof (await startSshd(folder, host!, [`${own}.pub`], sshd.port)) !== "string");
+  const wrong = { secret: await stored("ssh-foreign", readFileSync(foreign!, "utf8")), kind: "ssh-key" } as const;
+  await command<SyncState, SyncCommand>(sync, id, { do: "change", spec: { credentials: wrong } });
+  const refused = await run(id);
+  assert.is(refused.failure?.code, "CREDENTIALS_REFUSED", JSON.stringify(refused.failure));
+  assert.equal(await wantedOf(lamp.id), flipped);
+
+  const told = JSON.stringify([await eventsOf(log, sync, id), await eventsOf(log, secret as Kind, wrong.secret)]);
+  const left = (readdirSync(join(root, "data"), { recursive: true, withFileTypes: true }) as Dirent[])
+    .filter((entry) => entry.isFile())
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), "latin1"));
+  const secretLine = key.split("\n")[2]!;
+  for (const text of [told, ...left]) assert.ok(!text.includes(secretLine) && !text.includes("PRIVATE KEY"));
+});
+
+test("over HTTP with a token that is kept sealed; who pushes meanwhile loses nothing, and a wrong token is told in words", async () => {
+  const token = "sealed-token-of-ours";
   await add("raced-lamp", "raced");
   let overtakings = 0;
   const answer = smart(root, token);
@@ -279,7 +338,7 @@ test("over HTTP with a token that is kept sealed; who pushes meanwhile loses not
     answer(asked, reply);
   });
   deferToEndOfFile(() => server.close());
-  const credentials = { secret: await stored(token), kind: "token" } as const;
+  const credentials = { secret: await stored("token-right", token), kind: "token" } as const;
   const { id, bare, clone, pull, push } = await repository("raced", {
     repository: { url: `${server.url}/raced.git` },
     credentials,
@@ -297,7 +356,7 @@ test("over HTTP with a token that is kept sealed; who pushes meanwhile loses not
   const said = JSON.stringify(await eventsOf(log, sync, id));
   assert.ok(!said.includes(token));
 
-  const wrong = { secret: await stored("another"), kind: "token" } as const;
+  const wrong = { secret: await stored("token-wrong", "another"), kind: "token" } as const;
   await command<SyncState, SyncCommand>(sync, id, { do: "change", spec: { credentials: wrong } });
   const refused = await run(id);
   assert.equal(
