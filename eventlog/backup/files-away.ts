@@ -4,14 +4,13 @@
  *     GET /files                    lines of JSON, a `NodeFile` each
  *     GET /files   x-path: <path>   the content of one; 404: it has gone, or is no file of a hook
  */
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
-import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { TICKET_MS, writeTicket } from "../bytes-ticket.ts";
-import { type NodeFile, type NodeHook, safePath } from "./files.ts";
+import { type NodeFile, type NodeHook, openFile, safePath } from "./files.ts";
 
 /** What tickets for this are about, and its place. */
 export const FILES = "files";
@@ -39,10 +38,11 @@ export async function answerFiles(
     return pipeline(Readable.from(lines()), response);
   }
   const path = decodeURIComponent(String(asked));
-  if (!safePath(path) || !hooks.some((hook) => hook.has(path))) return void response.writeHead(404).end();
+  const hook = safePath(path) ? hooks.find((each) => each.has(path)) : undefined;
+  if (hook === undefined) return void response.writeHead(404).end();
   let file: FileHandle;
   try {
-    file = await open(join(dataFolder, path));
+    file = await openFile(dataFolder, hook, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     return void response.writeHead(404).end();

@@ -3,8 +3,7 @@
  * is made anew from the log and its sources. Files are told by path, size and time of change: content that is named by
  * its hash never changes under its name.
  */
-import { createReadStream } from "node:fs";
-import { lstat, mkdir, open, opendir, rename, rm, stat, utimes } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, opendir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { faultPoint } from "../faultpoint.ts";
 import { CHUNK_BYTES, type ChunkWriter, type Kept } from "./chunks.ts";
@@ -27,6 +26,11 @@ export interface NodeHook {
   readonly name: string;
   /** Whether a path (relative, with `/`) is one that it could tell. */
   has(path: string): boolean;
+  /**
+   * Where the content of one is: paths relative to the data folder, of which the first that is there is read. Default: its own.
+   * Asked after `files` has told of it.
+   */
+  at?(path: string): ReadonlyArray<string>;
   /** A file that comes or goes meanwhile may be told or not. */
   files(signal: AbortSignal): AsyncIterable<NodeFile>;
 }
@@ -67,6 +71,28 @@ function gone(error: NodeJS.ErrnoException): undefined {
   throw error;
 }
 
+/** Opens what a hook told of. @throws the disk's own, `ENOENT` where it has gone */
+export async function openFile(dataFolder: string, hook: NodeHook, path: string): Promise<FileHandle> {
+  const candidates = hook.at?.(path) ?? [path];
+  for (const [index, candidate] of candidates.entries()) {
+    try {
+      return await open(join(dataFolder, ...candidate.split("/")));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || index === candidates.length - 1) throw error;
+    }
+  }
+  throw Object.assign(new Error(`${path} is nowhere`), { code: "ENOENT" });
+}
+
+async function* contentOf(dataFolder: string, hook: NodeHook, path: string): AsyncGenerator<Buffer> {
+  const file = await openFile(dataFolder, hook, path);
+  try {
+    yield* file.createReadStream({ highWaterMark: CHUNK_BYTES, autoClose: false }) as AsyncIterable<Buffer>;
+  } finally {
+    await file.close();
+  }
+}
+
 export interface NodeBackup {
   readonly node: string;
   readonly dataFolder: string;
@@ -85,7 +111,6 @@ const LIST_FILES = 5_000;
 /** Writes what a node has. @throws TargetUnavailable, and what the disk says */
 export async function backUpNode(options: NodeBackup): Promise<NodePart> {
   const { node, dataFolder, hooks, writer, signal } = options;
-  const read = options.read ?? (({ path }) => createReadStream(join(dataFolder, path), { highWaterMark: CHUNK_BYTES }));
   const before = new Map<string, FilePart>();
   for await (const file of options.before) before.set(file.path, file);
   const lists: Kept[] = [];
@@ -99,6 +124,7 @@ export async function backUpNode(options: NodeBackup): Promise<NodePart> {
     list = [];
   };
   for (const hook of hooks) {
+    const read = options.read ?? (({ path }: NodeFile) => contentOf(dataFolder, hook, path));
     const sorted: NodeFile[] = [];
     for await (const file of hook.files(signal)) sorted.push(file);
     sorted.sort((a, b) => (a.path < b.path ? -1 : 1));
@@ -183,7 +209,8 @@ export async function restoreNode(
     const full = join(dataFolder, ...file.path.split("/"));
     const there = await stat(full).catch(gone);
     if (there !== undefined && there.size === file.bytes && Math.floor(there.mtimeMs) === file.modifiedMs) continue;
-    await mkdir(dirname(full), { recursive: true, mode: 0o700 });
+    // Who may read a file has to get to it.
+    await mkdir(dirname(full), { recursive: true, mode: 0o700 | ((file.mode & 0o044) >> 2) | (file.mode & 0o044) });
     const making = `${full}.restoring`;
     await rm(making, { force: true });
     const handle = await open(making, "wx", file.mode);

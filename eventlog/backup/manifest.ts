@@ -49,6 +49,8 @@ export interface FilePart {
 /** What one node has on its disk that cannot be made anew. */
 export interface NodePart {
   readonly node: string;
+  /** Whose files they are; left out: the orchestrator's. */
+  readonly service?: string;
   readonly files: number;
   readonly bytes: number;
   /** Chunks with lists of files, as JSON. */

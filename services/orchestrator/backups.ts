@@ -42,43 +42,49 @@ export function backUp({ config, log, logger, version }: Here, place: BackupPlac
   });
 }
 
+/** Services that have on their nodes' disks what nobody can make anew. */
+const SERVICES = ["orchestrator", "publisher"] as const;
+type Service = (typeof SERVICES)[number];
+
 /**
- * The files of every node: this one's from its disk, those of others from their holders of bytes. Of a node that is away, or breaks off, an earlier
- * copy stays, and is said to be of before.
+ * The files of every node: this one's own from its disk, those of others, and of other services, from their holders of bytes. Of who is away, or
+ * breaks off, an earlier copy stays, and is said to be of before.
  */
-async function nodeParts(
+export async function nodeParts(
   { config, log, logger }: Pick<Here, "config" | "log" | "logger">,
-  source: BackupPlace,
+  source: Pick<BackupPlace, "target" | "keys">,
   { writer, before, signal }: NodesWriting,
 ): Promise<NodePart[]> {
   const dataFolder = resolve(config.data);
-  const part = (node: string, from: Pick<NodeBackup, "hooks" | "read">) => {
-    const earlier = filesOf(
-      source,
-      before?.nodes.find((one) => one.node === node),
-    );
-    return backUpNode({ node, dataFolder, ...from, writer, before: earlier, signal });
+  const known = (node: string, service: Service) =>
+    before?.nodes.find((one) => one.node === node && (one.service ?? SERVICES[0]) === service);
+  const part = async (node: string, service: Service, from: Pick<NodeBackup, "hooks" | "read">): Promise<NodePart> => {
+    const earlier = filesOf(source, known(node, service));
+    const made = await backUpNode({ node, dataFolder, ...from, writer, before: earlier, signal });
+    return service === SERVICES[0] ? made : { ...made, service };
   };
-  const parts = [await part(config.node, { hooks: nodeHooks(dataFolder, config.node) })];
+  const parts = [await part(config.node, "orchestrator", { hooks: nodeHooks(dataFolder, config.node) })];
   const there = await listNodes(log.nats);
   const names = new Set([...there.map(({ node }) => node), ...(before?.nodes ?? []).map(({ node }) => node)]);
-  names.delete(config.node);
   for (const node of [...names].sort()) {
-    const holders = there.filter((one) => one.node === node && one.service === "orchestrator");
-    // Nodes of other services have nothing of this kind.
-    const earlier = before?.nodes.find((one) => one.node === node);
-    if (holders.length === 0 && earlier === undefined) continue;
-    const url = holders.find(({ bytes }) => bytes !== undefined)?.bytes;
-    try {
-      if (url === undefined) throw new NodeUnreachable(`${node} gives no bytes at the moment`);
-      if (config.masterKey === undefined) throw new NodeUnreachable("the node that makes backups has no master key");
-      const ticketKey = ticketKeyOf(parseMasterKeys(config.masterKey)[0].bytes);
-      parts.push(await part(node, nodeAway({ url, node, ticketKey })));
-    } catch (error) {
-      if (!(error instanceof NodeUnreachable)) throw error;
-      logger.warn({ err: error, node }, "files of a node are not in this backup");
-      const missing = `${error.message}: its files are as the backup before had them`;
-      parts.push({ files: 0, bytes: 0, lists: [], ...earlier, node, missing });
+    for (const service of SERVICES) {
+      if (node === config.node && service === "orchestrator") continue;
+      const holders = there.filter((one) => one.node === node && one.service === service);
+      const earlier = known(node, service);
+      if (holders.length === 0 && earlier === undefined) continue;
+      const url = holders.find(({ bytes }) => bytes !== undefined)?.bytes;
+      try {
+        if (url === undefined) throw new NodeUnreachable(`${node} gives no bytes at the moment`);
+        if (config.masterKey === undefined) throw new NodeUnreachable("the node that makes backups has no master key");
+        const ticketKey = ticketKeyOf(parseMasterKeys(config.masterKey)[0].bytes);
+        parts.push(await part(node, service, nodeAway({ url, node, ticketKey })));
+      } catch (error) {
+        if (!(error instanceof NodeUnreachable)) throw error;
+        logger.warn({ err: error, node, service }, "files of a node are not in this backup");
+        const missing = `${error.message}: its files are as the backup before had them`;
+        const whose = service === SERVICES[0] ? {} : { service };
+        parts.push({ files: 0, bytes: 0, lists: [], ...earlier, node, ...whose, missing });
+      }
     }
   }
   return parts;

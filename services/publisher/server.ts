@@ -4,6 +4,7 @@
  *     PUT  /<build>   multipart: objects and static deltas   [sizes in the order of the parts]
  *     POST /<build>   missing: {"wanted": [names]}           {"missing": [names]}, the others held until the build ends
  *     POST /<build>   check                                  {"count", "missing": [some names]} of what its references lead to
+ *     GET  /files     files                                  what backups take: eventlog/backup/files-away.ts
  *     POST /<build>   review                                 what its references change
  *     GET  /<build>                  x-artefact: arch   what is kept of a build that failed
  *     GET  /<build>, /<repository>, HEAD   x-file: path      a file of it, as far as it is served (files.ts)
@@ -12,6 +13,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { type BuildState, build } from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
+import type { NodeHook } from "@millrace/eventlog/backup/files.ts";
+import { answerFiles } from "@millrace/eventlog/backup/files-away.ts";
 import { say } from "@millrace/eventlog/bytes-server.ts";
 import { readTicket, type Ticket } from "@millrace/eventlog/bytes-ticket.ts";
 import type { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -30,6 +33,9 @@ export interface UploadsOptions {
   readonly log: EventLog;
   readonly keys: ReadonlyArray<Uint8Array>;
   readonly node: string;
+  /** The folder with all state, and what backups take of it. */
+  readonly dataFolder: string;
+  readonly backups: ReadonlyArray<NodeHook>;
   readonly host: string;
   readonly port: number;
   readonly logger: Logger;
@@ -101,6 +107,9 @@ async function answer(
   const ticket = scheme === "Ticket" && text !== undefined ? readTicket(keys, text, Date.now()) : undefined;
   if (ticket === undefined || ticket.node !== node || request.url !== `/${ticket.resource}`) {
     return say(request, response, 403, { fault: "ticket" });
+  }
+  if (ticket.act === "files") {
+    return answerFiles({ dataFolder: options.dataFolder, hooks: options.backups }, request, response, stopping);
   }
   if (ticket.act === "read") return give(options, ticket, request, response);
   const { state, organisation } = await log.aggregates.load(build, ticket.resource);

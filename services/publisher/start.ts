@@ -25,6 +25,7 @@ import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import { sweepGpgHomes } from "./adapters/ostree/keys.ts";
 import { Tools } from "./adapters/ostree/tools.ts";
 import { answerAsks, bookOf, pulledFrom } from "./answers.ts";
+import { publisherHooks } from "./backups.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
 import { Coalesced, Lanes } from "./lanes.ts";
 import { openBuilder } from "./manifests.ts";
@@ -221,6 +222,8 @@ async function openUploads({ config, log, logger }: Parts, store: Store) {
     log,
     keys: parseMasterKeys(masterKey).map(({ bytes }) => ticketKeyOf(bytes)),
     node,
+    dataFolder: resolve(config.data),
+    backups: publisherHooks(store.node, config.data),
     host: host === "" ? "0.0.0.0" : host,
     port: Number(bytesListen.slice(at + 1)),
     logger,

@@ -58,7 +58,7 @@ export interface Developed {
 export async function develop(
   publishing: TestPublishing,
   version: string,
-  { app = "org.test.Hello", shared = "", context = "" } = {},
+  { app = "org.test.Hello", shared = "", context = "", timestamp = "" } = {},
 ): Promise<Developed> {
   const from = await publishing.repository(`dev-${app}-${version}`);
   const ref = `app/${app}/x86_64/stable`;
@@ -70,6 +70,7 @@ export async function develop(
   writeFileSync(join(tree, "files/version"), version);
   writeFileSync(join(tree, "files/data"), `the same of all ${shared}`);
   const more = [`--add-metadata-string=xa.metadata=${metadata}`, `--add-metadata-string=xa.ref=${ref}`];
+  if (timestamp !== "") more.push(`--timestamp=${timestamp}`);
   return { from, ref, commit: await publishing.commit(from, tree, ref, more) };
 }
 

@@ -18,7 +18,7 @@ import { Repository } from "../adapters/ostree/repository.ts";
 import { ToolFailed } from "../adapters/ostree/tools.ts";
 import { failureOf as failureOfAct } from "../failure.ts";
 import { NoMasterKey, type PublisherNode, repositoriesUrl, repositoryFolder, repositoryPlace } from "../places.ts";
-import { unlinkRepository } from "../repositories/links.ts";
+import { isLinked, unlinkRepository } from "../repositories/links.ts";
 import { presentRepository } from "../repositories/present.ts";
 import { pruneRepository } from "../repositories/pruning.ts";
 import { remakeDeltas } from "../repositories/signing.ts";
@@ -51,12 +51,13 @@ export const repositoryReactor = (
   },
 });
 
-/** Also when it is reached at another address since the publisher was started anew: files of it name that. */
-function nextHere({ publicUrl }: PublisherNode, state: RepositoryState, nowMs: number) {
+/** Also when it is reached at another address since the publisher was started anew: files of it name that; and after it was restored. */
+function nextHere({ publicUrl, served }: PublisherNode, state: RepositoryState, nowMs: number) {
   const next = nextOfRepository(state, nowMs);
   if ((next !== undefined && "do" in next) || state.state !== "ready") return next;
   const isThere =
-    publicUrl === undefined ? state.url === null : state.url?.startsWith(repositoriesUrl(publicUrl)) === true;
+    isLinked(served, state.id) &&
+    (publicUrl === undefined ? state.url === null : state.url?.startsWith(repositoriesUrl(publicUrl)) === true);
   return isThere ? next : { do: { kind: "configure", revision: state.revision } as const };
 }
 

@@ -1,4 +1,5 @@
 /** What Caddy follows to a repository: by its id always, by its name where no other repository of the node has had it before. */
+import { lstatSync } from "node:fs";
 import { mkdir, readdir, readlink, rename, rm, symlink } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { syncFolder } from "@millrace/eventlog/durable-files.ts";
@@ -25,6 +26,12 @@ export async function publicBy(places: ServedPlaces, name: string): Promise<Read
   const links = await Promise.all([linksIn(places.public), linksIn(former(places))]);
   return [...new Set(links.flatMap((found) => found.get(name) ?? []))];
 }
+
+/** Whether Caddy finds a repository at all: not after its files were restored. */
+export const isLinked = (places: ServedPlaces, id: string): boolean =>
+  [places.public, places.private].some(
+    (folder) => lstatSync(join(folder, id), { throwIfNoEntry: false }) !== undefined,
+  );
 
 async function put(folder: string, name: string, place: string): Promise<void> {
   const target = relative(folder, place);

@@ -51,6 +51,7 @@ async function present(
   const { id, name, settings } = state;
   const place = repositoryPlace(node, id);
   const repository = await Repository.open(join(place, "repo"));
+  await repository.ensureFolders();
   const publicKeys = state.keys.map(({ publicKey }) => publicKey);
   const isPrivate = settings.visibility === "private";
   const link = await linkRepository(node.served, place, { id, name, isPrivate });

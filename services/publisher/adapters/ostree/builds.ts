@@ -158,7 +158,7 @@ export async function publishBuild(
   refs: ReadonlyArray<RefCommit>,
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made[]> {
-  const repo = await Repository.open(join(folder, "repo"), { parents: [main.root] });
+  const repo = await Repository.openBelow(tools, join(folder, "repo"), main.root);
   const made: Made[] = [];
   for (const each of refs) {
     terms.signal?.throwIfAborted();

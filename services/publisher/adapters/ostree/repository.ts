@@ -70,6 +70,29 @@ export class Repository {
     return new Repository(root, options);
   }
 
+  /** Of a build, which looks into another: that may lie elsewhere since it was made, after a restore. @throws Refusal */
+  static async openBelow(tools: Tools, root: string, parent: string): Promise<Repository> {
+    const config = await readFile(join(root, "config"), "utf8").catch(() => "");
+    if (config !== "" && configValue(config, "parent") !== parent) return Repository.init(tools, root, { parent });
+    return Repository.open(root, { parents: [parent] });
+  }
+
+  /** Folders without a file, which no backup has: without some of them the tools take it for none. */
+  async ensureFolders(): Promise<void> {
+    for (const folder of [
+      "tmp/cache",
+      "extensions",
+      "state",
+      "refs/heads",
+      "refs/mirrors",
+      "refs/remotes",
+      "objects",
+    ]) {
+      await mkdir(join(this.root, folder), { recursive: true, mode: 0o755 });
+    }
+    await mkdir(join(this.root, ".millrace", "leases"), { recursive: true });
+  }
+
   path(name: ObjectName): string {
     return join(this.root, objectPath(name));
   }
