@@ -305,6 +305,8 @@ export const OPERATIONS = {
   uploadObjects: {"method":"PUT","path":"/v1/organisations/:org/builds/:id/objects","summary":"Upload objects and static deltas","needs":"publishing:upload","query":{},"ifMatch":false},
   reviewBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/review","summary":"What a build changes for those who have what is published","needs":"publishing:read","query":{},"ifMatch":false},
   artefactsOfBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/artefacts","summary":"What is kept of a build that failed","needs":"publishing:upload","query":{"arch":{"says":"Of which architecture, where several failed"}},"ifMatch":false},
+  approveBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/approve","summary":"Decide that a build may be published","needs":"publishing:review","query":{},"ifMatch":false},
+  rejectBuild: {"method":"POST","path":"/v1/organisations/:org/builds/:id/reject","summary":"Decide that a build is not to be published","needs":"publishing:review","query":{},"ifMatch":false},
   historyOfBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/history","summary":"What happened to a build","needs":"publishing:read","query":{"limit":{"says":""},"cursor":{"says":"`nextCursor` of the page before"}},"ifMatch":false},
   diffBuild: {"method":"GET","path":"/v1/organisations/:org/builds/:id/diff","summary":"What differs between two moments of a build's entity","needs":"publishing:read","query":{"from":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"},"to":{"says":"As it was then: a time (RFC 3339, the log's own), or `v` and the number of events"}},"ifMatch":false},
 } as const;

@@ -45,6 +45,7 @@ export const PERMISSIONS = {
   "publishing:edit": "Create repositories and change them",
   "publishing:upload": "Begin builds, upload to them, commit, cancel and purge them",
   "publishing:publish": "Publish builds",
+  "publishing:review": "Decide whether what builds change may be published",
   "publishing:keys": "Change the keys that repositories sign with",
   "publishing:operate": "Validate and prune repositories",
   "publishing:delete": "Delete repositories",

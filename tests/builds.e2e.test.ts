@@ -30,7 +30,7 @@ const data = testFolder("publisher");
 
 test("pushed, committed, published, seen, while one publisher after another dies; refused where it is wrong", async (context) => {
   const publishing = await testPublishing(context);
-  const points = ["ostree.intake.placed:3", "publish.summary.made"];
+  const points = ["ostree.intake.placed:3", "publish.summary.made", "build.review.recorded"];
   const world = { gateway, caller, log, data, publishing };
   const publishers = new Publishers(world, points);
   publishers.start();
@@ -43,7 +43,7 @@ test("pushed, committed, published, seen, while one publisher after another dies
   );
   const one = await develop(publishing, "one");
   const first = await carry({ ...world, repository }, one, publishers);
-  assert.deepEqual(publishers.died, points);
+  assert.deepEqual(publishers.died, points.slice(0, 2));
 
   const two = await develop(publishing, "two", { context: "[Context]\nshared=network;\n" });
   const body = { repository: "stable", appId: "org.test.Hello" };
@@ -70,10 +70,23 @@ test("pushed, committed, published, seen, while one publisher after another dies
   await untilBuild(world, number, ({ state }) => state === "ready", said);
   const { body: review } = await expect(200, "GET", `/builds/${number}/review`);
   assert.deepEqual(review.refs[0].permissions, { added: ["shared=network"], removed: [] });
+  // Somebody decides about what it may do then; one who asks dies, and it is asked once.
+  const policy = { body: { review: "permissions" }, headers: { "if-match": "*" } };
+  await expect(200, "PATCH", "/repositories/stable", policy);
   await expect(202, "POST", `/builds/${number}/publish`, { body: {} });
+  const questioned = await untilBuild(world, number, (status) => status.published === "reviewing", said);
+  const [{ set, ...change }] = questioned.status.review.changes;
+  assert.deepEqual(change, { ref: two.ref, application: "org.test.Hello", added: ["shared=network"], removed: [] });
+  const rejected = await expect(200, "POST", `/builds/${number}/reject`, { body: { comment: "Why?" } });
+  assert.deepEqual(
+    [rejected.body.status.published, rejected.body.status.review.decision.comment],
+    ["rejected", "Why?"],
+  );
+  await expect(202, "POST", `/builds/${number}/approve`, { body: { comment: "I see" } });
   const main = await Repository.open(join(data, "publisher/local/repositories", repository, "repo"));
   const live = (status: any) => status.published === "published";
   await untilBuild(world, number, live, said);
+  assert.deepEqual(publishers.died, points);
 
   const back = (await expect(202, "POST", "/builds/1/roll-back", { body: { hold: "2 loses documents" } })).body;
   const rolled = await untilBuild(world, back.status.number, live, said);
@@ -86,9 +99,18 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.equal((await expect(422, "POST", `/builds/${next}/publish`, { body: {} })).body.rule, "held");
   await expect(200, "POST", `/builds/${back.id}/release-hold`, { body: {} });
   assert.equal((await expect(422, "POST", `/builds/${next}/publish`, { body: {} })).body.rule, "not-ready");
-  await expect(202, "POST", `/builds/${next}/cancel`, { body: {} });
+  // The same permissions as were approved of: nobody is asked again.
+  await pushObjects(world, next, two);
+  await expect(202, "POST", `/builds/${next}/commit`, { body: {} });
+  await untilBuild(world, next, ({ state }) => state === "ready", said);
+  await expect(202, "POST", `/builds/${next}/publish`, { body: {} });
+  const recalled = await untilBuild(world, next, live, said);
+  const { id: decidedAbout } = (await expect(200, "GET", `/builds/${number}`)).body;
+  assert.equal(recalled.status.review.decision.remembered, decidedAbout);
+  const { body: told } = await expect(200, "GET", `/builds/${number}/history`);
+  assert.match(JSON.stringify(told), /approved of it: I see/);
 
-  const away = (await expect(202, "POST", `/builds/${back.id}/unpublish`, { body: {} })).body;
+  const away = (await expect(202, "POST", `/builds/${next}/unpublish`, { body: {} })).body;
   await untilBuild(world, away.status.number, live, said);
   assert.equal(await main.ref(one.ref), undefined);
   assert.equal((await published(main))?.has(one.ref), false);

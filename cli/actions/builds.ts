@@ -40,6 +40,7 @@ export function buildText({ id, spec, status, createdBy, createdAt }: Build): st
     ["log", spec.logUrl],
     ["ids", status.extraIds.join(", ")],
     ["hold", status.hold],
+    ...reviewFacts(status.review),
     ["node", status.node],
     ["begun by", `${createdBy.name}, ${createdAt}`],
     ["committed", status.committedAt && `${status.committedAt}, in ${status.commitMs} ms`],
@@ -56,6 +57,27 @@ export function buildText({ id, spec, status, createdBy, createdAt }: Build): st
     { colour: false, columns: undefined },
   );
   return `${told}\n${refs}`;
+}
+
+type Asked = NonNullable<Build["status"]["review"]>;
+function reviewFacts(review: Asked | undefined): ReadonlyArray<readonly [string, string | undefined]> {
+  if (review === undefined) return [];
+  const { decision, changes, more = 0, since } = review;
+  const by = decision?.by?.name ?? (decision?.remembered && `what was decided about ${decision.remembered}`);
+  const why = decision?.comment === undefined ? "" : `: ${decision.comment}`;
+  return [
+    [
+      "decision",
+      decision === undefined
+        ? `somebody is to decide, since ${since}`
+        : `${decision.approved ? "approved" : "rejected"} by ${by}, ${decision.at}${why}`,
+    ],
+    ...changes.map(({ ref, added, removed }) => {
+      const parts = [...added.map((each) => `+${each}`), ...removed.map((each) => `-${each}`)];
+      return ["permissions", `${ref}: ${parts.join(" ")}`] as const;
+    }),
+    ["and of", more === 0 ? undefined : `${more} other references`],
+  ];
 }
 
 const named = ({ status }: { readonly status: { readonly number: number } }): string => `${status.number}`;
@@ -124,6 +146,14 @@ export const steerBuild =
   (verb: "publishBuild" | "cancelBuild" | "purgeBuild" | "retryBuild" | "releaseHold") =>
   async (call: OfBuild): Promise<void> => {
     await printBuild(call, await gatewayOf(call).call(verb, { params: idOf(call) }));
+  };
+
+export const decideBuild =
+  (verb: "approveBuild" | "rejectBuild") =>
+  async (call: OfBuild & { readonly flags: { readonly comment?: string | undefined } }): Promise<void> => {
+    const { comment } = call.flags;
+    const payload = comment === undefined ? {} : { comment };
+    await printBuild(call, await gatewayOf(call).call(verb, { params: idOf(call), payload }));
   };
 
 /** What a build published: again, or taken away. It is a build of its own, which is shown. */

@@ -31,6 +31,7 @@ type Flags = Said<
   Record<keyof typeof TEXTS, string> &
     Record<keyof typeof RETENTION, number> & {
       visibility: string;
+      review: string;
       reader: readonly string[];
       "no-retention": boolean;
       collection: string;
@@ -57,6 +58,7 @@ export const repositoryText = ({ id, spec, status, generation }: Repository): st
     ["fix", status.failure?.fix],
     ["url", status.url],
     ["visibility", spec.visibility ?? "public"],
+    ["reviewed", spec.review],
     ["redirected to", spec.redirectUrl],
     ["default branch", spec.defaultBranch],
     ["collection", spec.collectionId],
@@ -102,6 +104,7 @@ function settingsOf(flags: Flags, empty: null | undefined): Record<string, unkno
     if (value !== undefined) said[name] = value === "" ? empty : value;
   }
   if (flags.visibility !== undefined) said.visibility = flags.visibility;
+  if (flags.review !== undefined) said.review = flags.review;
   if (flags.reader !== undefined && flags.reader.length > 0) said.readers = flags.reader.map(readerOf);
   const kept = Object.entries(RETENTION).map(([flag, name]) => [name, flags[flag as keyof typeof RETENTION]] as const);
   if (kept.some(([, value]) => value !== undefined)) {

@@ -54,6 +54,20 @@ const act = (verb: keyof typeof VERBS, summary: string, example: string): Comman
     run: async (call) => (await builds()).steerBuild(VERBS[verb])(call),
   });
 
+const DECISIONS = { approve: "approveBuild", reject: "rejectBuild" } as const;
+const decision = (verb: keyof typeof DECISIONS, summary: string, line: string, says: string): Command =>
+  command({
+    path: `builds ${verb}`,
+    summary,
+    description:
+      "Where a build changes what an application may do this is remembered: nobody is asked about the same permissions of that application again. A later decision takes its place.",
+    arguments: BUILD,
+    flags: { comment: { type: "string", value: "TEXT", summary: "Why" } },
+    examples: [{ line, says }],
+    impact: "write",
+    run: async (call) => (await builds()).decideBuild(DECISIONS[verb])(call),
+  });
+
 export const buildCommands: readonly Command[] = [
   listing({
     ...common,
@@ -62,6 +76,7 @@ export const buildCommands: readonly Command[] = [
     examples: [
       { line: "mill builds list --sort -publishMs", says: "Those that took longest to publish first" },
       { line: "mill builds list --state failed", says: "What could not go on" },
+      { line: "mill builds list --published reviewing", says: "What waits for somebody to decide" },
     ],
   }),
   listing({
@@ -172,6 +187,18 @@ export const buildCommands: readonly Command[] = [
     impact: "read",
     run: async (call) => (await builds()).reviewBuild(call),
   }),
+  decision(
+    "approve",
+    "Decide that a build may be published",
+    'mill builds approve 7 --comment "It opens documents now"',
+    "It goes on at once",
+  ),
+  decision(
+    "reject",
+    "Decide that a build is not to be published",
+    'mill builds reject 7 --comment "Why all files?"',
+    "And none with the same permissions",
+  ),
   command({
     path: "builds roll-back",
     summary: "Publish again what a build published",

@@ -24,6 +24,12 @@ const SETTINGS = {
     choices: ["public", "private"],
     summary: "Who may install: everybody, or who has a token that holds publishing:download",
   },
+  review: {
+    type: "string",
+    value: "WHEN",
+    choices: ["none", "permissions", "always"],
+    summary: "When somebody decides before a build is published: where permissions change, or about each",
+  },
   "keep-depth": number("Earlier commits of each reference that stay; -1: all", [-1, 1_000]),
   "keep-snapshots": number("Earlier publications that stay installable", [0, 1_000]),
   "prune-hours": number("How often it is pruned by itself", [1, 8_760]),

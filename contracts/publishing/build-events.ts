@@ -2,6 +2,9 @@
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
 import { BuiltFacts, ManifestSource } from "./manifest-source.ts";
+import { BuildApproved, BuildRejected, BuildReviewAsked, BuildReviewRecalled } from "./reviews.ts";
+
+export { BuildApproved, BuildRejected, BuildReviewAsked, BuildReviewRecalled } from "./reviews.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -20,7 +23,8 @@ export const BUILD_STATES = [
   "purged",
   "cancelled",
 ] as const;
-export const PUBLISHED_STATES = ["unpublished", "publishing", "published", "failed"] as const;
+/** `reviewing`: somebody is to decide; `rejected`: somebody did, and it is not published. */
+export const PUBLISHED_STATES = ["unpublished", "reviewing", "publishing", "published", "failed", "rejected"] as const;
 /** What a publisher does for a build, one after another. */
 export const BUILD_STEPS = ["build", "commit", "publish", "deltas"] as const;
 
@@ -153,6 +157,22 @@ export const buildEvents = {
     description: "A build has signed commits, ready to be published.",
   },
   BuildPublishRequested: { version: 1, data: BuildPublishRequested, description: "A build is to be published." },
+  BuildReviewAsked: {
+    version: 1,
+    data: BuildReviewAsked,
+    description: "Somebody is to decide whether a build is published.",
+  },
+  BuildApproved: { version: 1, data: BuildApproved, description: "Somebody decided that a build may be published." },
+  BuildRejected: {
+    version: 1,
+    data: BuildRejected,
+    description: "Somebody decided that a build is not to be published.",
+  },
+  BuildReviewRecalled: {
+    version: 1,
+    data: BuildReviewRecalled,
+    description: "It was decided before about what a build changes.",
+  },
   BuildRefsPublished: {
     version: 1,
     data: BuildRefsPublished,

@@ -4,6 +4,7 @@ import { ActorShown, entity, Time } from "../http.ts";
 import { Id, Reference } from "../ids.ts";
 import { BUILD_STATES, BUILD_STEPS, BuildFailed, BuildSource, PUBLISHED_STATES } from "./build-events.ts";
 import { AskManifest, BuiltFacts, Subsets } from "./manifest-source.ts";
+import { ReviewShown } from "./reviews.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -88,6 +89,7 @@ export const BuildStatus = Schema.Struct({
   refs: Schema.Array(RefShown),
   extraIds: Schema.Array(Schema.String),
   hold: optionalKey(text("Why nothing else is published to its references")),
+  review: optionalKey(ReviewShown),
   node: optionalKey(text("The node on whose disk it lies")),
   step: optionalKey(
     Schema.Struct({

@@ -35,6 +35,7 @@ import {
   Unpublish,
   WantedObjects,
 } from "./build-parts.ts";
+import { DecideBuild } from "./reviews.ts";
 
 const { optionalKey } = Schema;
 const Day = Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}$/u));
@@ -215,6 +216,32 @@ export const buildsApi = HttpApiGroup.make("builds")
         "publishing:upload",
         "What is kept of a build that failed",
         "Folders of modules that could not be built, with their logs, as `.tar.gz`. They go with the build's files.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("approveBuild", `${build}/approve`, {
+      ...act,
+      payload: DecideBuild,
+      success: accepted(Build),
+    }).annotateMerge(
+      says(
+        "publishing:review",
+        "Decide that a build may be published",
+        "It goes on at once. For the permissions that it changes this is remembered: nobody is asked about them again.",
+      ),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("rejectBuild", `${build}/reject`, {
+      ...act,
+      payload: DecideBuild,
+      success: Build,
+    }).annotateMerge(
+      says(
+        "publishing:review",
+        "Decide that a build is not to be published",
+        "For the permissions that it changes this is remembered: a build with the same ones is not published either. Approving it later takes that back.",
       ),
     ),
   )

@@ -2,6 +2,7 @@
 import * as Schema from "effect/Schema";
 import { entity, Time } from "../http.ts";
 import { Id, Name } from "../ids.ts";
+import { ReviewPolicy } from "./reviews.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -109,6 +110,7 @@ export const SETTINGS = {
   }),
   retention: Retention,
   readers: Schema.Array(Reader).check(Schema.isMaxLength(REPOSITORY_LIMITS.readers)),
+  review: ReviewPolicy,
 } as const;
 export type SettingName = keyof typeof SETTINGS;
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];

@@ -3,6 +3,7 @@ import type * as shape from "@millrace/contracts/publishing/build-events.ts";
 import { BUILD_LIMITS as LIMITS } from "@millrace/contracts/publishing/build-parts.ts";
 import type { BuiltFacts } from "@millrace/contracts/publishing/manifest-source.ts";
 import type { Actor, DomainEvent, EventMeta } from "../decider.ts";
+import { evolveReview, type ReviewCommand, type ReviewState, representReview } from "./build-review.ts";
 
 export type BuildStateName = (typeof shape.BUILD_STATES)[number];
 export type PublishedStateName = (typeof shape.PUBLISHED_STATES)[number];
@@ -43,6 +44,8 @@ export interface BuildState {
   readonly extraIds: ReadonlyArray<string>;
   /** Why nothing else is published to its references; null: others may. */
   readonly hold: string | null;
+  /** What somebody is to decide about it before it is published, or decided; null: nobody was asked. */
+  readonly review: ReviewState | null;
   readonly terms: CommitTermsOf | null;
   /** When the commit was asked for: the time of its commits. */
   readonly commitAt: string | null;
@@ -120,6 +123,7 @@ export type BuildCommand =
       readonly step: BuildFailure["step"];
       readonly failure: Omit<BuildFailure, "step">;
     })
+  | ReviewCommand
   /** Its files have gone; again: nothing. */
   | { readonly do: "released" | "purged" };
 
@@ -182,6 +186,7 @@ export const initialBuild = (id: string): BuildState => ({
   refs: [],
   extraIds: [],
   hold: null,
+  review: null,
   terms: null,
   commitAt: null,
   publishRequestedAt: null,
@@ -284,8 +289,10 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
       return { ...state, isHeld: false };
     case "BuildPurged":
       return { ...state, state: "purged", isHeld: false };
-    default:
-      return before;
+    default: {
+      const reviewed = evolveReview(before, { type, data }, meta);
+      return reviewed === undefined ? before : { ...state, ...reviewed };
+    }
   }
 }
 
@@ -353,6 +360,7 @@ export function representBuild(state: BuildState): unknown {
       number: state.number,
       refs: state.refs.map(present),
       extraIds: state.extraIds,
+      ...representReview(state),
       ...present({
         hold: state.hold,
         node: state.node,

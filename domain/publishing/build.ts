@@ -4,7 +4,8 @@ import { BUILD_LIMITS as LIMITS, BUILD_PATTERNS as PATTERNS } from "@millrace/co
 import { type Claim, type Decider, type Decision, type DomainEvent, type Refusal, rule } from "../decider.ts";
 import { Faults, says } from "../faults.ts";
 import type { Kind } from "../kind.ts";
-import { excerpt, first } from "../sentences.ts";
+import { buildEventDeclarations } from "./build-events.ts";
+import { decideReview } from "./build-review.ts";
 import { checkManifestSource, checkSubsets, refusedSource } from "./build-source.ts";
 import {
   type BuildCommand,
@@ -15,6 +16,7 @@ import {
   stepOf,
 } from "./build-state.ts";
 
+export { isCleared, type PermissionChangeOf, REVIEW_TAKEN, reviewClaim } from "./build-review.ts";
 export type * from "./build-state.ts";
 export { expiryOfBuild, isManifest, nextOfBuild } from "./build-state.ts";
 
@@ -170,7 +172,7 @@ function steer(verb: "publish" | "cancel" | "purge" | "expire" | "retry", state:
       return happened("BuildPublishRequested");
     case "cancel":
       if (state.state === "cancelled") return { events: [] };
-      if (!CANCELLABLE.includes(state.state!) || state.published !== "unpublished") {
+      if (!CANCELLABLE.includes(state.state!) || !["unpublished", "reviewing", "rejected"].includes(state.published)) {
         return notNow("too-late", state, "cancelled", "Roll back what was published instead.");
       }
       return happened("BuildCancelled");
@@ -253,6 +255,11 @@ const decider: Decider<BuildState, BuildCommand, DomainEvent> = {
         return addIds(command, state);
       case "commit":
         return requestCommit(command, state);
+      case "approve":
+      case "reject":
+      case "askReview":
+      case "recallReview":
+        return decideReview(command, state);
       case "released":
         return state.isHeld ? happened("BuildReleased") : { events: [] };
       case "releaseHold": {
@@ -274,122 +281,22 @@ const decider: Decider<BuildState, BuildCommand, DomainEvent> = {
   },
 };
 
-const REF = "app/org.example.Hello/x86_64/stable";
-const COMMIT = "2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c";
-const counted = (refs: ReadonlyArray<{ readonly ref: string }>): string =>
-  refs.length === 1 ? refs[0]!.ref : `${refs.length} references`;
-const SOURCES: Readonly<Record<string, string>> = {
-  rollback: "back to",
-  promotion: "promotes",
-  unpublish: "takes away",
-};
-const WORDS = { build: "build", commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
-
 export const build: Kind<BuildState, BuildCommand> = {
   context: "publishing",
   kind: "build",
   prefix: "bld",
   collection: "builds",
   decider,
-  events: {
-    BuildCreated: first(
-      shape.BuildCreated,
-      {
-        number: 7,
-        repository: "rep_01kajzq4v0e8r9t2m5x7c3d6fg",
-        appId: "org.example.Hello",
-        source: { type: "upload" },
-        publicDownload: false,
-        priority: 0,
-      },
-      ({ number, appId, source, refs }) => {
-        if (refs !== undefined) return `asked for build ${number}: ${SOURCES[source.type]} ${counted(refs)}`;
-        return `began build ${number}${appId === undefined ? "" : ` of ${appId}`}`;
-      },
-    ),
-    BuildChanged: first(shape.BuildChanged, { priority: 10 }, (changed) =>
-      changed.priority === undefined ? "changed what is said of it" : `gave it the priority ${changed.priority}`,
-    ),
-    BuildRefsDeclared: first(
-      shape.BuildRefsDeclared,
-      { refs: [{ ref: REF, commit: COMMIT }] },
-      ({ refs }) => `named ${counted(refs)}`,
-    ),
-    BuildIdsAdded: first(shape.BuildIdsAdded, { ids: ["org.example.Hello.Extra"] }, ({ ids }) =>
-      ids.length === 1 ? `named the id ${ids[0]}` : `named ${ids.length} further ids`,
-    ),
-    BuildCommitRequested: first(shape.BuildCommitRequested, {}, () => "asked for it to be committed"),
-    BuildStepBegun: first(
-      shape.BuildStepBegun,
-      { step: "commit", attempt: 1, worker: "attic:1:a", node: "local" },
-      ({ step, attempt }) => `began to ${WORDS[step]} it${attempt > 1 ? `, attempt ${attempt}` : ""}`,
-    ),
-    BuildBuilt: first(
-      shape.BuildBuilt,
-      {
-        refs: [{ ref: REF, commit: COMMIT }],
-        source: "8f4b1c1f5f0c5ac0a3c7e5c8a1d2b3e4f5a6b7c8",
-        appId: "org.example.Hello",
-        findings: [],
-        permissions: ["shared=network"],
-        used: [{ ref: "runtime/org.example.Sdk/x86_64/1", commit: COMMIT }],
-        ms: 41_000,
-        memoryBytes: 120_000_000,
-        diskBytes: 48_000_000,
-      },
-      ({ refs, source }) => `built ${counted(refs)} from ${source.slice(0, 12)}`,
-    ),
-    BuildIncomplete: first(
-      shape.BuildIncomplete,
-      { count: 1, missing: [`${COMMIT}.commit`] },
-      ({ count }) => `found ${count === 1 ? "one object" : `${count} objects`} missing`,
-    ),
-    BuildCommitted: first(
-      shape.BuildCommitted,
-      { refs: [{ ref: REF, commit: COMMIT }] },
-      ({ refs }) => `committed ${counted(refs)}`,
-    ),
-    BuildPublishRequested: first(shape.BuildPublishRequested, {}, () => "asked for it to be published"),
-    BuildRefsPublished: first(
-      shape.BuildRefsPublished,
-      { refs: [{ ref: REF, commit: COMMIT }] },
-      ({ refs }) => `put ${counted(refs)} into the repository`,
-    ),
-    BuildRefsRemoved: first(shape.BuildRefsRemoved, { refs: [REF] }, ({ refs }) =>
-      refs.length === 1
-        ? `took ${refs[0]} out of the repository`
-        : `took ${refs.length} references out of the repository`,
-    ),
-    BuildHoldReleased: first(shape.BuildHoldReleased, {}, () => "lets others publish to its references again"),
-    BuildPublished: first(shape.BuildPublished, {}, () => "published it"),
-    BuildDeltasMade: first(
-      shape.BuildDeltasMade,
-      { made: 2 },
-      ({ made, failed }) =>
-        `made ${made === 1 ? "one static delta" : `${made} static deltas`}${failed === undefined ? "" : `: ${excerpt(failed)}`}`,
-    ),
-    BuildFailed: first(
-      shape.BuildFailed,
-      { step: "commit", code: "TOOLS_MISSING", reason: "flatpak is not installed.", fix: "Run mill setup." },
-      ({ step, code, reason }) => `could not ${step} it (${code}): ${excerpt(reason)}`,
-    ),
-    BuildRetried: first(shape.BuildRetried, {}, () => "asked for another try"),
-    BuildCancelled: first(shape.BuildCancelled, {}, () => "cancelled it"),
-    BuildPurgeRequested: first(shape.BuildPurgeRequested, { why: "asked" }, ({ why }) =>
-      why === "asked" ? "asked for its files to go" : "lets its files go: they were kept long enough",
-    ),
-    BuildReleased: first(shape.BuildReleased, {}, () => "removed what it kept on the disk"),
-    BuildPurged: first(shape.BuildPurged, {}, () => "purged it"),
-  },
+  events: buildEventDeclarations,
   publicEvents: shape.buildEvents,
   generation: (state) => state.generation,
   exists: (state) => state.state !== null,
   over: ({ state, published }) =>
-    published === "published" || published === "failed" || (state === "ready" && published === "unpublished")
+    ["published", "failed", "rejected"].includes(published) || (state === "ready" && published === "unpublished")
       ? true
       : ["failed", "purged", "cancelled"].includes(state!),
   represent: representBuild,
   parents: ({ repository }) => [repository],
   nameClaim: ownClaim,
-  stateVersion: 2,
+  stateVersion: 3,
 };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
 import { given, ORGANISATION, sentenceOf, type Told, timeOf } from "../testing.ts";
-import { build, expiryOfBuild, holdClaim, nextOfBuild, numberClaim } from "./build.ts";
+import { build, expiryOfBuild, holdClaim, nextOfBuild, numberClaim, reviewClaim } from "./build.ts";
 import { publishing } from "./context.ts";
 
 const test = suite("builds' rules");
@@ -218,6 +218,59 @@ test("what another build published: again, elsewhere, or taken away, at once; he
     .happens(["BuildRefsRemoved", { refs: [REF] }]);
 });
 
+test("somebody decides before it is published; what was decided is held by the build, and may be decided anew", () => {
+  const change = { ref: REF, application: "org.example.Hello", set: "s1", added: ["filesystems=home"], removed: [] };
+  const question = { why: "permissions", changes: [change] } as const;
+  given(build, READY).when({ do: "approve", take: [] }).isRefused({ rule: "no-review" });
+  given(build, READY)
+    .when({ do: "askReview", ...question })
+    .isRefused({ rule: "overtaken" });
+  const ask = given(build, PUBLISHING).when({ do: "askReview", ...question });
+  const reviewing: Told[] = [...PUBLISHING, ["BuildReviewAsked", question]];
+  ask.happens(["BuildReviewAsked", question]);
+  const { state, when } = given(build, reviewing);
+  assert.deepEqual([state.published, nextOfBuild(state)], ["reviewing", undefined]);
+  when({ do: "publish" }).isRefused({ rule: "not-ready" });
+  when({ do: "cancel" }).happens(["BuildCancelled", {}]);
+  when({ do: "approve", take: [], comment: "two\nlines" }).isRefused({ pointers: ["/body/comment"] });
+  const approve = when({ do: "approve", take: ["s1"], comment: "Fine" });
+  approve.happens(["BuildApproved", { comment: "Fine", sets: ["s1"] }]);
+  approve.claims({ ...reviewClaim(repository, "s1"), hold: true });
+  const approved = given(build, [...reviewing, ["BuildApproved", { comment: "Fine", sets: ["s1"] }]]);
+  assert.deepEqual(nextOfBuild(approved.state), { do: { kind: "publish", attempt: 1 } });
+  assert.equal(approved.state.publishAt, null, "its time is that of the decision, or later");
+  approved.when({ do: "approve", take: [] }).happens();
+  approved.when({ do: "reject", take: [] }).isRefused({ rule: "too-late" });
+  // Rejected, and then all the same: it is published.
+  when({ do: "reject", take: ["s1"] }).leads((after) => {
+    assert.deepEqual([after.published, nextOfBuild(after)], ["rejected", undefined]);
+  });
+  const rejected = given(build, [...reviewing, ["BuildRejected", { sets: ["s1"] }]]);
+  rejected.when({ do: "retry" }).isRefused({ rule: "not-failed" });
+  rejected.when({ do: "publish" }).isRefused({ rule: "not-ready" });
+  const after = rejected.when({ do: "approve", take: [] });
+  after.happens(["BuildApproved", { sets: ["s1"] }]);
+  after.leads(({ published }) => assert.equal(published, "publishing"));
+  // Published long ago: what is remembered changes, and nothing else.
+  const live = given(build, [
+    ...PUBLISHED.slice(0, 6),
+    ["BuildReviewAsked", question],
+    ["BuildApproved", { sets: ["s1"] }],
+  ]);
+  assert.equal(live.state.published, "publishing");
+  const late: Told[] = [...reviewing, ["BuildApproved", { sets: ["s1"] }], ...PUBLISHED.slice(6)];
+  given(build, late)
+    .when({ do: "reject", take: [] })
+    .leads((now) => assert.deepEqual([now.published, now.review!.decision!.approved], ["published", false]));
+  const recalled = { approved: false, build: "bld_x", changes: [change] };
+  given(build, PUBLISHING)
+    .when({ do: "recallReview", ...recalled })
+    .leads((now) => assert.deepEqual([now.published, now.review!.decision!.remembered], ["rejected", "bld_x"]));
+  given(build, PUBLISHING)
+    .when({ do: "recallReview", ...recalled, approved: true })
+    .leads((now) => assert.deepEqual(nextOfBuild(now), { do: { kind: "publish", attempt: 1 } }));
+});
+
 const SENTENCES: Readonly<Record<string, string>> = {
   BuildCreated: "began build 7 of org.example.Hello",
   BuildChanged: "gave it the priority 10",
@@ -228,6 +281,10 @@ const SENTENCES: Readonly<Record<string, string>> = {
   BuildIncomplete: "found one object missing",
   BuildCommitted: `committed ${REF}`,
   BuildPublishRequested: "asked for it to be published",
+  BuildReviewAsked: `asks somebody to decide: the permissions of ${REF} change`,
+  BuildApproved: "approved of it: It opens documents now",
+  BuildRejected: "rejected it: Why all files?",
+  BuildReviewRecalled: "goes on: the same was approved with bld_01kajzq4v0e8r9t2m5x7c3d6fg",
   BuildRefsPublished: `put ${REF} into the repository`,
   BuildRefsRemoved: `took ${REF} out of the repository`,
   BuildHoldReleased: "lets others publish to its references again",

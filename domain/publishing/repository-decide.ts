@@ -5,6 +5,7 @@ import {
   REPOSITORY_PATTERNS,
   SETTING_NAMES,
 } from "@millrace/contracts/publishing/repository-parts.ts";
+import { REVIEW_POLICIES } from "@millrace/contracts/publishing/reviews.ts";
 import { type Circumstances, type Decision, type DomainEvent, rule } from "../decider.ts";
 import { Faults, says } from "../faults.ts";
 import { nameClaims } from "../names.ts";
@@ -138,6 +139,9 @@ function faultsOf(asked: Changes): Faults {
   faults.most("/readers", readers.length, LIMITS.readers);
   for (const [index, { applications }] of readers.entries()) {
     faults.each(`/readers/${index}/applications`, applicationCheck, applications);
+  }
+  if (asked.review != null && !REVIEW_POLICIES.includes(asked.review)) {
+    faults.add("/review", `one of ${REVIEW_POLICIES.join(", ")}`);
   }
   const tokens = readers.map(({ token }) => token);
   const twice = tokens.findIndex((token, index) => tokens.indexOf(token) < index);

@@ -30,10 +30,11 @@ const SAYS_READY: Readonly<Record<string, readonly [current: string, message: st
 /** @throws FlatRefused */
 export function mustBePublishable({ state, published, failure }: BuildState): void {
   const expected = "unpublished";
-  if (published === "publishing") {
+  if (published === "publishing" || published === "reviewing") {
     throw wrongPublishedState("Build is currently being published", "publishing", expected);
   }
   if (published === "published") throw wrongPublishedState("Build has already been published", "published", expected);
+  if (published === "rejected") throw wrongPublishedState("Publishing it was rejected", "failed", expected);
   if (published === "failed") {
     throw wrongPublishedState(`Previous publish failed: ${failure?.reason ?? ""}`, "failed", expected);
   }

@@ -23,9 +23,12 @@ const REPO_STATES: Readonly<Record<BuildStateName, number>> = {
 };
 const PUBLISHED_STATES: Readonly<Record<PublishedStateName, number>> = {
   unpublished: 0,
+  // Asked for, and somebody is to decide.
+  reviewing: 1,
   publishing: 1,
   published: 2,
   failed: 3,
+  rejected: 3,
 };
 
 export interface BuildJson {
@@ -64,6 +67,7 @@ export function buildJson(state: BuildState, repo: string): BuildJson {
     ...(reason !== undefined && !ofPublish && state.state === "failed" ? { repo_state_reason: reason } : {}),
     published_state: PUBLISHED_STATES[published],
     ...(reason !== undefined && ofPublish && published === "failed" ? { published_state_reason: reason } : {}),
+    ...(published === "rejected" ? { published_state_reason: rejection(state.review?.decision?.comment) } : {}),
     ...(state.commitAt === null ? {} : { commit_job_id: jobId(state.number, "commit") }),
     ...(state.publishRequestedAt === null ? {} : { publish_job_id: jobId(state.number, "publish") }),
     repo,
@@ -75,6 +79,9 @@ export function buildJson(state: BuildState, repo: string): BuildJson {
     token_type: null,
   };
 }
+
+const rejection = (comment: unknown): string =>
+  typeof comment === "string" ? `It was rejected: ${comment}` : "It was rejected";
 
 export interface BuildRefJson {
   readonly id: number;
@@ -204,6 +211,18 @@ export function jobsOf(
         case "BuildCommitted":
           for (const { ref, commit: id } of refsOf(data)) commit.say(`Committed ${ref} (${id})`);
           commit.end({ refs: refsObject(data) });
+          break;
+        case "BuildReviewAsked":
+          publish.say("Waiting for somebody to decide about it");
+          break;
+        case "BuildApproved":
+          retried([publish, update]);
+          publish.say("Somebody approved of it");
+          break;
+        case "BuildReviewRecalled":
+        case "BuildRejected":
+          if (data.approved === true) break;
+          for (const job of [publish, update, republish]) job.fail(rejection(data.comment));
           break;
         case "BuildRefsPublished":
           published = data;

@@ -10,6 +10,8 @@ import {
   HELD,
   holdClaim,
   NUMBER_TAKEN,
+  REVIEW_TAKEN,
+  reviewClaim,
 } from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { buildsView } from "@millrace/domain/publishing/views.ts";
@@ -124,6 +126,30 @@ const follow = <R extends Following>(
       ...(hold === undefined ? {} : { hold }),
     });
     return accepted(build, loaded[0]!, headers);
+  });
+
+/** About a build, and for the permissions about which nothing is remembered yet: about those from now on. */
+const decide = <R extends Request & { readonly payload: { readonly comment?: string } }>(
+  gateway: Gateway,
+  verb: "approve" | "reject",
+): Handle<R> =>
+  handle(gateway, async (request, asked) => {
+    const { id } = await loadOwn(gateway, build, asked, (request.params as { readonly id: string }).id);
+    const { loaded, headers } = await carryOutAll(gateway, request, asked, {
+      target: `${asked.route} ${id}`,
+      plan: async () => {
+        const { state } = await gateway.log.aggregates.load(build, id);
+        const sets = [...new Set(state.review?.changes.map(({ set }) => set))];
+        const claims = sets.map((set) => reviewClaim(state.repository, set));
+        const holders = await holdersOf(gateway.log, build.context, claims);
+        const take = sets.filter((_, at) => holders[at] === null);
+        return [{ kind: build, id, command: { do: verb, take, ...request.payload } }];
+      },
+      isOvertaken: (refusal) => refusal.refused === "rule" && refusal.rule === REVIEW_TAKEN,
+    });
+    const [made] = loaded;
+    if (verb === "approve") return accepted(build, made!, headers);
+    return json(build.represent(made!.state), { headers: { ...headers, etag: `"${build.generation(made!.state)}"` } });
   });
 
 /** The publisher is asked for what is missing. Where it is away, it looks when it is back. */
@@ -276,6 +302,8 @@ export const buildRoutes = (gateway: Gateway) =>
         bring(async (_: Request, asked, state) => answered(await uploads.review(asked, state))),
       )
       .handle("artefactsOfBuild", artefacts(gateway, places))
+      .handle("approveBuild", decide(gateway, "approve"))
+      .handle("rejectBuild", decide(gateway, "reject"))
       .handle("historyOfBuild", history(gateway, build))
       .handle("diffBuild", before.diff());
   });

@@ -41,6 +41,7 @@ import { type Builder, buildFromManifest, needsOf, type Tried } from "../manifes
 import { missingOf } from "../missing.ts";
 import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
 import { presentRepository } from "../repositories/present.ts";
+import { mayPublish } from "../reviewing.ts";
 import type { Store } from "../store.ts";
 
 export interface BuildNode {
@@ -239,7 +240,12 @@ async function publish(node: BuildNode, work: BuildWork, into: RepositoryState, 
   if (state.isBrought) await work.record(begin);
   else {
     const since = state.publishRequestedAt;
-    await inLane(node.lanes, work, { since, key: state.repository }, () => bringAll(node, work, into, begin));
+    const isBrought = await inLane(node.lanes, work, { since, key: state.repository }, async () => {
+      if (!(await mayPublish(node, work, into))) return false;
+      await bringAll(node, work, into, begin);
+      return true;
+    });
+    if (!isBrought) return AGAIN;
   }
   // The next one's references may go in meanwhile: one summary tells of both.
   await tellClients(node, into);
