@@ -54,6 +54,8 @@ test("from the key to the end of an application", async (context) => {
       deltasAtOnce: 1,
       deltaDepth: 2,
       buildDays: 30,
+      mirrorsAtOnce: 1,
+      mirrorGib: 1,
       bytesListen: "127.0.0.1:0",
       publicUrl: address,
       pruneYoungSeconds: 0,

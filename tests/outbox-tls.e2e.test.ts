@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { authoritiesOf } from "@millrace/projector/outbox/authorities.ts";
+import { authoritiesOf } from "@millrace/eventlog/authorities.ts";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { type Issued, makeAuthority } from "./harness/certificates.ts";
 import { callerOf, eventually, testGateway, testProjector } from "./harness/gateway.ts";

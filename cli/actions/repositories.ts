@@ -31,6 +31,13 @@ type Flags = Said<
   Record<keyof typeof TEXTS, string> &
     Record<keyof typeof RETENTION, number> & {
       visibility: string;
+      mirror: string;
+      "mirror-key": readonly string[];
+      "mirror-unsigned": boolean;
+      "mirror-ref": readonly string[];
+      "mirror-follow": string;
+      "mirror-minutes": number;
+      "no-mirror": boolean;
       review: string;
       reader: readonly string[];
       "no-retention": boolean;
@@ -79,6 +86,13 @@ export const repositoryText = ({ id, spec, status, generation }: Repository): st
       status.pruned &&
         `${status.pruned.at}: ${status.pruned.quarantined} objects into quarantine, ${status.pruned.deleted} deleted`,
     ],
+    ["mirror of", spec.mirror && `${spec.mirror.url}, every ${spec.mirror.everyMinutes ?? 60} minutes`],
+    [
+      "looked at",
+      status.mirror &&
+        `${status.mirror.at}: ${status.mirror.refs} references followed, ${status.mirror.taken} here, ${status.mirror.found} findings`,
+    ],
+    ...(status.mirror?.findings ?? []).map(({ what, name, reason }) => [what, `${name}: ${reason}`] as const),
     ["generation", generation],
   ]);
 
@@ -96,6 +110,40 @@ function readerOf(text: string): { readonly token: string; readonly applications
   return { token, applications: applications.split(",") };
 }
 
+/** A public key from a file: as text, armored or in base 64; of a `.flatpakrepo` that which is in it. */
+function publicKeyIn(file: string): string {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    throw usage(`The key cannot be read: ${(error as Error).message}`, "mill repos key stable | base64 -d > key.gpg");
+  }
+  const text = bytes.toString("latin1");
+  if (text.includes("-----BEGIN ")) return text.trim();
+  return /^GPGKey=(.+)$/m.exec(text)?.[1]?.trim() ?? bytes.toString("base64");
+}
+
+/** The whole of a mirror is said anew by `--mirror`; nothing is said without it. */
+function mirrorOf(flags: Flags): { readonly mirror?: object | null } {
+  if (flags["no-mirror"] === true) return { mirror: null };
+  const { mirror: url, "mirror-key": keys = [], "mirror-ref": refs = [] } = flags;
+  const more = ["mirror-unsigned", "mirror-follow", "mirror-minutes"] as const;
+  if (url === undefined) {
+    if (keys.length + refs.length === 0 && more.every((name) => flags[name] === undefined)) return {};
+    throw usage("A mirror is said as a whole", "--mirror <url> --mirror-key <file> …");
+  }
+  const [unsigned, follow, everyMinutes] = more.map((name) => flags[name]);
+  const mirror = {
+    url,
+    ...(keys.length === 0 ? {} : { gpgKeys: keys.map(publicKeyIn) }),
+    ...(refs.length === 0 ? {} : { refs }),
+    ...(unsigned === true ? { allowUnsigned: true } : {}),
+    ...(follow === undefined ? {} : { follow }),
+    ...(everyMinutes === undefined ? {} : { everyMinutes }),
+  };
+  return { mirror };
+}
+
 /** What flags say of the settings; an empty text takes off. */
 function settingsOf(flags: Flags, empty: null | undefined): Record<string, unknown> {
   const said: Record<string, unknown> = {};
@@ -106,6 +154,7 @@ function settingsOf(flags: Flags, empty: null | undefined): Record<string, unkno
   if (flags.visibility !== undefined) said.visibility = flags.visibility;
   if (flags.review !== undefined) said.review = flags.review;
   if (flags.reader !== undefined && flags.reader.length > 0) said.readers = flags.reader.map(readerOf);
+  Object.assign(said, mirrorOf(flags));
   const kept = Object.entries(RETENTION).map(([flag, name]) => [name, flags[flag as keyof typeof RETENTION]] as const);
   if (kept.some(([, value]) => value !== undefined)) {
     said.retention = { ...RETENTION_USUAL, ...Object.fromEntries(kept.filter(([, value]) => value !== undefined)) };
@@ -157,6 +206,14 @@ export const steerRepository =
   async (call: OfRepository): Promise<void> => {
     await print(call, await gatewayOf(call).call(verb, { params: paramsOf(call) }));
   };
+
+export async function mirrorRepository(
+  call: Of<{ readonly repository: string; readonly refs?: readonly string[] }>,
+): Promise<void> {
+  const { repository, refs = [] } = call.args;
+  const payload = refs.length === 0 ? {} : { refs };
+  await print(call, await gatewayOf(call).call("mirrorRepository", { params: { id: repository }, payload }));
+}
 
 export async function rotateKey(call: OfRepository): Promise<void> {
   const { key, overlap, seen } = call.flags;

@@ -24,6 +24,25 @@ const SETTINGS = {
     choices: ["public", "private"],
     summary: "Who may install: everybody, or who has a token that holds publishing:download",
   },
+  mirror: text("URL", "Another repository, which this one follows"),
+  "mirror-key": {
+    type: "strings",
+    value: "FILE",
+    summary: "A public key of the other one, armored or binary, or its .flatpakrepo; one must have signed",
+  },
+  "mirror-unsigned": { type: "boolean", summary: "Without a key: believe whoever answers there" },
+  "mirror-ref": {
+    type: "strings",
+    value: "PATTERN",
+    summary: "Which references of the other one; * is anything within a part (default: all)",
+  },
+  "mirror-follow": {
+    type: "string",
+    value: "WHICH",
+    choices: ["all", "asked"],
+    summary: "All of these references, or those that somebody asks for",
+  },
+  "mirror-minutes": number("How often the other one is looked at (default 60)", [5, 10_080]),
   review: {
     type: "string",
     value: "WHEN",
@@ -113,6 +132,7 @@ export const repositoryCommands: readonly Command[] = [
         value: "TOKEN=APPS",
         summary: "A token that is for these applications alone; all of them are said anew",
       },
+      "no-mirror": { type: "boolean", summary: "Follow no other repository any more; what was taken stays" },
       "no-retention": { type: "boolean", summary: "Prune it no more by itself" },
       ...SEEN,
     },
@@ -140,6 +160,19 @@ export const repositoryCommands: readonly Command[] = [
     "Move what nothing leads to into quarantine, and delete what was there for long",
     "By its retention",
   ),
+  command({
+    path: "repos mirror",
+    summary: "Look at the repository that this one follows, now",
+    description:
+      "What is new there is taken by builds of their own. References that are named are followed from now on, with what they need.",
+    arguments: { ...REPOSITORY, refs: { summary: "References to follow from now on", many: true, optional: true } },
+    examples: [
+      { line: "mill repos mirror hub", says: "Then: mill repos show hub" },
+      { line: "mill repos mirror hub app/org.example.Hello/x86_64/stable", says: "Fetched, and followed" },
+    ],
+    impact: "write",
+    run: async (call) => (await repositories()).mirrorRepository(call),
+  }),
   command({
     path: "repos prune-preview",
     summary: "What pruning would do at this moment",

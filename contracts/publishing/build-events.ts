@@ -10,10 +10,11 @@ const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
 const count = (description: string) => Schema.Int.annotate({ description });
 
-/** `queued` and `building`: of what is built here. `uploading`: what is built elsewhere may come. */
+/** `queued`, `building`, `fetching`: of what is built here, or taken from elsewhere. `uploading`: what is built elsewhere may come. */
 export const BUILD_STATES = [
   "queued",
   "building",
+  "fetching",
   "uploading",
   "committing",
   "validating",
@@ -26,7 +27,7 @@ export const BUILD_STATES = [
 /** `reviewing`: somebody is to decide; `rejected`: somebody did, and it is not published. */
 export const PUBLISHED_STATES = ["unpublished", "reviewing", "publishing", "published", "failed", "rejected"] as const;
 /** What a publisher does for a build, one after another. */
-export const BUILD_STEPS = ["build", "commit", "publish", "deltas"] as const;
+export const BUILD_STEPS = ["build", "fetch", "commit", "publish", "deltas"] as const;
 
 /** Where its content comes from. */
 export const BuildSource = Schema.Union([
@@ -48,6 +49,10 @@ export const BuildSource = Schema.Union([
     type: Schema.Literal("unpublish"),
     build: text("Id of the build whose references are taken away"),
   }).annotate({ title: "Unpublishing" }),
+  Schema.Struct({
+    type: Schema.Literal("mirror"),
+    url: text("The repository that its commits are fetched from"),
+  }).annotate({ title: "Mirror", description: "Taken from another repository, and published as commits of ours" }),
 ]).annotate({ identifier: "BuildSource", description: "Where its content comes from" });
 
 export const DeclaredRef = Schema.Struct({
@@ -78,7 +83,9 @@ export const BuildCreated = Schema.Struct({
   logUrl: optionalKey(text("Where its log can be read")),
   priority: count("Higher ones first"),
   refs: optionalKey(
-    Schema.Array(RefMade).annotate({ description: "What of the other build it is about, as that was published" }),
+    Schema.Array(RefMade).annotate({
+      description: "What of the other build it is about, as that was published; of a mirror: what it takes",
+    }),
   ),
   hold: optionalKey(text("Why nothing else is published to its references, until the hold is released")),
 });
@@ -98,6 +105,10 @@ export const BuildStepBegun = Schema.Struct({
   at: optionalKey(text("Time of the commits that are published: RFC 3339, whole seconds")),
 });
 export const BuildBuilt = Schema.Struct({ refs: Schema.Array(RefMade), ...BuiltFacts.fields });
+export const BuildFetched = Schema.Struct({
+  objects: count("Objects that were not there yet"),
+  bytes: count("Their bytes"),
+});
 export const BuildIncomplete = Schema.Struct({
   count: count("How many objects are missing"),
   missing: Schema.Array(Schema.String).annotate({ description: "Names of some of them" }),
@@ -113,7 +124,7 @@ export const BuildDeltasMade = Schema.Struct({
   failed: optionalKey(text("Why others could not be made")),
 });
 export const BuildFailed = Schema.Struct({
-  step: Schema.Literals(["build", "commit", "validate", "publish"]),
+  step: Schema.Literals(["build", "fetch", "commit", "validate", "publish"]),
   code: text("Stable, in capitals: `TOOLS_MISSING`"),
   reason: text("What happened"),
   fix: text("What to do about it"),
@@ -150,6 +161,11 @@ export const buildEvents = {
   },
   BuildStepBegun: { version: 1, data: BuildStepBegun, description: "A publisher began a step of a build." },
   BuildBuilt: { version: 1, data: BuildBuilt, description: "A manifest was built; its commits are made from that." },
+  BuildFetched: {
+    version: 1,
+    data: BuildFetched,
+    description: "All of what is taken from another repository is here, each object checked against its name.",
+  },
   BuildIncomplete: { version: 1, data: BuildIncomplete, description: "Objects are missing: nothing was committed." },
   BuildCommitted: {
     version: 1,

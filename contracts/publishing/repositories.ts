@@ -7,6 +7,7 @@ import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import { accepted, changeHeaders, commandHeaders, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { PrunePreview, RepositoryContents, Statistics } from "./asks.ts";
+import { MirrorRepository } from "./mirrors.ts";
 import { changedSettings, REPOSITORY_LIMITS, Repository, RepositorySpec } from "./repository-parts.ts";
 
 const { optionalKey } = Schema;
@@ -117,6 +118,18 @@ export const repositoriesApi = HttpApiGroup.make("repositories")
   .add(
     HttpApiEndpoint.post("pruneRepository", `${repository}/prune`, act).annotateMerge(
       says("publishing:operate", "Move what nothing leads to into quarantine, and delete what has been there for long"),
+    ),
+  )
+  .add(
+    HttpApiEndpoint.post("mirrorRepository", `${repository}/mirror`, {
+      ...act,
+      payload: MirrorRepository,
+    }).annotateMerge(
+      says(
+        "publishing:operate",
+        "Look at the repository that this one follows, now",
+        "What is new there is taken by builds of their own. References that are named are followed from now on.",
+      ),
     ),
   )
   .add(

@@ -1,7 +1,10 @@
 /** What happens to a repository. */
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
+import { RepositoryMirrorAsked, RepositoryMirrored } from "./mirrors.ts";
 import { changedSettings, FailureShown, KeyShown, Pruned, RepositorySpec, Validation } from "./repository-parts.ts";
+
+export { RepositoryMirrorAsked, RepositoryMirrored } from "./mirrors.ts";
 
 const { optionalKey } = Schema;
 const text = (description: string) => Schema.String.annotate({ description });
@@ -79,6 +82,16 @@ export const repositoryEvents = {
   RepositoryValidated: { version: 1, data: RepositoryValidated, description: "A repository was read and checked." },
   RepositoryPruneAsked: { version: 1, data: RepositoryPruneAsked, description: "A repository is to be pruned." },
   RepositoryPruned: { version: 1, data: RepositoryPruned, description: "A repository was pruned." },
+  RepositoryMirrorAsked: {
+    version: 1,
+    data: RepositoryMirrorAsked,
+    description: "The repository that one follows is to be looked at.",
+  },
+  RepositoryMirrored: {
+    version: 1,
+    data: RepositoryMirrored,
+    description: "The repository that one follows was looked at; what is new there is taken by builds.",
+  },
   RepositoryDeleted: { version: 1, data: RepositoryDeleted, description: "A repository was deleted." },
   RepositoryRemoved: {
     version: 1,

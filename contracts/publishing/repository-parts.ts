@@ -2,6 +2,7 @@
 import * as Schema from "effect/Schema";
 import { entity, Time } from "../http.ts";
 import { Id, Name } from "../ids.ts";
+import { Mirror, MirrorStatus } from "./mirrors.ts";
 import { ReviewPolicy } from "./reviews.ts";
 
 const { optionalKey } = Schema;
@@ -111,6 +112,7 @@ export const SETTINGS = {
   retention: Retention,
   readers: Schema.Array(Reader).check(Schema.isMaxLength(REPOSITORY_LIMITS.readers)),
   review: ReviewPolicy,
+  mirror: Mirror,
 } as const;
 export type SettingName = keyof typeof SETTINGS;
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];
@@ -179,6 +181,8 @@ export const RepositoryStatus = Schema.Struct({
   validation: optionalKey(Schema.Struct({ ...Validation.fields, at: Time })),
   pruning: optionalKey(Schema.Boolean),
   pruned: optionalKey(Schema.Struct({ ...Pruned.fields, at: Time })),
+  mirroring: optionalKey(Schema.Boolean.annotate({ description: "The other repository is to be looked at" })),
+  mirror: optionalKey(MirrorStatus),
 }).annotate({ identifier: "RepositoryStatus" });
 export const Repository = entity(Id("rep", "Repository id"), RepositorySpec, RepositoryStatus).annotate({
   identifier: "Repository",

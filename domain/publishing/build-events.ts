@@ -12,7 +12,13 @@ const SOURCES: Readonly<Record<string, string>> = {
   promotion: "promotes",
   unpublish: "takes away",
 };
-const WORDS = { build: "build", commit: "commit", publish: "publish", deltas: "make static deltas of" } as const;
+const WORDS = {
+  build: "build",
+  fetch: "fetch",
+  commit: "commit",
+  publish: "publish",
+  deltas: "make static deltas of",
+} as const;
 
 /** Of a comment: nothing where there is none. */
 const because = (comment: string | undefined): string => (comment === undefined ? "" : `: ${excerpt(comment)}`);
@@ -36,6 +42,7 @@ export const buildEventDeclarations: Readonly<Record<string, EventDeclaration>> 
       priority: 0,
     },
     ({ number, appId, source, refs }) => {
+      if (source.type === "mirror") return `takes ${counted(refs ?? [])} from ${source.url}, by build ${number}`;
       if (refs !== undefined) return `asked for build ${number}: ${SOURCES[source.type]} ${counted(refs)}`;
       return `began build ${number}${appId === undefined ? "" : ` of ${appId}`}`;
     },
@@ -71,6 +78,9 @@ export const buildEventDeclarations: Readonly<Record<string, EventDeclaration>> 
       diskBytes: 48_000_000,
     },
     ({ refs, source }) => `built ${counted(refs)} from ${source.slice(0, 12)}`,
+  ),
+  BuildFetched: first(shape.BuildFetched, { objects: 43, bytes: 4_096 }, ({ objects }) =>
+    objects === 1 ? "fetched one object" : `fetched ${objects} objects`,
   ),
   BuildIncomplete: first(
     shape.BuildIncomplete,

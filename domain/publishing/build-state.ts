@@ -89,7 +89,7 @@ export type BuildCommand =
       readonly publicDownload: boolean;
       readonly logUrl?: string | undefined;
       readonly priority: number;
-      /** What of another build it is about: it is published at once. */
+      /** What of another build it is about: it is published at once. Of a mirror: the commits that it takes. */
       readonly refs?: ReadonlyArray<RefMadeOf> | undefined;
       readonly hold?: string | undefined;
     }
@@ -112,6 +112,7 @@ export type BuildCommand =
       readonly node: string;
       readonly at?: string | undefined;
     })
+  | (Attempted & { readonly do: "fetched"; readonly objects: number; readonly bytes: number })
   | (Attempted & BuiltFactsOf & { readonly do: "built"; readonly refs: ReadonlyArray<RefMadeOf> })
   | (Attempted & { readonly do: "incomplete"; readonly count: number; readonly missing: ReadonlyArray<string> })
   | (Attempted & { readonly do: "committed" | "refsPublished"; readonly refs: ReadonlyArray<RefMadeOf> })
@@ -161,8 +162,10 @@ export function expiryOfBuild(
 }
 
 /** What is to be done for it, or is under way. */
-export function stepOf({ state, published, deltas }: BuildState): BuildStepName | undefined {
-  if (state === "queued" || state === "building") return "build";
+export function stepOf({ state, published, deltas, source }: BuildState): BuildStepName | undefined {
+  if (state === "queued" || state === "building" || state === "fetching") {
+    return source.type === "mirror" ? "fetch" : "build";
+  }
   if (state === "committing") return "commit";
   if (state !== "ready") return undefined;
   if (published === "publishing") return "publish";
@@ -218,6 +221,10 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
     case "BuildCreated": {
       const { refs, ...asked } = data as Data<"BuildCreated">;
       const made = { organisation, generation: 1, createdBy: actor, createdAt: time };
+      if (asked.source.type === "mirror") {
+        const taken = { refs: declared([], refs ?? []), terms: { publish: true } };
+        return { ...state, ...asked, ...made, ...taken, stepSince: time, state: "queued", isHeld: true };
+      }
       if (isManifest(asked)) return { ...state, ...asked, ...made, stepSince: time, state: "queued", isHeld: true };
       if (refs === undefined) return { ...state, ...asked, ...made, state: "uploading", isHeld: true };
       // What was published once needs no commit of its own.
@@ -237,16 +244,19 @@ export function evolveBuild(before: BuildState, { type, data }: DomainEvent, met
     case "BuildStepBegun": {
       const { step, attempt, worker, node, at } = data as Data<"BuildStepBegun">;
       const begun = { attempt, worker, node, stepSince: time, ...(at === undefined ? {} : { publishAt: at }) };
-      return { ...state, ...begun, ...(step === "build" ? { state: "building" } : {}) };
+      const as = { build: { state: "building" }, fetch: { state: "fetching" } } as const;
+      return { ...state, ...begun, ...(step === "build" || step === "fetch" ? as[step] : {}) };
     }
     case "BuildBuilt": {
       const { refs, ...built } = data as Data<"BuildBuilt">;
       const terms = { terms: {}, commitAt: time, refs: declared([], refs) };
       return { ...state, ...stepping, ...terms, built, state: "committing", failure: null };
     }
+    case "BuildFetched":
+      return { ...state, ...stepping, commitAt: time, state: "committing", failure: null };
     case "BuildIncomplete": {
       const { count, missing: names } = data as Data<"BuildIncomplete">;
-      const back = isManifest(before) ? { ...stepping, state: "queued" as const } : { state: "uploading" as const };
+      const back = isMade(before) ? { ...stepping, state: "queued" as const } : { state: "uploading" as const };
       return { ...state, ...back, missing: { count, names } };
     }
     case "BuildCommitted":
@@ -303,8 +313,11 @@ const retried = ({ published, commitAt, failure, source }: BuildState): Partial<
     return { published: "publishing", ...(failure?.code === "REF_MOVED" ? { publishAt: null } : {}) };
   }
   if (commitAt !== null) return { state: "committing" };
-  return { state: isManifest({ source }) ? "queued" : "uploading" };
+  return { state: isMade({ source }) ? "queued" : "uploading" };
 };
+
+/** Nothing is uploaded to it. */
+const isMade = ({ source }: Pick<BuildState, "source">): boolean => ["manifest", "mirror"].includes(source.type);
 
 /** Built here: nothing is uploaded to it. */
 export const isManifest = ({ source }: Pick<BuildState, "source">): boolean => source.type === "manifest";

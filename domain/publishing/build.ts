@@ -92,7 +92,8 @@ function create(
   if (refs?.length === 0) return rule("nothing-published", "The build has published nothing.", "Name one that has.");
   if (hold !== undefined) for (const each of refs ?? []) claims.push(holdOf(command.repository, each.ref, true));
   const events: DomainEvent[] = [{ type: "BuildCreated", data: without(command) }];
-  if (refs !== undefined) events.push({ type: "BuildPublishRequested", data: {} });
+  if (command.source.type === "mirror" && refs !== undefined) checkRefs(refs, faults);
+  else if (refs !== undefined) events.push({ type: "BuildPublishRequested", data: {} });
   const refused = command.source.type === "manifest" ? refusedSource(command.source) : undefined;
   return faults.refusal() ?? refused ?? { events, claims };
 }
@@ -111,18 +112,22 @@ function change(command: Extract<BuildCommand, { do: "change" }>, state: BuildSt
   return changes.length === 0 ? { events: [] } : happened("BuildChanged", Object.fromEntries(changes));
 }
 
-/** References may be named while content comes. */
-const isOpen = ({ state }: BuildState): boolean => state === "uploading";
-
-function declareRefs({ refs }: Extract<BuildCommand, { do: "declareRefs" }>, state: BuildState): Decision<DomainEvent> {
-  if (!isOpen(state)) return notNow("not-uploading", state, "given references", "Begin another build.");
-  const faults = new Faults();
+function checkRefs(refs: ReadonlyArray<typeof shape.DeclaredRef.Type>, faults: Faults): void {
   for (const [index, each] of refs.entries()) {
     faults
       .check(`/refs/${index}/ref`, ref, each.ref)
       .check(`/refs/${index}/commit`, commit, each.commit)
       .check(`/refs/${index}/logUrl`, url, each.logUrl);
   }
+}
+
+/** References may be named while content comes. */
+const isOpen = ({ state }: BuildState): boolean => state === "uploading";
+
+function declareRefs({ refs }: Extract<BuildCommand, { do: "declareRefs" }>, state: BuildState): Decision<DomainEvent> {
+  if (!isOpen(state)) return notNow("not-uploading", state, "given references", "Begin another build.");
+  const faults = new Faults();
+  checkRefs(refs, faults);
   const known = new Map(state.refs.map((each) => [each.ref, each]));
   const last = new Map(refs.map((each) => [each.ref, each]));
   faults.most("/refs", new Set([...known.keys(), ...last.keys()]).size, LIMITS.refs);
@@ -158,7 +163,7 @@ function requestCommit(command: Extract<BuildCommand, { do: "commit" }>, state: 
   return faults.refusal() ?? happened("BuildCommitRequested", terms);
 }
 
-const CANCELLABLE = ["queued", "building", "uploading", "committing", "validating", "ready"];
+const CANCELLABLE = ["queued", "building", "fetching", "uploading", "committing", "validating", "ready"];
 const PURGEABLE = ["queued", "uploading", "ready", "failed", "cancelled"];
 
 /** What people ask of a build, and other parts of the product in their name. */
@@ -215,6 +220,10 @@ function report(command: Report, state: BuildState): Decision<DomainEvent> {
     case "built": {
       const { do: _, attempt: __, worker: ___, ...data } = command;
       return step === "build" ? happened("BuildBuilt", data) : overtaken;
+    }
+    case "fetched": {
+      const { objects, bytes } = command;
+      return step === "fetch" ? happened("BuildFetched", { objects, bytes }) : overtaken;
     }
     case "incomplete": {
       const { count, missing } = command;

@@ -278,6 +278,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
   BuildIdsAdded: "named the id org.example.Hello.Extra",
   BuildCommitRequested: "asked for it to be committed",
   BuildStepBegun: "began to commit it",
+  BuildFetched: "fetched 43 objects",
   BuildIncomplete: "found one object missing",
   BuildCommitted: `committed ${REF}`,
   BuildPublishRequested: "asked for it to be published",

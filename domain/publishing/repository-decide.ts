@@ -1,4 +1,6 @@
 /** What may happen to a repository, and what its publisher is to do about it now. */
+
+import { MIRROR_LIMITS } from "@millrace/contracts/publishing/mirrors.ts";
 import type * as shape from "@millrace/contracts/publishing/repository-events.ts";
 import {
   REPOSITORY_LIMITS,
@@ -10,8 +12,10 @@ import { type Circumstances, type Decision, type DomainEvent, rule } from "../de
 import { Faults, says } from "../faults.ts";
 import { nameClaims } from "../names.ts";
 import type { Sealed } from "../sealed.ts";
+import { checkMirror, mayMirror, mirrorDue } from "./mirror.ts";
 import {
   changedTo,
+  type Mirrored,
   type Pruned,
   type RepositoryFailure,
   type RepositoryKey,
@@ -42,6 +46,7 @@ export type RepositoryCommand =
       readonly seen?: number;
     }
   | { readonly do: "validate" }
+  | { readonly do: "mirror"; readonly refs?: ReadonlyArray<string> | undefined }
   | { readonly do: "prune" }
   | { readonly do: "delete"; readonly seen?: number }
   /** By a publisher, before it touches anything. */
@@ -59,6 +64,7 @@ export type RepositoryReport =
   | { readonly do: "configured"; readonly revision: number; readonly url?: string | undefined }
   | ({ readonly do: "validated" } & Validated)
   | ({ readonly do: "pruned" } & Pruned)
+  | ({ readonly do: "mirrored" } & Mirrored)
   | { readonly do: "removed" };
 
 /** What a publisher is to do. */
@@ -69,6 +75,7 @@ export type RepositoryStep =
   | { readonly kind: "retireKey"; readonly fingerprint: string }
   | { readonly kind: "configure"; readonly revision: number }
   | { readonly kind: "validate"; readonly request: number }
+  | { readonly kind: "mirror"; readonly request: number; readonly by: "command" | "schedule" }
   | { readonly kind: "prune"; readonly request: number; readonly by: "command" | "retention" }
   | { readonly kind: "remove" };
 export type RepositoryNext = undefined | { readonly do: RepositoryStep } | { readonly waitUntil: number };
@@ -89,6 +96,11 @@ export function nextOfRepository(state: RepositoryState, nowMs: number): Reposit
   const over = ends.find(({ at }) => at <= nowMs);
   if (over !== undefined) return { do: { kind: "retireKey", fingerprint: over.fingerprint } };
   if (state.carried < state.revision) return { do: { kind: "configure", revision: state.revision } };
+  const { mirroring } = state;
+  const isAsked = state.settings.mirror !== undefined && mirroring.done < mirroring.asked;
+  if (isAsked) return { do: { kind: "mirror", request: mirroring.asked, by: "command" } };
+  const look = mirrorDue(state);
+  if (look <= nowMs) return { do: { kind: "mirror", request: mirroring.asked, by: "schedule" } };
   if (state.validation.done < state.validation.asked) {
     return { do: { kind: "validate", request: state.validation.asked } };
   }
@@ -96,7 +108,7 @@ export function nextOfRepository(state: RepositoryState, nowMs: number): Reposit
   if (done < asked) return { do: { kind: "prune", request: asked, by: "command" } };
   const due = pruneDue(state);
   if (due <= nowMs) return { do: { kind: "prune", request: asked, by: "retention" } };
-  const soonest = Math.min(due, ...ends.map(({ at }) => at));
+  const soonest = Math.min(due, look, ...ends.map(({ at }) => at));
   return Number.isFinite(soonest) ? { waitUntil: soonest } : undefined;
 }
 
@@ -143,6 +155,7 @@ function faultsOf(asked: Changes): Faults {
   if (asked.review != null && !REVIEW_POLICIES.includes(asked.review)) {
     faults.add("/review", `one of ${REVIEW_POLICIES.join(", ")}`);
   }
+  if (asked.mirror != null) checkMirror(asked.mirror, faults);
   const tokens = readers.map(({ token }) => token);
   const twice = tokens.findIndex((token, index) => tokens.indexOf(token) < index);
   return twice < 0
@@ -247,6 +260,11 @@ function report(command: RepositoryReport, state: RepositoryState, now: string):
       const { do: _, ...data } = command;
       return { events: [{ type: "RepositoryValidated", data: data satisfies typeof shape.RepositoryValidated.Type }] };
     }
+    case "mirrored": {
+      const { do: _, ...data } = command;
+      if (state.settings.mirror === undefined) return overtaken;
+      return { events: [{ type: "RepositoryMirrored", data: data satisfies typeof shape.RepositoryMirrored.Type }] };
+    }
     case "pruned": {
       const { do: _, ...data } = command;
       return { events: [{ type: "RepositoryPruned", data: data satisfies typeof shape.RepositoryPruned.Type }] };
@@ -260,6 +278,30 @@ const notReady = (state: RepositoryState) =>
     `The repository is ${state.state}.`,
     "Wait until it is ready: `mill repos show … --wait state=ready`.",
   );
+
+/** The other repository is looked at; what is named is followed from now on. */
+function mirror(refs: ReadonlyArray<string>, state: RepositoryState): Decision<DomainEvent> {
+  const { mirror: spec } = state.settings;
+  if (state.state !== "ready") return notReady(state);
+  if (spec === undefined) {
+    return rule("no-mirror", "The repository follows no other one.", "Name one: `mill repos change … --mirror <url>`.");
+  }
+  const { wanted, asked, done } = state.mirroring;
+  const faults = new Faults();
+  for (const [index, ref] of refs.entries()) {
+    if (!mayMirror(spec, ref)) faults.add(`/refs/${index}`, "is none of the references that this mirror may take");
+  }
+  const news = [...new Set(refs)].filter((ref) => !wanted.includes(ref));
+  faults.most("/refs", refs.length, MIRROR_LIMITS.asked);
+  if (faults.any) return faults.refusal()!;
+  if (wanted.length + news.length > MIRROR_LIMITS.refs) {
+    const fix = "Make another repository that follows the same one.";
+    return rule("too-many-refs", `A mirror follows at most ${MIRROR_LIMITS.refs} references that were asked for.`, fix);
+  }
+  // One look that waits answers for both.
+  if (news.length === 0 && asked > done) return { events: [] };
+  return { events: [{ type: "RepositoryMirrorAsked", data: { refs: news } }] };
+}
 
 export function decide(
   command: RepositoryCommand,
@@ -303,6 +345,8 @@ export function decide(
       if (asked > done) return { events: [] };
       return { events: [{ type: isValidation ? "RepositoryValidationAsked" : "RepositoryPruneAsked", data: {} }] };
     }
+    case "mirror":
+      return mirror(command.refs ?? [], state);
     case "begin":
     case "keepKey":
     case "finish":

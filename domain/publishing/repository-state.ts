@@ -40,6 +40,19 @@ export interface Asked<R> {
   readonly last: (R & { readonly at: string }) | null;
 }
 
+export type Mirrored = typeof shape.RepositoryMirrored.Type;
+export interface Mirroring {
+  readonly asked: number;
+  readonly done: number;
+  /** References that somebody asked for, and what they need. */
+  readonly wanted: ReadonlyArray<string>;
+  /** By reference: the other repository's commit that was taken last, its time in seconds, and the build that did. */
+  readonly taken: Readonly<Record<string, { readonly commit: string; readonly at: number; readonly build: string }>>;
+  /** Builds that may not have ended, or failed. */
+  readonly open: ReadonlyArray<string>;
+  readonly last: (Omit<Mirrored, "by" | "request" | "taken" | "over" | "related"> & { readonly at: string }) | null;
+}
+
 export interface RepositoryState {
   readonly id: string;
   readonly organisation: string;
@@ -65,6 +78,8 @@ export interface RepositoryState {
   readonly url: string | null;
   readonly validation: Asked<Validated>;
   readonly pruning: Asked<Pruned>;
+  /** Of the repository that it follows. */
+  readonly mirroring: Mirroring;
   /** Its files and keys are gone. */
   readonly removed: boolean;
   readonly createdAt: string;
@@ -73,6 +88,7 @@ export interface RepositoryState {
 }
 
 const NOTHING_ASKED = { asked: 0, done: 0, last: null } as const;
+const NOTHING_MIRRORED: Mirroring = { ...NOTHING_ASKED, wanted: [], taken: {}, open: [] };
 
 export const initial = (id: string): RepositoryState => ({
   id,
@@ -94,6 +110,7 @@ export const initial = (id: string): RepositoryState => ({
   url: null,
   validation: NOTHING_ASKED,
   pruning: NOTHING_ASKED,
+  mirroring: NOTHING_MIRRORED,
   removed: false,
   createdAt: "",
   updatedAt: "",
@@ -128,7 +145,10 @@ export function evolve(
     case "RepositoryRetitled":
     case "RepositoryChanged": {
       const settings = changedTo(before.settings, data as typeof shape.RepositoryChanged.Type);
-      return { ...state, ...anew, generation: before.generation + 1, settings };
+      // Another one to follow is looked at at once; what was taken stays known.
+      const isSame = JSON.stringify(settings.mirror) === JSON.stringify(before.settings.mirror);
+      const mirroring = isSame ? before.mirroring : { ...before.mirroring, last: null };
+      return { ...state, ...anew, generation: before.generation + 1, settings, mirroring };
     }
     case "RepositoryBegun":
       return { ...state, ...(data as typeof shape.RepositoryBegun.Type), state: "making" };
@@ -192,7 +212,30 @@ function looked(before: RepositoryState, type: string, data: unknown, time: stri
       return { ...state, pruning: more(before.pruning) };
     case "RepositoryPruned":
       return { ...state, pruning: done(before.pruning, data as Pruned, time) };
+    case "RepositoryMirrorAsked": {
+      const { refs } = data as typeof shape.RepositoryMirrorAsked.Type;
+      const { mirroring } = before;
+      const wanted = [...new Set([...mirroring.wanted, ...refs])];
+      return { ...state, mirroring: { ...mirroring, wanted, asked: mirroring.asked + 1 } };
+    }
+    case "RepositoryMirrored":
+      return { ...state, mirroring: mirrored(before.mirroring, data as Mirrored, time) };
     default:
       return before;
   }
+}
+
+function mirrored(before: Mirroring, data: Mirrored, at: string): Mirroring {
+  const { by: _, request, taken, over, related, ...last } = data;
+  const news = taken.map(({ ref, ...what }) => [ref, what] as const);
+  const open = new Set([...before.open, ...taken.map(({ build }) => build)]);
+  for (const build of over) open.delete(build);
+  return {
+    ...before,
+    done: Math.max(before.done, request),
+    wanted: [...new Set([...before.wanted, ...related])],
+    taken: { ...before.taken, ...Object.fromEntries(news) },
+    open: [...open],
+    last: { ...last, at },
+  };
 }

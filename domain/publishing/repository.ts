@@ -16,6 +16,7 @@ export {
   type RepositoryStep,
 } from "./repository-decide.ts";
 export type {
+  Mirroring,
   RepositoryFailure,
   RepositoryKey,
   RepositorySettings,
@@ -119,6 +120,30 @@ export const repository: Kind<RepositoryState, RepositoryCommand, DomainEvent> =
       { ...PRUNED, by: "retention" },
       ({ quarantined, deleted }) => `pruned it: ${quarantined} objects into quarantine, ${deleted} deleted`,
     ),
+    RepositoryMirrorAsked: first(
+      shape.RepositoryMirrorAsked,
+      { refs: ["app/org.example.Hello/x86_64/stable"] },
+      ({ refs }) =>
+        refs.length === 0
+          ? "asked to look at the repository that it follows"
+          : `asked to follow ${refs.length === 1 ? refs[0] : `${refs.length} references`}`,
+    ),
+    RepositoryMirrored: first(
+      shape.RepositoryMirrored,
+      {
+        ...{ by: "schedule", request: 0, refs: 12, waiting: 0, more: 0, found: 0, findings: [], over: [], related: [] },
+        taken: [
+          {
+            ref: "app/org.example.Hello/x86_64/stable",
+            commit: "2ea53b3aa3a6bd8aeb1b1ec3cd4b9ee4f4b7b5ad0c0b26e5eec6ac0ba2ab5d1c",
+            at: 1_795_248_000,
+            build: "bld_01kajzq4v0e8r9t2m5x7c3d6fg",
+          },
+        ],
+      },
+      ({ refs, taken, found }) =>
+        `looked at the repository that it follows: ${taken.length} of ${refs} references are new${found === 0 ? "" : `, ${found} findings`}`,
+    ),
     RepositoryDeleted: first(
       shape.RepositoryDeleted,
       { name: "stable" },
@@ -144,8 +169,13 @@ export const repository: Kind<RepositoryState, RepositoryCommand, DomainEvent> =
     updatedAt: state.updatedAt,
   }),
   nameClaim: names.of,
-  stateVersion: 2,
+  stateVersion: 3,
 };
+
+const mirrorShown = ({ asked, done, last, taken, open }: RepositoryState["mirroring"], follows: boolean): object => ({
+  ...(follows && asked > done ? { mirroring: true } : {}),
+  ...(last === null ? {} : { mirror: { ...last, taken: Object.keys(taken).length, builds: open } }),
+});
 
 const shown = ({ fingerprint, user, publicKey }: RepositoryKey) => ({ fingerprint, user, publicKey });
 const present = <T>(name: string, value: T | null | undefined) =>
@@ -153,7 +183,7 @@ const present = <T>(name: string, value: T | null | undefined) =>
 
 function statusOf(state: RepositoryState): object {
   const [key, ...others] = state.keys;
-  const { validation, pruning } = state;
+  const { validation, pruning, mirroring } = state;
   const withoutRequest = <R extends { readonly request: number; readonly by: string }>(last: R | null) => {
     if (last === null) return undefined;
     const { request: _, by: __, ...told } = last;
@@ -174,5 +204,6 @@ function statusOf(state: RepositoryState): object {
     ...present("validation", withoutRequest(validation.last)),
     ...(pruning.asked > pruning.done ? { pruning: true } : {}),
     ...present("pruned", withoutRequest(pruning.last)),
+    ...mirrorShown(mirroring, state.settings.mirror !== undefined),
   };
 }

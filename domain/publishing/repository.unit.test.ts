@@ -227,6 +227,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
   RepositoryValidationAsked: "asked to have all of it checked",
   RepositoryValidated: "checked 43000 objects: all well",
   RepositoryPruneAsked: "asked to prune it",
+  RepositoryMirrorAsked: "asked to follow app/org.example.Hello/x86_64/stable",
+  RepositoryMirrored: "looked at the repository that it follows: 1 of 12 references are new",
   RepositoryPruned: "pruned it: 12 objects into quarantine, 0 deleted",
   RepositoryDeleted: 'deleted the repository "stable"',
   RepositoryRemoved: "destroyed its files and keys",

@@ -6,6 +6,7 @@ import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { VIEWS } from "@millrace/domain/views.ts";
 import { Addresses } from "@millrace/eventlog/addresses.ts";
 import { Aggregates } from "@millrace/eventlog/aggregate.ts";
+import { authoritiesOf } from "@millrace/eventlog/authorities.ts";
 import { connectNats, ensureStreams, type Nats } from "@millrace/eventlog/connection.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
@@ -22,7 +23,6 @@ import { defineService, type Running } from "@millrace/eventlog/service.ts";
 import { rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import { checkUpcasts } from "@millrace/eventlog/upcast.ts";
 import { PROJECTOR_SETTINGS, type ProjectorConfig } from "./config.ts";
-import { authoritiesOf } from "./outbox/authorities.ts";
 import { type Outbox, startOutbox } from "./outbox/outbox.ts";
 import { answerForRelay, parkForRelay } from "./unmappable.ts";
 

@@ -1,5 +1,13 @@
 /** Configuration of the publisher, from the environment. */
-import { type ConfigOf, defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
+import {
+  AUTHORITY_SETTINGS,
+  type ConfigOf,
+  defineSettings,
+  IntegerBetween,
+  NATS_SETTINGS,
+  OUTGOING_SETTINGS,
+  Text,
+} from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 
 /** What the tools' environment holds beside their homes. */
@@ -7,6 +15,8 @@ const ToolsEnvironment = Schema.fromJsonString(Schema.Record(Schema.String, Sche
 
 export const PUBLISHER_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
+  ...OUTGOING_SETTINGS,
+  ...AUTHORITY_SETTINGS,
   node: {
     variable: "MILLRACE_NODE",
     schema: Text.check(Schema.isPattern(/^[a-z0-9][a-z0-9-]{0,62}$/u)),
@@ -150,6 +160,21 @@ export const PUBLISHER_SETTINGS = defineSettings({
     describe: "Static deltas to each commit: 0 none, 1 from nothing, 2 from the commit before it as well, and so on.",
     example: "2",
     fallback: 2,
+  },
+  mirrorsAtOnce: {
+    variable: "MILLRACE_MIRRORS_AT_ONCE",
+    schema: IntegerBetween(1, 16),
+    describe:
+      "Builds that are fetched from other repositories at the same moment; the others wait by priority and age.",
+    example: "2",
+    fallback: 2,
+  },
+  mirrorGib: {
+    variable: "MILLRACE_MIRROR_GIB",
+    schema: IntegerBetween(1, 1_024),
+    describe: "GiB that one build may fetch from another repository.",
+    example: "20",
+    fallback: 20,
   },
   buildDays: {
     variable: "MILLRACE_BUILD_DAYS",

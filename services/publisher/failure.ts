@@ -2,6 +2,7 @@
 import { LogUnavailable } from "@millrace/eventlog/failures.ts";
 import { Refusal } from "./adapters/ostree/refusal.ts";
 import { ToolFailed } from "./adapters/ostree/tools.ts";
+import { UpstreamFailed } from "./adapters/upstream.ts";
 import { NoMasterKey } from "./places.ts";
 
 export interface Failure {
@@ -23,6 +24,14 @@ export function failureOf(error: unknown): Failure | undefined {
     return { code: "NO_MASTER_KEY", reason: "Its key cannot be used without the master key.", fix };
   }
   if (error instanceof LogUnavailable) return undefined;
+  if (error instanceof UpstreamFailed || (error as Error | null)?.name === "TimeoutError") {
+    const fix = "It is tried again with the next look at the repository that it is taken from.";
+    return {
+      code: error instanceof UpstreamFailed && !error.isPassing ? "UPSTREAM_WRONG" : "UPSTREAM_AWAY",
+      reason: (error as Error).message.slice(0, 1_000),
+      fix,
+    };
+  }
   if (error instanceof Refusal) {
     return { code: CODES[error.code] ?? "NOT_POSSIBLE", reason: error.message.slice(0, 1_000), fix: error.fix };
   }

@@ -2,6 +2,8 @@
  * Lanes: so many at the same moment, and of those that share a key (a repository) one alone. Who waits goes in the order of priority,
  * then of age; a priority can change while it waits.
  */
+import type { BuildCommand, BuildState } from "@millrace/domain/publishing/build.ts";
+import type { Work } from "@millrace/eventlog/worker.ts";
 
 export interface Waiting {
   readonly id: string;
@@ -141,5 +143,23 @@ export class Gate {
       else this.#together++;
       first.go();
     }
+  }
+}
+
+/** While it has a lane; others have its place meanwhile. */
+export async function inLane<T>(
+  lanes: Lanes,
+  work: Work<BuildState, BuildCommand>,
+  what: { readonly since: string | null; readonly key?: string },
+  use: () => Promise<T>,
+): Promise<T> {
+  const { id, priority, createdAt } = work.loaded.state;
+  const since = Date.parse(what.since ?? createdAt);
+  const waiting = { id, priority, since, ...(what.key === undefined ? {} : { key: what.key }) };
+  const leave = await work.aside(() => lanes.enter(waiting, work.signal));
+  try {
+    return await use();
+  } finally {
+    leave();
   }
 }

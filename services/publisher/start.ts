@@ -7,10 +7,14 @@ import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { secret } from "@millrace/domain/identity/secret.ts";
+import { build, numberClaim } from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
+import { Addresses } from "@millrace/eventlog/addresses.ts";
+import { authoritiesOf } from "@millrace/eventlog/authorities.ts";
 import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { FreeNumbers } from "@millrace/eventlog/free-numbers.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
 import { Leases } from "@millrace/eventlog/leases.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
@@ -19,7 +23,7 @@ import { announce, type NodeRecord } from "@millrace/eventlog/presence.ts";
 import { parseMasterKeys, Sealing } from "@millrace/eventlog/sealing.ts";
 import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { defineService, type Running } from "@millrace/eventlog/service.ts";
-import { streamSettings } from "@millrace/eventlog/settings.ts";
+import { rangesOf, streamSettings } from "@millrace/eventlog/settings.ts";
 import { runSingleton } from "@millrace/eventlog/singleton.ts";
 import { startWorker, type Worker } from "@millrace/eventlog/worker.ts";
 import { sweepGpgHomes } from "./adapters/ostree/keys.ts";
@@ -32,6 +36,7 @@ import { openBuilder } from "./manifests.ts";
 import { OpenRepositories, type PublisherNode } from "./places.ts";
 import { buildReactor } from "./reactors/build.ts";
 import { repositoryReactor } from "./reactors/repository.ts";
+import type { Mirrors } from "./repositories/mirror.ts";
 import { scrubAll } from "./repositories/scrub.ts";
 import { count } from "./repositories/statistics.ts";
 import { serveUploads } from "./server.ts";
@@ -133,13 +138,20 @@ async function act(
   const deltaLanes = new Lanes(deltasAtOnce);
   const summaries = new Coalesced();
   const builder = await openBuilder({ config, folder, log, sealing, logger });
+  const mirrors: Mirrors = {
+    log,
+    tools,
+    numbers: new FreeNumbers(log, build.context, numberClaim),
+    addresses: new Addresses(rangesOf(config.webhookAllow)),
+    authorities: authoritiesOf(config.outgoingCa),
+  };
   const worker = await startWorker({
     log,
     service: SERVICE,
     node: name,
     context: repository.context,
     reactors: [
-      repositoryReactor(place),
+      repositoryReactor(place, mirrors),
       buildReactor({
         place,
         log,
@@ -149,10 +161,13 @@ async function act(
         summaries,
         deltaDepth,
         builder,
+        mirrors,
+        fetchLanes: new Lanes(config.mirrorsAtOnce),
+        mirrorBytes: config.mirrorGib * 1024 ** 3,
         keepMs: buildDays * DAY_MS,
       }),
     ],
-    concurrency: concurrency + buildsAtOnce + deltasAtOnce + config.manifestsAtOnce,
+    concurrency: concurrency + buildsAtOnce + deltasAtOnce + config.manifestsAtOnce + config.mirrorsAtOnce,
     logger,
     deadLetters: new DeadLetters(log.nats, replicas),
     leases,

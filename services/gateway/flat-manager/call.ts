@@ -11,10 +11,10 @@ import {
 } from "@millrace/domain/publishing/build.ts";
 import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import { type Change, type CommandContext, type Executed, execute, readClaim } from "@millrace/eventlog/execute.ts";
+import type { FreeNumbers } from "@millrace/eventlog/free-numbers.ts";
 import { PASSING } from "@millrace/eventlog/remembered.ts";
 import type { Asked } from "../asked.ts";
 import { type Gateway, resolve } from "../gateway.ts";
-import type { BuildNumbers } from "../publishing/numbers.ts";
 import type { BuildUploads } from "../publishing/uploads.ts";
 import { accepted, away, notFound, refuse } from "./answers.ts";
 import { type Caller, type Callers, check, checkClaims, type FlatScope } from "./callers.ts";
@@ -23,7 +23,7 @@ import { type Caller, type Callers, check, checkClaims, type FlatScope } from ".
 export interface FlatParts {
   readonly gateway: Gateway;
   readonly callers: Callers;
-  readonly numbers: BuildNumbers;
+  readonly numbers: FreeNumbers;
   readonly uploads: BuildUploads;
   /** Where clients reach the gateway, without a slash at the end; undefined: where they say that they did. */
   readonly baseUrl: string | undefined;

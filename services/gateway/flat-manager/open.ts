@@ -1,9 +1,10 @@
 /** The API of flat-manager, put together from the gateway's configuration. */
 import { readFlatManagerConfig } from "@millrace/contracts/publishing/flat-manager.ts";
+import { build, numberClaim } from "@millrace/domain/publishing/build.ts";
+import { FreeNumbers } from "@millrace/eventlog/free-numbers.ts";
 import type { MasterKey } from "@millrace/eventlog/sealing.ts";
 import type { GatewayConfig } from "../config.ts";
 import type { Gateway } from "../gateway.ts";
-import { BuildNumbers } from "../publishing/numbers.ts";
 import { BuildUploads } from "../publishing/uploads.ts";
 import { FlatManager } from "./api.ts";
 import { Callers, ownKeyOf } from "./callers.ts";
@@ -30,7 +31,7 @@ export function openFlatManager(
   return new FlatManager({
     gateway,
     callers,
-    numbers: new BuildNumbers(gateway.log),
+    numbers: new FreeNumbers(gateway.log, build.context, numberClaim),
     uploads: new BuildUploads(gateway),
     baseUrl: base === undefined ? undefined : base.replace(/\/+$/, ""),
   });

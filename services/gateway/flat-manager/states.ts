@@ -5,6 +5,7 @@ import { wrongPublishedState, wrongRepoState } from "./answers.ts";
 const SAYS_UPLOADING: Readonly<Record<string, readonly [current: string, message: string]>> = {
   queued: ["committing", "Build is made here, and not uploaded"],
   building: ["committing", "Build is made here, and not uploaded"],
+  fetching: ["committing", "Build is made here, and not uploaded"],
   committing: ["committing", "Build is currently being committed"],
   ready: ["ready", "Build is already committed"],
   validating: ["ready", "Build is already committed"],
@@ -21,6 +22,7 @@ export function mustBeUploading({ state, failure }: BuildState): void {
 const SAYS_READY: Readonly<Record<string, readonly [current: string, message: string]>> = {
   queued: ["uploading", "Build is not committed"],
   building: ["uploading", "Build is not committed"],
+  fetching: ["uploading", "Build is not committed"],
   uploading: ["uploading", "Build is not committed"],
   committing: ["committing", "Build is not committed"],
   validating: ["validating", "Build is still validating"],

@@ -11,6 +11,7 @@ const REPO_STATES: Readonly<Record<BuildStateName, number>> = {
   // What is built here has nothing uploaded yet, either.
   queued: 0,
   building: 0,
+  fetching: 0,
   uploading: 0,
   committing: 1,
   ready: 2,

@@ -10,12 +10,14 @@ import {
   HELD,
   holdClaim,
   NUMBER_TAKEN,
+  numberClaim,
   REVIEW_TAKEN,
   reviewClaim,
 } from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { buildsView } from "@millrace/domain/publishing/views.ts";
 import { holdersOf } from "@millrace/eventlog/execute.ts";
+import { FreeNumbers } from "@millrace/eventlog/free-numbers.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
 import { accepted, inWords, seenOf } from "../answers.ts";
@@ -29,7 +31,6 @@ import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { Places } from "../places.ts";
 import { type AskedSource, sourceOf } from "../publishing/manifests.ts";
-import { BuildNumbers } from "../publishing/numbers.ts";
 import { statistics } from "../publishing/statistics.ts";
 import { answered, BuildUploads, refuseMissing } from "../publishing/uploads.ts";
 import { list } from "../queries.ts";
@@ -48,7 +49,7 @@ interface Creating extends Request {
 }
 
 /** A build with the next number. */
-const begin = (gateway: Gateway, numbers: BuildNumbers, request: Request, asked: Asked, asking: Asking) =>
+const begin = (gateway: Gateway, numbers: FreeNumbers, request: Request, asked: Asked, asking: Asking) =>
   carryOutAll(gateway, request, asked, {
     target: request.request.url,
     plan: async ({ makeId, isRepeat }) => {
@@ -71,7 +72,7 @@ async function ownRepository(gateway: Gateway, asked: Asked, named: string): Pro
   return within(reach, [id]) ? id : fail(new NotFound({ detail: "There is no such repository." }));
 }
 
-const create = <R extends Creating>(gateway: Gateway, numbers: BuildNumbers): Handle<R> =>
+const create = <R extends Creating>(gateway: Gateway, numbers: FreeNumbers): Handle<R> =>
   handle(gateway, async (request, asked) => {
     const { repository: named, source: wanted, priority = 0, ...payload } = request.payload;
     const into = await ownRepository(gateway, asked, named);
@@ -98,7 +99,7 @@ interface Following extends Request {
 /** What a build published: again, elsewhere, or taken away. It is a build of its own, published at once. */
 const follow = <R extends Following>(
   gateway: Gateway,
-  numbers: BuildNumbers,
+  numbers: FreeNumbers,
   type: "rollback" | "promotion" | "unpublish",
 ): Handle<R> =>
   handle(gateway, async (request, asked) => {
@@ -213,7 +214,7 @@ const passedOn = ({ request }: Request): Readonly<Record<string, string | undefi
 export const buildRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "builds", (handlers) => {
     const uploads = new BuildUploads(gateway);
-    const numbers = new BuildNumbers(gateway.log);
+    const numbers = new FreeNumbers(gateway.log, build.context, numberClaim);
     const places = new Places({
       each: 32,
       all: 500,

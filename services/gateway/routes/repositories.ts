@@ -18,8 +18,18 @@ import { type Gateway, loadOwn } from "../gateway.ts";
 import { history } from "../history.ts";
 import { past } from "../past.ts";
 import { list } from "../queries.ts";
+import { checkAddress } from "./destinations.ts";
 
 const DAY_MS = 86_400_000;
+
+/** A repository to follow is at an address that may be asked; names are judged when they are resolved, by who asks. */
+function judged<P extends { readonly mirror?: { readonly url: string } | null | undefined }>(
+  gateway: Gateway,
+  payload: P,
+): P {
+  if (payload.mirror != null) checkAddress(gateway, payload.mirror.url, "/body/mirror/url");
+  return payload;
+}
 
 export const repositoryRoutes = (gateway: Gateway) =>
   HttpApiBuilder.group(Api, "repositories", (handlers) => {
@@ -58,7 +68,7 @@ export const repositoryRoutes = (gateway: Gateway) =>
         "createRepository",
         repositories.create(async ({ payload: { secretKey, ...payload } }, asked, id) => ({
           do: "create",
-          ...payload,
+          ...judged(gateway, payload),
           ...(await sealed(asked, id, secretKey)),
         })),
       )
@@ -66,7 +76,7 @@ export const repositoryRoutes = (gateway: Gateway) =>
       .handle("getRepository", before.get())
       .handle(
         "changeRepository",
-        repositories.change(({ payload }, seen) => ({ do: "change", ...payload, ...seenOf(seen) })),
+        repositories.change(({ payload }, seen) => ({ do: "change", ...judged(gateway, payload), ...seenOf(seen) })),
       )
       .handle(
         "deleteRepository",
@@ -95,6 +105,10 @@ export const repositoryRoutes = (gateway: Gateway) =>
       .handle(
         "pruneRepository",
         repositories.act(() => ({ do: "prune" }), { status: 202 }),
+      )
+      .handle(
+        "mirrorRepository",
+        repositories.act(({ payload }) => ({ do: "mirror", ...payload }), { status: 202 }),
       )
       .handle(
         "previewPrune",

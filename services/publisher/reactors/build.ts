@@ -36,13 +36,15 @@ import { Refusal } from "../adapters/ostree/refusal.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
 import { buildUpdateRepo, type Signer } from "../adapters/ostree/tools.ts";
 import { failureOf } from "../failure.ts";
-import type { Coalesced, Lanes } from "../lanes.ts";
+import { type Coalesced, inLane, type Lanes } from "../lanes.ts";
 import { type Builder, buildFromManifest, needsOf, type Tried } from "../manifests.ts";
 import { missingOf } from "../missing.ts";
 import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
+import type { Mirrors } from "../repositories/mirror.ts";
 import { presentRepository } from "../repositories/present.ts";
 import { mayPublish } from "../reviewing.ts";
 import type { Store } from "../store.ts";
+import { fetchStep } from "./fetch.ts";
 
 export interface BuildNode {
   readonly place: PublisherNode;
@@ -56,6 +58,11 @@ export interface BuildNode {
   /** Static deltas of a reference: 0: none, 1: from nothing, 2: from the commit before as well … */
   readonly deltaDepth: number;
   readonly builder: Builder;
+  readonly mirrors: Mirrors;
+  /** Builds that are fetched from other repositories at the same moment. */
+  readonly fetchLanes: Lanes;
+  /** Most bytes of one. */
+  readonly mirrorBytes: number;
   /** How long builds are kept of which nobody asks anything, milliseconds. */
   readonly keepMs: number;
 }
@@ -76,7 +83,8 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
     node.lanes.prioritise(state.id, state.priority);
     node.deltaLanes.prioritise(state.id, state.priority);
     node.builder.lanes.prioritise(state.id, state.priority);
-    return (step.kind === "build" || step.kind === "commit") && state.state === "cancelled";
+    node.fetchLanes.prioritise(state.id, state.priority);
+    return (step.kind === "build" || step.kind === "fetch" || step.kind === "commit") && state.state === "cancelled";
   },
   async perform(step, work) {
     const { state } = work.loaded;
@@ -93,6 +101,8 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
       switch (step.kind) {
         case "build":
           return await buildStep(node, work, into, step.attempt);
+        case "fetch":
+          return await fetchStep(node, work, step.attempt);
         case "commit":
           return await commit(node, work, into, step.attempt);
         case "publish":
@@ -137,24 +147,6 @@ async function end({ store, builder }: BuildNode, kind: "release" | "purge", wor
   await work.record({ do: kind === "purge" ? "purged" : "released" });
   faultPoint(`build.${kind}.recorded`);
   return AGAIN;
-}
-
-/** While it has a lane; others have its place meanwhile. */
-async function inLane<T>(
-  lanes: Lanes,
-  work: BuildWork,
-  what: { readonly since: string | null; readonly key?: string },
-  use: () => Promise<T>,
-): Promise<T> {
-  const { id, priority, createdAt } = work.loaded.state;
-  const since = Date.parse(what.since ?? createdAt);
-  const waiting = { id, priority, since, ...(what.key === undefined ? {} : { key: what.key }) };
-  const leave = await work.aside(() => lanes.enter(waiting, work.signal));
-  try {
-    return await use();
-  } finally {
-    leave();
-  }
 }
 
 /** A manifest is built; its commits are made from that by the next step. */

@@ -19,6 +19,7 @@ import { ToolFailed } from "../adapters/ostree/tools.ts";
 import { failureOf as failureOfAct } from "../failure.ts";
 import { NoMasterKey, type PublisherNode, repositoriesUrl, repositoryFolder, repositoryPlace } from "../places.ts";
 import { isLinked, unlinkRepository } from "../repositories/links.ts";
+import { lookAtMirror, type Mirrors } from "../repositories/mirror.ts";
 import { presentRepository } from "../repositories/present.ts";
 import { pruneRepository } from "../repositories/pruning.ts";
 import { remakeDeltas } from "../repositories/signing.ts";
@@ -30,17 +31,19 @@ const AGAIN: Verdict = { again: true };
 
 export const repositoryReactor = (
   node: PublisherNode,
+  mirrors: Mirrors,
 ): Reactor<RepositoryState, RepositoryCommand, RepositoryStep> => ({
   kind: repository,
   mine: (state) => state.node === null || state.node === node.name,
   next: (state, nowMs) => nextHere(node, state, nowMs),
   // Looking through all of it waits for nobody, and nobody for it.
   interrupts: (state, step) =>
-    (step.kind === "validate" || step.kind === "prune") &&
+    (step.kind === "validate" || step.kind === "prune" || step.kind === "mirror") &&
     (state.state === "deleted" || state.rotation !== null || state.carried < state.revision),
   async perform(step, work) {
     try {
-      await act(node, step, work);
+      if (step.kind === "mirror") await lookAtMirror(mirrors, step, work);
+      else await act(node, step, work);
     } catch (error) {
       const away = awayOf(error);
       if (step.kind === "begin" || step.kind === "giveUp" || away === undefined) throw error;
@@ -69,7 +72,11 @@ const awayOf = (error: unknown): string | undefined =>
     ? failureOf(error)!.reason
     : undefined;
 
-async function act(node: PublisherNode, step: RepositoryStep, work: RepositoryWork): Promise<void> {
+async function act(
+  node: PublisherNode,
+  step: Exclude<RepositoryStep, { kind: "mirror" }>,
+  work: RepositoryWork,
+): Promise<void> {
   const { id, signal, loaded } = work;
   const { state } = loaded;
   switch (step.kind) {

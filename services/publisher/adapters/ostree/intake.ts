@@ -80,7 +80,37 @@ export async function receiveObject(
   }
 }
 
+/** Where an object comes from, as often as it is asked for. */
+export type Source = (name: string) => Promise<AsyncIterable<Buffer>>;
+
+/**
+ * Objects one after another, brought to the disk many at once. Several may run beside each other over one iterator.
+ * @param again whether what went wrong with one may go well with the next try
+ * @returns bytes as they are stored
+ */
+export async function receiveObjects(
+  repository: Repository,
+  names: Iterator<string>,
+  source: Source,
+  options: IntakeOptions & { readonly again: (error: unknown, tried: number) => Promise<boolean> },
+): Promise<number> {
+  const intake = new Intake(repository, options.durable ?? true, options.limits);
+  try {
+    for (let next = names.next(); next.done !== true; next = names.next()) {
+      for (let tried = 1; !(await intake.take(next.value, source, options.signal)); tried++) {
+        if (!(await options.again(intake.wrong, tried))) throw intake.wrong;
+      }
+    }
+    return (await intake.finish()).reduce((sum, size) => sum + size, 0);
+  } catch (error) {
+    await intake.abandon();
+    throw error;
+  }
+}
+
 class Intake {
+  /** Why the last one was not taken. */
+  wrong: unknown;
   readonly repository: Repository;
   readonly limits: VerifyLimits | undefined;
   readonly sizes: number[] = [];
@@ -125,6 +155,23 @@ class Intake {
     this.#waiting = [];
     this.#waitingBytes = 0;
     if (this.#durable) await syncAll(root, () => [...new Set(waiting.map(({ path }) => dirname(join(root, path))))]);
+  }
+
+  /** @returns whether it is here; what was wrong stands in `wrong` */
+  async take(name: string, source: Source, signal: AbortSignal | undefined): Promise<boolean> {
+    const sink = this.begin(name);
+    try {
+      for await (const piece of await source(name)) {
+        signal?.throwIfAborted();
+        await sink.write(piece);
+      }
+      await sink.end();
+      return true;
+    } catch (error) {
+      await this.#current?.abandon();
+      this.wrong = error;
+      return false;
+    }
   }
 
   async finish(): Promise<number[]> {

@@ -2,7 +2,7 @@
  * GPG keys. The private part lives outside, sealed; GPG sees it in a home made for one operation, whose agent is ended with it.
  * Keys have no passphrase: what guards them is the sealing.
  */
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Refusal } from "./refusal.ts";
@@ -97,6 +97,48 @@ async function read(tools: Tools, home: string): Promise<GpgKey> {
 
 const exportPublic = (tools: Tools, home: string, fingerprint: string): Promise<Buffer> =>
   gpg(tools, home, ["--export-options", "export-minimal", "--export", fingerprint]);
+
+/** A public key as somebody gave it: armored, or binary in base 64. */
+export const publicKeyOf = (text: string): Buffer =>
+  text.includes("-----BEGIN ") ? Buffer.from(text) : Buffer.from(text, "base64");
+
+/** Signatures that are looked at. */
+const SIGNATURES = 8;
+
+/**
+ * Who of these signed it.
+ * @param publicKeys as `publicKeyOf` gives them
+ * @returns the fingerprint of the key; undefined: none of them, or one that has expired or was revoked
+ * @throws Refusal where a key cannot be read
+ */
+export async function signerOf(
+  tools: Tools,
+  publicKeys: ReadonlyArray<Uint8Array>,
+  content: Uint8Array,
+  signatures: ReadonlyArray<Uint8Array>,
+): Promise<string | undefined> {
+  return tools.withFolder("signed", async (folder) => {
+    const look = async (home: string) => {
+      for (const [at, signature] of signatures.slice(0, SIGNATURES).entries()) {
+        const path = join(folder, `${at}.sig`);
+        writeFileSync(path, signature);
+        const args = ["--status-fd", "1", "--verify", path, "-"];
+        const told = (await gpg(tools, home, args, { input: content, allowed: [0, 1, 2] })).toString("latin1");
+        // Also in what is said of an expired or revoked key there is a VALIDSIG.
+        if (!/^\[GNUPG:\] GOODSIG /m.test(told)) continue;
+        const fingerprint = /^\[GNUPG:\] VALIDSIG (?:\S+ ){9}([0-9A-F]{40})/m.exec(told)?.[1];
+        if (fingerprint !== undefined) return fingerprint;
+      }
+      return undefined;
+    };
+    try {
+      return await withGpgHome(tools, publicKeys, look);
+    } catch (error) {
+      if (!(error instanceof ToolFailed) || error.how !== "failed") throw error;
+      throw new Refusal("malformed", "key", "it is no public key that gpg reads");
+    }
+  });
+}
 
 /** A public key as text: RFC 9580, 6.2. */
 export function armored(publicKey: Uint8Array): string {

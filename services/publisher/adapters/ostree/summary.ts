@@ -37,7 +37,8 @@ export interface SummaryIndex {
 }
 
 /** Four thousand references are 1.2 MB (measured). */
-const MOST = 64 * 1024 * 1024;
+export const SUMMARY_MOST = 64 * 1024 * 1024;
+const MOST = SUMMARY_MOST;
 
 function reading<T>(subject: string, read: () => T): T {
   try {
@@ -87,6 +88,17 @@ export function subsetsIn({ summaries }: SummaryIndex): ReadonlyArray<string> {
 
 const unpack = promisify(gunzip) as (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
 
+/** A summary as an index names it. @throws Refusal where it is another */
+export async function unpackSummary(packed: Buffer, checksum: string, path: string): Promise<Summary> {
+  const text = await unpack(packed, { maxOutputLength: MOST }).catch((error: Error) => {
+    throw new Refusal("malformed", path, `it cannot be unpacked: ${error.message}`);
+  });
+  if (createHash("sha256").update(text).digest("hex") !== checksum) {
+    throw new Refusal("hash-mismatch", path, "it is not what the index says");
+  }
+  return parseSummary(text, path);
+}
+
 /** What the index of a repository offers: all references of all architectures. Undefined: it has none yet. @throws Refusal */
 export async function published(repository: Repository): Promise<Map<string, string> | undefined> {
   const bytes = await readFile(join(repository.root, "summary.idx")).catch((error: NodeJS.ErrnoException) => {
@@ -100,13 +112,7 @@ export async function published(repository: Repository): Promise<Map<string, str
     const packed = await readFile(join(repository.root, path)).catch(() => undefined);
     if (packed === undefined)
       throw new Refusal("missing-objects", path, "the index names it, and it is not there", [path]);
-    const text = await unpack(packed, { maxOutputLength: MOST }).catch((error: Error) => {
-      throw new Refusal("malformed", path, `it cannot be unpacked: ${error.message}`);
-    });
-    if (createHash("sha256").update(text).digest("hex") !== checksum) {
-      throw new Refusal("hash-mismatch", path, "it is not what the index says");
-    }
-    for (const { ref, commit } of parseSummary(text, path).refs) found.set(ref, commit);
+    for (const { ref, commit } of (await unpackSummary(packed, checksum, path)).refs) found.set(ref, commit);
   }
   return found;
 }

@@ -1,20 +1,24 @@
 /**
- * Numbers of builds: each is a claim that is never given up, so none is used twice, whoever takes it. The next free one is looked for by
- * doubling steps once, then counted on from; where another gateway was faster the claim says so, and it is looked for again.
+ * Numbers that are claims which are never given up, as those of builds: none is used twice, whoever takes it. The next free one is looked for
+ * by doubling steps once, then counted on from; where another process was faster the claim says so, and it is looked for again.
  */
-import { numberClaim } from "@millrace/domain/publishing/build.ts";
-import type { EventLog } from "@millrace/eventlog/eventlog.ts";
-import { readClaim } from "@millrace/eventlog/execute.ts";
+import type { Claim } from "@millrace/domain/decider.ts";
+import type { EventLog } from "./eventlog.ts";
+import { readClaim } from "./execute.ts";
 
-export class BuildNumbers {
+export class FreeNumbers {
   readonly #log: EventLog;
+  readonly #context: string;
+  readonly #claimOf: (number: number) => Pick<Claim, "what" | "value">;
   /** All up to it are taken, as far as is known. */
   #taken = 0;
   #isSure = false;
   #looking: Promise<void> | undefined;
 
-  constructor(log: EventLog) {
+  constructor(log: EventLog, context: string, claimOf: (number: number) => Pick<Claim, "what" | "value">) {
     this.#log = log;
+    this.#context = context;
+    this.#claimOf = claimOf;
   }
 
   /** A number that is most probably free. @throws LogUnavailable */
@@ -49,6 +53,6 @@ export class BuildNumbers {
   }
 
   async #isTaken(number: number): Promise<boolean> {
-    return (await readClaim(this.#log, "publishing", numberClaim(number))).holder !== null;
+    return (await readClaim(this.#log, this.#context, this.#claimOf(number))).holder !== null;
   }
 }
