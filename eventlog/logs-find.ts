@@ -60,14 +60,20 @@ function textFinder(q: string, exact: boolean): (lines: Lines) => number[] {
       return linesWith(exact ? plain : plain.toLowerCase(), q);
     }
     if (part.length > 0 && !lines.bytes.includes(part)) return [];
-    if (exact) return linesWith(lines.latin, latin);
+    if (exact) return blocksWith(lines, (text) => linesWith(text, latin));
     if (!lines.isAscii) return linesWith(lines.text.toLowerCase(), q);
-    return isAscii ? linesWith(lines.latin.toLowerCase(), q) : [];
+    return isAscii ? blocksWith(lines, (text) => linesWith(text.toLowerCase(), q)) : [];
   };
 }
 
 const longestOf = (texts: ReadonlyArray<string>): string =>
   texts.reduce((longest, text) => (text.length > longest.length ? text : longest), "");
+
+function blocksWith({ blocks }: Lines, find: (text: string) => number[]): number[] {
+  const found: number[] = [];
+  for (const { line, text } of blocks) for (const i of find(text)) found.push(line + i);
+  return found;
+}
 
 /** Numbers of the lines that have a text. */
 function linesWith(text: string, wanted: string): number[] {
