@@ -94,9 +94,9 @@ const editing: readonly Command[] = [
   }),
   command({
     path: "apps seen",
-    summary:
-      "What an application has in the world now: what is served, its containers and how often they were restarted",
-    description: "Asked of its node at this moment. What differs from what is wanted is put right by the next round.",
+    summary: "What an application has in the world now",
+    description:
+      "What is served, its containers, and how often they were restarted, asked of its node at this moment. What differs from what is wanted is put right by the next round.",
     arguments: APP,
     examples: [{ line: "mill apps seen shop", says: "Does it crash again and again?" }],
     impact: "read",
