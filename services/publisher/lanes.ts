@@ -24,6 +24,8 @@ export class Lanes {
   #going = 0;
   readonly #keys = new Set<string>();
   #waiting: Entry[] = [];
+  /** Told when somebody has left. */
+  readonly #watching = new Set<() => void>();
 
   constructor(most: number) {
     this.#most = most;
@@ -43,6 +45,7 @@ export class Lanes {
       const give = () => {
         this.#waiting = this.#waiting.filter((each) => each !== entry);
         reject(signal.reason);
+        for (const tell of this.#watching) tell();
       };
       signal.addEventListener("abort", give, { once: true });
       this.#waiting.push(entry);
@@ -55,7 +58,23 @@ export class Lanes {
       this.#going--;
       if (what.key !== undefined) this.#keys.delete(what.key);
       this.#next();
+      for (const tell of this.#watching) tell();
     };
+  }
+
+  /** Until nobody who has this key goes or waits, and at most for so many milliseconds. */
+  async quiet(key: string, mostMs: number): Promise<void> {
+    const isBusy = () => this.#keys.has(key) || this.#waiting.some((each) => each.key === key);
+    if (!isBusy()) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = () => {
+      if (!isBusy()) resolve();
+    };
+    this.#watching.add(look);
+    const timer = setTimeout(resolve, mostMs);
+    await promise;
+    clearTimeout(timer);
+    this.#watching.delete(look);
   }
 
   /** What waits gets another place in the order. */
@@ -80,25 +99,29 @@ export class Lanes {
 export class Coalesced {
   readonly #running = new Map<string, Promise<void>>();
   readonly #next = new Map<string, Promise<void>>();
+  readonly #took = new Map<string, number>();
 
-  /** Begins after this call, with others that want the same. */
-  run(key: string, act: () => Promise<void>): Promise<void> {
+  /**
+   * Begins after this call, with others that want the same.
+   * @param ready what is waited for before, others joining meanwhile; told how long it took the last time, milliseconds
+   */
+  run(key: string, act: () => Promise<void>, ready?: (tookMs: number) => Promise<void>): Promise<void> {
     const waiting = this.#next.get(key);
     if (waiting !== undefined) return waiting;
     const before = this.#running.get(key);
-    if (before === undefined) return this.#begin(key, act);
-    const after = before
-      .catch(() => {})
-      .then(() => {
-        this.#next.delete(key);
-        return this.#begin(key, act);
-      });
+    if (before === undefined && ready === undefined) return this.#begin(key, act);
+    const after = Promise.all([before?.catch(() => {}), ready?.(this.#took.get(key) ?? 0)]).then(() => {
+      this.#next.delete(key);
+      return this.#begin(key, act);
+    });
     this.#next.set(key, after);
     return after;
   }
 
   #begin(key: string, act: () => Promise<void>): Promise<void> {
+    const began = performance.now();
     const running = act().finally(() => {
+      this.#took.set(key, performance.now() - began);
       if (this.#running.get(key) === running) this.#running.delete(key);
     });
     this.#running.set(key, running);

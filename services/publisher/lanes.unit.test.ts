@@ -103,6 +103,35 @@ test("a summary serves all who asked before it began, and only those; one that f
   await fourth;
 });
 
+test("what is waited for before: others join meanwhile, and it is waited for no longer than it takes", async () => {
+  const lanes = new Lanes(2);
+  const [signal, coalesced] = [new AbortController().signal, new Coalesced()];
+  let did = 0;
+  const leave = await lanes.enter({ id: "a", priority: 0, since: 1, key: "r" }, signal);
+  const waiting = lanes.enter({ id: "b", priority: 0, since: 2, key: "r" }, signal);
+  await lanes.quiet("other", 1e6);
+  const run = () =>
+    coalesced.run(
+      "r",
+      async () => void did++,
+      () => lanes.quiet("r", 1e6),
+    );
+  const all = [run(), run()];
+  leave();
+  const leaveToo = await waiting;
+  all.push(run());
+  await turn();
+  assert.equal(did, 0);
+  leaveToo();
+  await Promise.all(all);
+  assert.equal(did, 1);
+  await run();
+  assert.equal(did, 2);
+  const last = await lanes.enter({ id: "c", priority: 0, since: 3, key: "r" }, signal);
+  await lanes.quiet("r", 1);
+  last();
+});
+
 test("together or alone, in the order of coming", async () => {
   const gate = new Gate();
   const did: string[] = [];

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { RepositoryKey, RepositoryState } from "@millrace/domain/publishing/repository.ts";
 import type { Sealing } from "@millrace/eventlog/sealing.ts";
 import type { ServedPlaces } from "@millrace/eventlog/served.ts";
-import { withSigner } from "./adapters/ostree/keys.ts";
+import { SharedSigners } from "./adapters/ostree/keys.ts";
 import { Leases } from "./adapters/ostree/leases.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
 import type { Signer, Tools } from "./adapters/ostree/tools.ts";
@@ -52,6 +52,7 @@ export class OpenRepositories {
   readonly #leases = new Map<string, Promise<Leases>>();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #gates = new Map<string, Gate>();
+  readonly signers = new SharedSigners();
 
   /** One object for each repository of the process: what is held by one is seen by all. @throws Refusal */
   leases(node: Pick<PublisherNode, "folder">, id: string): Promise<Leases> {
@@ -100,16 +101,18 @@ export class OpenRepositories {
 
 /** Signs with all keys of a repository that are valid, while `use` takes. @throws NoMasterKey */
 export async function withKeysOf<T>(
-  { sealing, tools }: Pick<PublisherNode, "sealing" | "tools">,
+  { sealing, tools, repositories }: Pick<PublisherNode, "sealing" | "tools" | "repositories">,
   { organisation, keys }: { readonly organisation: string; readonly keys: ReadonlyArray<RepositoryKey> },
   use: (signer: Signer) => Promise<T>,
 ): Promise<T> {
   if (sealing === undefined) throw new NoMasterKey();
-  const opened = await Promise.all(
-    keys.map(async ({ fingerprint, sealed }) => ({
-      fingerprint,
-      secretKey: Buffer.from(await sealing.unseal(sealed, { organisation, purpose: "signing what is published" })),
-    })),
-  );
-  return withSigner(tools, opened, use);
+  const unsealed = () =>
+    Promise.all(
+      keys.map(async ({ fingerprint, sealed }) => ({
+        fingerprint,
+        secretKey: Buffer.from(await sealing.unseal(sealed, { organisation, purpose: "signing what is published" })),
+      })),
+    );
+  const name = [organisation, ...keys.map(({ fingerprint }) => fingerprint)].join(" ");
+  return repositories.signers.use(tools, name, unsealed, use);
 }

@@ -191,6 +191,7 @@ async function act(
     await presence.stop();
     await uploads?.stop();
     await worker.stop();
+    await place.repositories.signers.close();
     tell(undefined);
   }
 }

@@ -70,6 +70,8 @@ export interface BuildNode {
 type BuildWork = Work<BuildState, BuildCommand>;
 
 const AGAIN: Verdict = { again: true };
+/** How long a summary waits for what other builds bring into the repository: so many times what the last one took, and no longer than this. */
+const SUMMARY_WAITS = { times: 4, mostMs: 30_000 } as const;
 const NOT_READY_MS = 5_000;
 /** How often a build looks for those that it needs. */
 const NEEDED_MS = 2_000;
@@ -332,11 +334,10 @@ async function timeAfter(main: Repository, refs: ReadonlyArray<RefCommit>): Prom
 
 /** What clients see of a repository, with whatever else is new in it. */
 async function tellClients(node: BuildNode, into: RepositoryState): Promise<void> {
-  await node.summaries.run(into.id, async () => {
-    // As it is asked to be now: this may have waited for the one before.
-    const { state } = await node.log.aggregates.load(repository, into.id);
-    await presentRepository(node.place, state);
-  });
+  // What others bring at this moment is told of, too: a summary of many references takes longer than to bring one.
+  const { times, mostMs } = SUMMARY_WAITS;
+  const ready = (tookMs: number) => node.lanes.quiet(into.id, Math.min(times * tookMs, mostMs));
+  await node.summaries.run(into.id, async () => void (await presentRepository(node.place, into)), ready);
 }
 
 /** Static deltas to what was published, unless something newer was. */

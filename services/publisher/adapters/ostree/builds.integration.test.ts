@@ -84,14 +84,21 @@ test("pushed, committed, published, seen; again the same; then an update, a delt
     await prune(main, leases, { depth: 0, youngMs: 0, graceMs: 0 });
     await signed(publishing, key, async (signer) => {
       const terms = { timestamp: at(index), signer };
-      const [made] = await commitBuild(tools, place, [{ ref, commit: dev.commit }], terms);
-      assert.deepEqual(await commitBuild(tools, place, [{ ref, commit: dev.commit }], terms), [
-        { ...made!, adopted: true },
-      ]);
-      const [live] = await publishBuild(tools, place, [made!], terms);
-      assert.deepEqual(await publishBuild(tools, place, [made!], terms), [{ ...live!, adopted: true }]);
+      // One reference the first time, two the second: those go in one run of the tool.
+      const refs = [ref, ...(index === 0 ? [] : [ref.replace(/[^/]+$/, "beta")])];
+      const asked = refs.map((each) => ({ ref: each, commit: dev.commit }));
+      const adopted = (all: ReadonlyArray<object>) => all.map((each) => ({ ...each, adopted: true }));
+      const made = await commitBuild(tools, place, asked, terms);
+      assert.deepEqual(
+        made.map((each) => [each.ref, each.adopted]),
+        refs.map((each) => [each, false]),
+      );
+      assert.deepEqual(await commitBuild(tools, place, asked, terms), adopted(made));
+      const live = await publishBuild(tools, place, made, terms);
+      assert.deepEqual(await publishBuild(tools, place, made, terms), adopted(live));
+      for (const { ref: each, commit } of live) assert.equal(await main.ref(each), commit);
       assert.deepEqual(await announce(tools, main, { signer }), []);
-      commits.push(live!.commit);
+      commits.push(live[0]!.commit);
     });
     await endBuild(place, version, leases);
     await endBuild(place, version, leases);

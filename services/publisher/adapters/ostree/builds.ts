@@ -96,44 +96,85 @@ async function findOwn(
 
 const secondsOf = (time: Date): number => Math.floor(time.getTime() / 1000);
 
-/** One commit with its time, made from another repository's unless it is there. */
+interface Wanted extends RefCommit {
+  readonly source: Commit;
+}
+
+/** At most so many references in one run of the tool: its command line has to hold them. */
+const REFS_AT_ONCE = 200;
+
+/**
+ * Commits with our time, made from another repository's unless they are there. Of several references in one run of the tool: a run for
+ * each would cost three times as much (measured).
+ */
 async function make(
   tools: Tools,
   from: Repository,
   to: Repository,
-  { ref, commit }: RefCommit,
+  refs: ReadonlyArray<RefCommit>,
   terms: CommitTerms,
-): Promise<Made> {
-  const source = readCommit(from, commit);
+): Promise<Made[]> {
   const seconds = secondsOf(terms.timestamp);
-  const own = await findOwn(to, ref, source, seconds);
-  if (own !== undefined) return { ref, commit: own, adopted: true };
-  const newest = await to.ref(ref);
-  if (newest !== undefined && readCommit(to, newest).timestamp >= seconds) {
-    // Clients refuse what is older than what they have.
-    throw new Refusal("ref-moved", ref, "it has a commit of a later time");
+  const made = new Map<string, Made>();
+  const wanted: Wanted[] = [];
+  for (const { ref, commit } of refs) {
+    const source = readCommit(from, commit);
+    const own = await findOwn(to, ref, source, seconds);
+    if (own !== undefined) {
+      made.set(ref, { ref, commit: own, adopted: true });
+      continue;
+    }
+    const newest = await to.ref(ref);
+    if (newest !== undefined && readCommit(to, newest).timestamp >= seconds) {
+      // Clients refuse what is older than what they have.
+      throw new Refusal("ref-moved", ref, "it has a commit of a later time");
+    }
+    wanted.push({ ref, commit, source });
+  }
+  for (let at = 0; at < wanted.length; at += REFS_AT_ONCE) {
+    terms.signal?.throwIfAborted();
+    const some = wanted.slice(at, at + REFS_AT_ONCE);
+    await run(tools, from, to, some, terms);
+    for (const { ref, source } of some) {
+      const commit = await findOwn(to, ref, source, seconds);
+      if (commit === undefined) throw new Refusal("not-found", ref, "the commit that was made is not there");
+      // Whatever went into quarantine meanwhile comes back.
+      await closure(to, commit, { signal: terms.signal });
+      made.set(ref, { ref, commit, adopted: false });
+    }
+  }
+  return refs.map(({ ref }) => made.get(ref)!);
+}
+
+async function run(
+  tools: Tools,
+  from: Repository,
+  to: Repository,
+  wanted: ReadonlyArray<Wanted>,
+  terms: CommitTerms,
+): Promise<void> {
+  const { timestamp, signal, ...more } = terms;
+  const [first] = wanted;
+  const isOne = wanted.length === 1;
+  // A commit can be named for one reference only; of several, those of the same names are taken.
+  if (!isOne) {
+    for (const { ref, commit } of wanted) if ((await from.ref(ref)) !== commit) await from.writeRef(ref, commit);
   }
   faultPoint("publish.commit.before");
-  const { timestamp: _, signal, ...more } = terms;
   const what = {
     ...more,
-    timestamp: new Date(seconds * 1000),
+    timestamp: new Date(secondsOf(timestamp) * 1000),
     from: from.root,
     to: to.root,
-    sourceRef: commit,
-    refs: [ref],
+    ...(isOne ? { sourceRef: first!.commit } : {}),
+    refs: wanted.map(({ ref }) => ref),
   };
   // Forced, for content that is as before is published again too; a second try has found the first above.
   await buildCommitFrom(tools, { ...what, force: true }, signal === undefined ? {} : { signal });
   faultPoint("publish.commit.made");
-  const made = await findOwn(to, ref, source, seconds);
-  if (made === undefined) throw new Refusal("not-found", ref, "the commit that was made is not there");
-  // Whatever went into quarantine meanwhile comes back.
-  await closure(to, made, { signal });
-  return { ref, commit: made, adopted: false };
 }
 
-/** Uploaded commits become ours, reference by reference. */
+/** Uploaded commits become ours. */
 export async function commitBuild(
   tools: Tools,
   place: BuildPlace,
@@ -142,13 +183,11 @@ export async function commitBuild(
 ): Promise<Made[]> {
   const upload = await openUpload(tools, place);
   const repo = await Repository.init(tools, join(place.folder, "repo"), { parent: place.main.root });
-  const made: Made[] = [];
   for (const each of refs) {
     terms.signal?.throwIfAborted();
     await checkUploadedRef(upload, each);
-    made.push(await make(tools, upload, repo, each, terms));
   }
-  return made;
+  return make(tools, upload, repo, refs, terms);
 }
 
 /** Commits of a build go into the main repository, behind what is there. Seen by clients after `announce`. */
@@ -159,12 +198,7 @@ export async function publishBuild(
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made[]> {
   const repo = await Repository.openBelow(tools, join(folder, "repo"), main.root);
-  const made: Made[] = [];
-  for (const each of refs) {
-    terms.signal?.throwIfAborted();
-    made.push(await make(tools, repo, main, each, terms));
-  }
-  return made;
+  return make(tools, repo, main, refs, terms);
 }
 
 /** What was published before is published again, as a new commit: clients take no older one. */
@@ -174,9 +208,7 @@ export async function rollBack(
   to: RefCommit,
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made> {
-  // What went into quarantine comes back: the tools know nothing of that.
-  await closure(main, to.commit, terms);
-  return make(tools, main, main, to, terms);
+  return (await make(tools, main, main, [to], terms))[0]!;
 }
 
 /**

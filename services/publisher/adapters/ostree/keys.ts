@@ -52,6 +52,75 @@ export function withSigner<T>(
   return withGpgHome(tools, secrets, (home) => use({ home, fingerprints: keys.map(({ fingerprint }) => fingerprint) }));
 }
 
+interface Home {
+  readonly signer: Promise<Signer>;
+  /** Until it is gone. */
+  readonly over: Promise<void>;
+  readonly end: () => void;
+  users: number;
+  ending?: NodeJS.Timeout;
+}
+
+/** How long a home stays after its last use, milliseconds: what is published is signed twice, commit and summary. */
+const STAYS_MS = 500;
+
+/** Signers whose homes are shared by all who sign with the same keys at the same moment, or right after each other. */
+export class SharedSigners {
+  readonly #homes = new Map<string, Home>();
+
+  /** @param name of the keys: the same keys have the same @param keys asked for where no home has them */
+  async use<T>(
+    tools: Tools,
+    name: string,
+    keys: () => Promise<Parameters<typeof withSigner>[1]>,
+    use: (signer: Signer) => Promise<T>,
+  ): Promise<T> {
+    const home = this.#homes.get(name) ?? this.#open(tools, name, keys);
+    clearTimeout(home.ending);
+    home.users++;
+    try {
+      return await use(await home.signer);
+    } finally {
+      home.users--;
+      if (home.users === 0) home.ending = setTimeout(() => this.#close(name, home), STAYS_MS);
+    }
+  }
+
+  #open(tools: Tools, name: string, keys: () => Promise<Parameters<typeof withSigner>[1]>): Home {
+    const opened = Promise.withResolvers<Signer>();
+    const ended = Promise.withResolvers<void>();
+    const over = keys()
+      .then((all) =>
+        withSigner(tools, all, (signer) => {
+          opened.resolve(signer);
+          return ended.promise;
+        }),
+      )
+      .catch((error: unknown) => {
+        this.#homes.delete(name);
+        opened.reject(error);
+      });
+    const home: Home = { signer: opened.promise, over, end: ended.resolve, users: 0 };
+    this.#homes.set(name, home);
+    return home;
+  }
+
+  #close(name: string, home: Home): void {
+    if (this.#homes.get(name) === home) this.#homes.delete(name);
+    home.end();
+  }
+
+  /** All homes are gone, with what still uses them. */
+  async close(): Promise<void> {
+    const all = [...this.#homes];
+    for (const [name, home] of all) {
+      clearTimeout(home.ending);
+      this.#close(name, home);
+    }
+    await Promise.all(all.map(([, { over }]) => over));
+  }
+}
+
 const gpg = (tools: Tools, home: string, args: ReadonlyArray<string>, options: RunOptions = {}) =>
   tools.run("gpg", [...quiet, ...args], { gpgHome: home, timeoutMs: 60_000, ...options });
 
