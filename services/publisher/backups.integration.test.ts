@@ -31,6 +31,7 @@ test("published into and pruned while it is backed up; what is restored passes f
   const data = join(publishing.folder, "data");
   const folder = join(data, "publisher/local/repositories");
   const repositories = new OpenRepositories();
+  context.defer(() => repositories.signers.close());
   const place = { name: "local", folder, repositories };
   const main = await Repository.init(tools, repositoryFolder(place, ID));
   const own = join(folder, ID);
@@ -49,7 +50,7 @@ test("published into and pruned while it is backed up; what is restored passes f
   const sealing = { unseal: () => Promise.resolve(key.secretKey) } as never;
   const keys = [{ fingerprint: key.fingerprint, user: "Test", publicKey: "", sealed: {} as never }];
   const signed = <T>(use: Parameters<typeof withKeysOf<T>>[2]) =>
-    withKeysOf({ sealing, tools }, { organisation: "org", keys }, use);
+    withKeysOf({ sealing, tools, repositories }, { organisation: "org", keys }, use);
   const publish = (dev: Developed) =>
     repositories.writing([ID], () =>
       signed((signer) =>
