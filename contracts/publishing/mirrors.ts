@@ -27,7 +27,7 @@ export const MIRROR_LIMITS = {
 export const MIRROR_PATTERNS = {
   url: /^https?:\/\/[^\s@<>"'`{}\\\p{Cc}?#]{1,480}$/u,
   ref: /^[A-Za-z0-9_.*-]{1,250}(\/[A-Za-z0-9_.*-]{1,250}){3}$/u,
-  key: /^[A-Za-z0-9+/=\s:().,_-]{40,65536}$/u,
+  key: /^[A-Za-z0-9+/=\s:().,_-]+$/u,
 } as const;
 export const MIRROR_FOLLOWS = ["all", "asked"] as const;
 
@@ -38,7 +38,13 @@ export const Mirror = Schema.Struct({
     examples: ["https://dl.flathub.org/repo/"],
   }),
   gpgKeys: optionalKey(
-    Schema.Array(Schema.String.check(Schema.isPattern(MIRROR_PATTERNS.key)))
+    Schema.Array(
+      Schema.String.check(
+        Schema.isMinLength(40),
+        Schema.isMaxLength(MIRROR_LIMITS.keyCharacters),
+        Schema.isPattern(MIRROR_PATTERNS.key),
+      ),
+    )
       .check(Schema.isMaxLength(MIRROR_LIMITS.keys))
       .annotate({
         description:

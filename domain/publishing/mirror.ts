@@ -72,7 +72,10 @@ export function checkMirror(mirror: MirrorSpec, faults: Faults): void {
     (text) => text.length <= LIMITS.pattern && PATTERNS.ref.test(text),
     "four parts, as app/org.example.*/x86_64/stable; * is anything within a part",
   );
-  const key = says((text) => PATTERNS.key.test(text) && isPublic(text), "a public key, armored or in base 64");
+  const key = says(
+    (text) => text.length <= LIMITS.keyCharacters && PATTERNS.key.test(text) && isPublic(text),
+    "a public key, armored or in base 64",
+  );
   faults.check("/mirror/url", address, url).each("/mirror/gpgKeys", key, gpgKeys);
   faults.most("/mirror/gpgKeys", gpgKeys.length, LIMITS.keys).most("/mirror/refs", refs?.length ?? 0, LIMITS.patterns);
   faults.each("/mirror/refs", pattern, refs ?? []);
