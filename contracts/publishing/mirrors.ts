@@ -39,11 +39,7 @@ export const Mirror = Schema.Struct({
   }),
   gpgKeys: optionalKey(
     Schema.Array(
-      Schema.String.check(
-        Schema.isMinLength(40),
-        Schema.isMaxLength(MIRROR_LIMITS.keyCharacters),
-        Schema.isPattern(MIRROR_PATTERNS.key),
-      ),
+      Schema.String.check(Schema.isMaxLength(MIRROR_LIMITS.keyCharacters), Schema.isPattern(MIRROR_PATTERNS.key)),
     )
       .check(Schema.isMaxLength(MIRROR_LIMITS.keys))
       .annotate({
