@@ -25,9 +25,8 @@ export class Breaker {
 
   /** @throws DeviceFailure unreachable, and what `work` throws */
   async guard<T>(work: () => Promise<T>): Promise<T> {
-    const now = performance.now();
-    if (now < this.#openUntil) {
-      const ms = Math.ceil(this.#openUntil - now);
+    if (this.#openUntil > 0 && performance.now() < this.#openUntil) {
+      const ms = Math.ceil(this.#openUntil - performance.now());
       throw failure("unreachable", `It did not answer ${this.#failures} times.`, { again: { when: "after", ms } });
     }
     try {

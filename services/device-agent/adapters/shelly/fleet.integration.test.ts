@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { eventually } from "../../../../tests/harness/eventually.ts";
 import { suite, type TestContext } from "../../../../tests/harness/suite.ts";
 import { type DeviceHandle, type Fault, manualClock, startFleet } from "../../../../tests/simulators/shelly/fleet.ts";
+import { searchMissing } from "../../search.ts";
 import type { Address } from "./address.ts";
 import type { Device } from "./device.ts";
 import { ha1Of } from "./digest.ts";
@@ -324,6 +325,26 @@ test("mDNS: where devices are, each place once though each has two names", async
   });
   assert.is(found, 3);
   assert.equal(told.toSorted(), simulated.devices.map(({ address, port }) => `${address}:${port}`).toSorted());
+
+  // As long as one is missing it is listened for: who comes up elsewhere says so, and is looked at without a wait.
+  const [moving] = simulated.devices;
+  const looked: string[] = [];
+  let missing = 1;
+  const search = {
+    missing: () => missing,
+    look: async ({ host }: { readonly host: string }) => void looked.push(host),
+    logger: { warn: () => {} } as never,
+    socket: { port, ip: group, bind: group, interface: "127.0.0.1", reuseAddr: true },
+  };
+  const stopping = new AbortController();
+  const searching = searchMissing(search, stopping.signal);
+  context.defer(() => stopping.abort());
+  await eventually(async () => (looked.length >= 3 ? true : undefined), "all are looked at");
+  moving!.moveTo("127.20.7.7");
+  await eventually(async () => (looked.includes("127.20.7.7") ? true : undefined), "it is looked at where it is now");
+  missing = 0;
+  stopping.abort();
+  await searching;
 });
 
 test("lives of simulated devices: reached again within a step, and never ten failed logins", async (context) => {

@@ -51,18 +51,23 @@ export class Turns {
     if (this.#waiting >= QUEUE)
       return Promise.reject(failure("not-sent", `${QUEUE} calls wait for this device already.`));
     this.#waiting += 1;
-    const turn = this.#last.then(async () => {
-      try {
-        const left = this.#endedAt + this.#pauseMs - performance.now();
-        if (left > 0) await new Promise((resolve) => setTimeout(resolve, Math.ceil(left)));
-        return await work();
-      } finally {
-        this.#waiting -= 1;
-        this.#endedAt = performance.now();
-      }
-    });
+    // Mostly nobody is before it.
+    const turn = this.#waiting === 1 ? this.#run(work) : this.#last.then(() => this.#run(work));
     // Whoever comes next waits for its end, and its outcome is not held in memory until then.
     this.#last = turn.then(nothing, nothing);
     return turn;
+  }
+
+  async #run<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      if (this.#pauseMs > 0) {
+        const left = this.#endedAt + this.#pauseMs - performance.now();
+        if (left > 0) await new Promise((resolve) => setTimeout(resolve, Math.ceil(left)));
+      }
+      return await work();
+    } finally {
+      this.#waiting -= 1;
+      if (this.#pauseMs > 0) this.#endedAt = performance.now();
+    }
   }
 }

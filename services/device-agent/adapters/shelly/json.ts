@@ -16,8 +16,21 @@ export function parseJson(text: string): Json {
   } catch (cause) {
     throw failure("garbled", "What it answered is no JSON.", { cause });
   }
-  if (deeper(value, DEPTH)) throw failure("garbled", `What it answered is nested more than ${DEPTH} deep.`);
+  if (mayBeDeep(text) && deeper(value, DEPTH))
+    throw failure("garbled", `What it answered is nested more than ${DEPTH} deep.`);
   return value;
+}
+
+/** What opens less often than it may be deep is not looked through: of most messages that is so. */
+function mayBeDeep(text: string): boolean {
+  let opened = 0;
+  for (const bracket of ["{", "["]) {
+    for (let at = text.indexOf(bracket); at >= 0; at = text.indexOf(bracket, at + 1)) {
+      opened += 1;
+      if (opened > DEPTH) return true;
+    }
+  }
+  return false;
 }
 
 function deeper(value: Json, left: number): boolean {

@@ -167,7 +167,7 @@ export class Keeper {
     const { listener } = this.#options;
     this.#heardOf();
     // It tells something, so it is there: what was called in vain is called again.
-    if (this.#failures > 0) this.hint();
+    if (this.#failures > 0 && /^(unreachable|timeout)$/.test(this.#lastFailure?.kind ?? "")) this.hint();
     const before = this.#told;
     if (message.serial !== undefined && message.serial === before?.serial) return;
     this.#told = message;

@@ -35,6 +35,7 @@ export interface LoginOptions {
   readonly chance?: () => number;
 }
 
+const BARE: Advice = { send: "bare" };
 const sinceStart = (): number => performance.now();
 
 /** Of one device at a time only: callers go through its turns. */
@@ -106,7 +107,8 @@ export class Login {
    */
   async exchange<T>(via: Via, send: (proof: Proof | undefined) => Promise<Taken<T>>): Promise<T> {
     for (let proofs = 0; ; ) {
-      const advice = advise(this.#session, { nowMs: this.#now(), via });
+      const isNew = this.#session === NEW_SESSION;
+      const advice = isNew ? BARE : advise(this.#session, { nowMs: this.#now(), via });
       if (!("send" in advice)) throw heldBack(advice);
       const proof = advice.send === "bare" ? undefined : await this.#prove(advice);
       if (proof !== undefined) proofs += 1;
@@ -117,6 +119,8 @@ export class Login {
         this.#learn(advice, { heard: "nothing" }, via, proofs);
         throw error;
       }
+      // Who never asked for a login, and does not now: there is nothing to learn.
+      if (isNew && taken.heard.heard === "accepted") return taken.value;
       const next = this.#learn(advice, taken.heard, via, proofs);
       if (next === "done") return taken.value;
       if (next === "again") continue;

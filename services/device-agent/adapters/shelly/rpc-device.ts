@@ -35,6 +35,7 @@ const KNOWN_MS = 30_000;
 const IDENTIFIED_MS = 600_000;
 const CONNECT_MS = 5_000;
 const STATUS = "Shelly.GetStatus";
+const NOBODY: ReadonlyArray<(notice: Notice) => void> = [];
 
 export class RpcDevice implements Device {
   #identity: Identity;
@@ -49,7 +50,7 @@ export class RpcDevice implements Device {
   readonly #login: Login;
   readonly #turns = new Turns();
   readonly #breaker = new Breaker();
-  readonly #listeners = new Set<(notice: Notice) => void>();
+  #listeners: ReadonlyArray<(notice: Notice) => void> = NOBODY;
   /** Of whatever WebSocket stands. */
   readonly #listener: PeerListener = {
     onNotice: (notice) => {
@@ -176,7 +177,7 @@ export class RpcDevice implements Device {
     const mac = textAt(isObject(status) ? status.sys : undefined, "mac");
     if (mac === undefined) this.#identifiedAt = Number.NEGATIVE_INFINITY;
     else {
-      assertSame(this.#identity.mac, { ...this.#identity, mac });
+      if (mac !== this.#identity.mac) assertSame(this.#identity.mac, { ...this.#identity, mac });
       this.#knownAt = performance.now();
     }
     return status;
@@ -232,8 +233,10 @@ export class RpcDevice implements Device {
   }
 
   subscribe(listener: (notice: Notice) => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    this.#listeners = [...this.#listeners, listener];
+    return () => {
+      this.#listeners = this.#listeners.filter((one) => one !== listener);
+    };
   }
 
   async close(): Promise<void> {
@@ -322,7 +325,8 @@ export class RpcDevice implements Device {
   #know(answer: Json): Identity {
     const found = assertSame(this.#identity.mac, identityOf(answer));
     if (this.#identity.login !== found.login) this.#login.forget();
-    this.#identity = found;
+    // What else it said of itself is of use where nothing more can be read: thousands of these are held.
+    this.#identity = found.login ? found : { ...found, shelly: {} };
     this.#identifiedAt = this.#knownAt = performance.now();
     return found;
   }

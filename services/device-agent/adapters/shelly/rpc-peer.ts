@@ -29,8 +29,9 @@ export interface PeerListener {
 }
 
 interface Waiting {
-  readonly resolve: (frame: JsonObject) => void;
-  readonly reject: (error: DeviceFailure) => void;
+  readonly id: number;
+  readonly resolve: (taken: Taken<RpcOutcome>) => void;
+  readonly reject: (error: unknown) => void;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -44,7 +45,8 @@ export class RpcPeer {
   readonly #socket: WebSocket;
   #listener: PeerListener;
   readonly #src: string;
-  readonly #waiting = new Map<number, Waiting>();
+  /** One, mostly: calls to a device go one after the other. */
+  #waiting: Waiting[] = [];
   #id = 0;
   #dst: string | undefined;
   #garbled = 0;
@@ -91,28 +93,31 @@ export class RpcPeer {
   }
 
   /** One sending, with or without a proof. @throws DeviceFailure unreachable, timeout, garbled */
-  async call({ method, params, timeoutMs }: RpcCall, proof: Proof | undefined): Promise<Taken<RpcOutcome>> {
-    if (this.#closed !== undefined) throw this.#closed;
-    this.#id = (this.#id % 1_000_000_000) + 1;
-    const id = this.#id;
-    const frame = {
-      id,
-      src: this.#src,
-      ...(this.#dst === undefined ? {} : { dst: this.#dst }),
-      method,
-      ...(params === undefined ? {} : { params }),
-      ...(proof === undefined ? {} : { auth: authOf(proof) }),
-    };
-    const answer = await new Promise<JsonObject>((resolve, reject) => {
+  call({ method, params, timeoutMs }: RpcCall, proof: Proof | undefined): Promise<Taken<RpcOutcome>> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed !== undefined) return reject(this.#closed);
+      this.#id = (this.#id % 1_000_000_000) + 1;
+      const id = this.#id;
+      const frame = {
+        id,
+        src: this.#src,
+        ...(this.#dst === undefined ? {} : { dst: this.#dst }),
+        method,
+        ...(params === undefined ? {} : { params }),
+        ...(proof === undefined ? {} : { auth: authOf(proof) }),
+      };
       const late = () => {
-        this.#waiting.delete(id);
+        this.#waitsNoMore(id);
         reject(failure("timeout", `${method}: no answer until the deadline.`, { maybeDone: true }));
       };
-      this.#waiting.set(id, { resolve, reject, timer: setTimeout(late, timeoutMs ?? CALL_MS) });
+      this.#waiting.push({ id, resolve, reject, timer: setTimeout(late, timeoutMs ?? CALL_MS) });
       this.#socket.send(JSON.stringify(frame));
     });
-    const value = outcomeOf(answer);
-    return { heard: heardOf(value), value };
+  }
+
+  #waitsNoMore(id: number): Waiting | undefined {
+    const at = this.#waiting.findIndex((one) => one.id === id);
+    return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
   }
 
   /** @param why told to `onClose` and to calls that wait */
@@ -155,12 +160,16 @@ export class RpcPeer {
       else this.#refuse(id, src, method);
       return;
     }
-    const waiting = typeof id === "number" ? this.#waiting.get(id) : undefined;
+    const waiting = typeof id === "number" ? this.#waitsNoMore(id) : undefined;
     // An answer that nobody waits for any more.
     if (waiting === undefined) return;
-    this.#waiting.delete(id as number);
     clearTimeout(waiting.timer);
-    waiting.resolve(frame);
+    try {
+      const value = outcomeOf(frame);
+      waiting.resolve({ heard: heardOf(value), value });
+    } catch (error) {
+      waiting.reject(error);
+    }
   }
 
   /** It calls us: it is told so, rather than left waiting. */
@@ -195,11 +204,12 @@ export class RpcPeer {
   #end(why: DeviceFailure): void {
     if (this.#closed !== undefined) return;
     this.#closed = why;
-    for (const { reject, timer } of this.#waiting.values()) {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { reject, timer } of waiting) {
       clearTimeout(timer);
       reject(failure(why.kind, why.reason, { ...why, maybeDone: true }));
     }
-    this.#waiting.clear();
     this.#listener.onClose(why, this);
   }
 }
