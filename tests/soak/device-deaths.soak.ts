@@ -410,7 +410,7 @@ test.before(async () => {
   await agent.kill();
 });
 
-const ONLY = process.env.MILLRACE_DEATHS_OF;
+const ONLY = process.env.SOAK_DEATHS_OF;
 
 for (const { what, at, begin, env } of ROWS) {
   for (const point of at) {
