@@ -74,7 +74,7 @@ export const Mirror = Schema.Struct({
 }).annotate({
   identifier: "RepositoryMirror",
   description: "Another repository that this one follows. What it loses stays here",
-  examples: [{ url: "https://flatpak.example.org/repo/", gpgKeys: ["mDMEZ…".padEnd(44, "A")], everyMinutes: 60 }],
+  examples: [{ url: "https://flatpak.example.org/repo/", gpgKeys: ["mDMEZ".padEnd(44, "A")], everyMinutes: 60 }],
 });
 
 export const MirrorRepository = Schema.Struct({
