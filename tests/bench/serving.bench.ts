@@ -19,7 +19,7 @@ import { nodeDisk } from "@millrace/orchestrator/adapters/disk.ts";
 import { inTurn, median, ratioOf, report } from "./measure.ts";
 
 const ROUNDS = 3;
-const SECONDS = 3;
+const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
 const OBJECTS = 2_000;
 const DELTA = `${"A".repeat(41)}`;
 const run = promisify(execFile);

@@ -98,9 +98,9 @@ test("each class of paths as it is to be kept; private ones by the word of the g
 
   assert.deepEqual(await shown(object), [200, forGood, binary, "0123456789"]);
   const { headers } = await ask(object);
-  assert.deepEqual([headers.etag, headers["content-length"]], [`"cd${OBJECT}"`, "10"]);
+  assert.deepEqual([headers.etag, headers["content-length"]], [`"cd${OBJECT}.filez"`, "10"]);
   assert.deepEqual(await shown(object, { "accept-encoding": "gzip, br, zstd" }), [200, forGood, binary, "0123456789"]);
-  assert.deepEqual((await shown(object, { "if-none-match": `"cd${OBJECT}"` }))[0], 304);
+  assert.deepEqual((await shown(object, { "if-none-match": `"cd${OBJECT}.filez"` }))[0], 304);
   const range = await ask(object, { range: "bytes=2-4" });
   assert.deepEqual([range.status, range.body, range.headers["content-range"]], [206, "234", "bytes 2-4/10"]);
   assert.equal((await ask(object, { range: "bytes=99-" })).status, 416);
@@ -128,6 +128,9 @@ test("each class of paths as it is to be kept; private ones by the word of the g
     "/repo/stable/../../etc/passwd",
     "/repo/stable/%2e%2e/%2e%2e/x",
     "/repo/stable/objects/cd/x.filez",
+    `/repo/stable/objects/cd/..%2f..%2f${OBJECT}.filez`,
+    `/repo/%2e%2e/objects/cd/${OBJECT}.filez`,
+    `/repo/${TWO}/objects/cd/${OBJECT}.filez`,
     "/repo/stable/web/index.html",
     `/repo/stable/delta-indexes/AC/${DELTA}.index`,
   ]) {

@@ -71,7 +71,7 @@ const CLASSES: readonly PathClass[] = [
     ],
     cache: FOR_GOOD,
     type: BINARY,
-    tag: `"${part(1)}${part(2)}"`,
+    tag: `"${part(1)}${part(2)}.${part(3)}"`,
   },
   {
     // Signatures: another key may sign later.
@@ -145,7 +145,7 @@ function snapshotFile(group: number): string {
   return `/snapshots/{http.regexp.path.2}/${part(group)}`;
 }
 
-function classRoute({ of = PREFIX, pattern, files, cache, type, tag }: PathClass, root = ROOT): Json {
+function classRoute({ of = PREFIX, pattern, files, cache, type, tag }: PathClass): Json {
   const set = {
     "Cache-Control": [cache],
     "X-Content-Type-Options": ["nosniff"],
@@ -158,11 +158,11 @@ function classRoute({ of = PREFIX, pattern, files, cache, type, tag }: PathClass
     handle: [
       subroute([
         {
-          match: [{ file: { root, try_files: files } }],
+          match: [{ file: { root: ROOT, try_files: files } }],
           handle: [
             { handler: "headers", response: { set } },
             { handler: "rewrite", uri: "{http.matchers.file.relative}" },
-            { handler: "file_server", root },
+            { handler: "file_server", root: ROOT },
           ],
           terminal: true,
         },
@@ -222,11 +222,36 @@ const asking = (gateway: string): Json => ({
   ],
 });
 
-/** Objects are nearly all that is asked for: one pattern, one look at the disk. */
+/** A segment of the path, by its number, before it is rewritten and after: names stand at the same places in both. */
+const segment = (number: number): string => `{http.request.uri.path.${number}}`;
+
+/**
+ * Objects are nearly all that is asked for: no pattern, one look at the disk, no line. What is not there (in quarantine, private) goes on to
+ * the routes behind as it came. Whatever the segments are, what is read lies below the folder of public links: Caddy sees to that.
+ */
 function publicObjects(places: ServedPlaces): Json {
-  const [objects] = CLASSES;
-  const files = objects!.files.map((path) => `/{http.regexp.path.1}${path}`);
-  return classRoute({ ...objects!, files, cache: FOR_GOOD.replace(SCOPE, "public") }, places.public);
+  const headers = {
+    "Cache-Control": [FOR_GOOD.replace(SCOPE, "public")],
+    "Content-Type": [BINARY],
+    "X-Content-Type-Options": ["nosniff"],
+    Etag: [`"${segment(3)}${segment(4)}"`],
+  };
+  return {
+    match: [
+      {
+        method: ["GET", "HEAD"],
+        path: ["filez", "dirtree", "dirmeta", "commit"].map((type) => `/repo/*/objects/*/*.${type}`),
+      },
+    ],
+    handle: [
+      NOT_LOGGED,
+      { handler: "rewrite", uri: `/${segment(1)}/repo/objects/${segment(3)}/${segment(4)}` },
+      { handler: "headers", response: { set: headers } },
+      { handler: "file_server", root: places.public, pass_thru: true },
+      { handler: "headers", response: { delete: Object.keys(headers) } },
+      { handler: "rewrite", uri: "{http.request.orig_uri}" },
+    ],
+  };
 }
 
 /** The route that stands behind those of applications' hosts. */
@@ -247,13 +272,13 @@ export function repositoriesRoute({ places, gateway }: RepositoryServing): Json 
     gateway === undefined ? none : { handle: [{ handler: "vars", private: places.private }, asking(gateway)] },
   ];
   const routes = [
+    publicObjects(places),
     COUNTED,
     {
       match: [{ not: [{ method: ["GET", "HEAD"] }] }],
       handle: [page(405, "Repositories are only read here.\n", { Allow: ["GET, HEAD"] })],
       terminal: true,
     },
-    publicObjects(places),
     {
       match: [{ path_regexp: { name: "repository", pattern: `${PREFIX}(/|$)` } }],
       handle: [subroute(named)],
