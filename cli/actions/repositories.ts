@@ -129,7 +129,7 @@ function mirrorOf(flags: Flags): { readonly mirror?: object | null } {
   const { mirror: url, "mirror-key": keys = [], "mirror-ref": refs = [] } = flags;
   const more = ["mirror-unsigned", "mirror-follow", "mirror-minutes"] as const;
   if (url === undefined) {
-    if (keys.length + refs.length === 0 && more.every((name) => flags[name] === undefined)) return {};
+    if (keys.length + refs.length === 0 && more.every((name) => (flags[name] ?? false) === false)) return {};
     throw usage("A mirror is said as a whole", "--mirror <url> --mirror-key <file> …");
   }
   const [unsigned, follow, everyMinutes] = more.map((name) => flags[name]);
