@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { makeId } from "@millrace/contracts/ids.ts";
@@ -132,7 +132,8 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
     () => undefined,
   );
   assert.equal(await Promise.race([doomed.ended, failed]), "SIGKILL", doomed.said());
-  // Another begins it anew.
+  // Another begins it anew. What nobody knows of, or has built for long, goes.
+  const stray = leave(hello);
   const { said } = publisher();
   const one = await until(hello.status.number, ended, said);
   assert.equal(one.status.state, "ready", JSON.stringify(one.status.failure));
@@ -184,6 +185,10 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
   await expect(202, "POST", `/builds/${slow.status.number}/cancel`, { body: {} });
   const after = await until(quick.status.number, ended, said);
   assert.equal(after.status.state, "ready", JSON.stringify(after.status.failure));
+  await eventually(
+    async () => stray.every((folder) => !existsSync(folder)) || undefined,
+    `what was left is gone: ${said()}`,
+  );
   const apps = join(data, "publisher/local/builder", one.organisation, "apps");
   await eventually(async () => {
     const left = readdirSync(apps).flatMap((app) =>
@@ -193,6 +198,19 @@ test("out of Git and an archive, in order; seen by clients; cancelled, refused, 
   }, "nothing of builds that ended is left");
   assert.ok(!readdirSync("/proc").some((pid) => /^\d+$/.test(pid) && readable(`/proc/${pid}/cmdline`).includes(apps)));
 });
+
+/** As after a restore, or of applications that are built no more. */
+function leave({ organisation }: { readonly organisation: string }): string[] {
+  const old = new Date(Date.now() - 40 * 86_400_000);
+  const own = join(data, "publisher/local/builder", organisation);
+  const unknown = makeId("bld", Date.now(), randomBytes(10));
+  return [join(own, "failed", unknown), join(own, "apps/org.test.Old", HERE)].map((folder) => {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "x"), "x");
+    utimesSync(folder, old, old);
+    return folder;
+  });
+}
 
 type Begin = (source: object) => Promise<any>;
 
@@ -229,6 +247,10 @@ async function fails(begin: Begin, mill: ReturnType<typeof testMill>, said: () =
   assert.equal(status.failure.code, "BUILD_FAILED", JSON.stringify(status));
   const [kept, ...others] = status.failure.artefacts;
   assert.deepEqual([kept.arch, kept.omitted, others], [HERE, 1, []]);
+  const going = (await expect(200, "GET", "/builds/retention")).body.builds;
+  const [goes] = going.filter((each: any) => each.number === number);
+  assert.ok(goes?.state === "failed" && goes.bytes > 0 && Date.parse(goes.at) > Date.now(), JSON.stringify(going));
+  assert.match(await mill.out(["builds", "retention"]), new RegExp(`^${number} +failed `, "m"));
   const file = join(data, "kept.tar.gz");
   await mill.out(["builds", "artefacts", `${number}`, "--to", file]);
   const listed = execFileSync("tar", ["-tzf", file], { encoding: "utf8" });

@@ -1,7 +1,7 @@
 /** Builds on their way into repositories. */
 import { usage } from "../failure.ts";
 import { gatewayOf } from "../gateway.ts";
-import { facts, printOne, table } from "../output.ts";
+import { facts, printList, printOne, table } from "../output.ts";
 import { styleOf } from "../run.ts";
 import type { AnyCall } from "../table.ts";
 import type { Answer } from "../typed.ts";
@@ -206,6 +206,22 @@ const reviewText = ({ ref, from, to, permissions, runtime, download, files, ...c
         .join(", "),
     ],
   ]);
+
+type Expiring = Answer<"buildRetention">["builds"][number];
+
+export async function buildRetention(call: AnyCall): Promise<void> {
+  const { builds, more } = await gatewayOf(call).call("buildRetention", {});
+  const shown = [
+    { title: "number", value: (row: Expiring) => row.number },
+    { title: "state", value: (row: Expiring) => row.state },
+    { title: "goes", value: (row: Expiring) => row.at },
+    { title: "bytes", value: (row: Expiring) => row.bytes },
+    { title: "repository", value: (row: Expiring) => row.repository },
+  ];
+  if (builds.length === 0) call.io.err("No build has files that go by themselves\n");
+  await printList(call.io, styleOf(call), builds, shown, ({ number }) => `${number}`);
+  if (more) call.io.err("There are more\n");
+}
 
 export async function buildStatistics(
   call: AnyCall & {

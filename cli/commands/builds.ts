@@ -110,6 +110,14 @@ export const buildCommands: readonly Command[] = [
     run: async (call) => (await builds()).buildStatistics(call),
   }),
   command({
+    path: "builds retention",
+    summary: "Which builds' files go by themselves, and when",
+    description: "What was published stays. Whatever is asked of a build, even another priority, keeps it longer.",
+    examples: [{ line: "mill builds retention", says: "The first to go first" }],
+    impact: "read",
+    run: async (call) => (await builds()).buildRetention(call),
+  }),
+  command({
     path: "builds create",
     summary: "Begin a build for a repository",
     arguments: { repository: { summary: "Id or name of the repository", names: { collection: "repositories" } } },

@@ -106,3 +106,32 @@ export const objectAllowed = declareAsk({
   answer: Schema.Struct({ allowed: Schema.Boolean }),
   timeoutMs: 30_000,
 });
+
+/** Builds that a publisher tells at once. */
+export const RETENTION_MOST = 1_000;
+
+export const BuildRetention = Schema.Struct({
+  builds: Schema.Array(
+    Schema.Struct({
+      build: text("Its id"),
+      number: Schema.Int,
+      repository: text("Id of its repository"),
+      state: text("As it is now"),
+      at: Time.annotate({ description: "When its files go, unless somebody asks something of it before" }),
+      bytes: count("What they take on the disk"),
+    }),
+  ).annotate({ description: "The first to go first" }),
+  more: optionalKey(Schema.Boolean.annotate({ description: `There are more than ${RETENTION_MOST}` })),
+}).annotate({
+  identifier: "BuildRetention",
+  description: "Files of builds that go by themselves; what was published stays",
+});
+/** When files of an organisation's builds go that lie on a node. */
+export const buildRetention = declareAsk({
+  context: "publishing",
+  name: "build-retention",
+  request: Schema.Struct({ organisation: Schema.String }),
+  answer: Schema.Struct({ keepMs: Schema.Int, ...BuildRetention.fields }),
+  timeoutMs: 60_000,
+  maxBytes: 900_000,
+});

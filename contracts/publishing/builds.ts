@@ -19,6 +19,7 @@ import {
 } from "../http.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { Partly } from "../permissions.ts";
+import { BuildRetention } from "./asks.ts";
 import {
   AddExtraIds,
   Build,
@@ -72,6 +73,19 @@ export const buildsApi = HttpApiGroup.make("builds")
       },
       success: BuildStatistics,
     }).annotateMerge(says("publishing:read", "How builds went: rates and durations")),
+  )
+  .add(
+    HttpApiEndpoint.get("buildRetention", `${builds}/retention`, {
+      params: organisationParams,
+      headers: queryHeaders,
+      success: BuildRetention,
+    }).annotateMerge(
+      says(
+        "publishing:read",
+        "Which builds' files go by themselves, and when",
+        "Builds of which nobody asks anything for as long as publishers keep them (MILLRACE_BUILD_DAYS). Asked of every publisher; changes nothing.",
+      ),
+    ),
   )
   .add(getOf("getBuild", build, Build).annotateMerge(says("publishing:read", "A build by id or number")))
   .add(

@@ -18,7 +18,7 @@ import {
 
 export { isCleared, type PermissionChangeOf, REVIEW_TAKEN, reviewClaim } from "./build-review.ts";
 export type * from "./build-state.ts";
-export { expiryOfBuild, isManifest, nextOfBuild } from "./build-state.ts";
+export { expiryOfBuild, isManifest, nextOfBuild, uploadOfBuild } from "./build-state.ts";
 
 /** Where a number leads to its build: unique in the installation, held for ever. */
 export const numberClaim = (number: number | string): Pick<Claim, "what" | "value"> => ({

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { suite } from "../../tests/harness/suite.ts";
 import { given, ORGANISATION, sentenceOf, type Told, timeOf } from "../testing.ts";
-import { build, expiryOfBuild, holdClaim, nextOfBuild, numberClaim, reviewClaim } from "./build.ts";
+import { build, expiryOfBuild, holdClaim, nextOfBuild, numberClaim, reviewClaim, uploadOfBuild } from "./build.ts";
 import { publishing } from "./context.ts";
 
 const test = suite("builds' rules");
@@ -339,7 +339,27 @@ test("of a manifest: queued, built by one publisher, committed from what came ou
   );
   const failure = { step: "build", code: "BUILD_FAILED", reason: "r", fix: "f" };
   assert.equal(given(build, [start, begin, ["BuildFailed", failure], ["BuildRetried", {}]]).state.state, "queued");
+  const upload = { id: "upl_01kajzq4v0e8r9t2m5x7c3d6fg", sha256: "d".repeat(64), node: "n" };
+  const uploaded: Told = ["BuildCreated", { ...asked, source: { type: "manifest", manifest: "app.yml", upload } }];
+  const needed = [[uploaded], [uploaded, begin], [uploaded, begin, ["BuildFailed", failure] as Told]];
+  for (const told of needed) assert.deepEqual(uploadOfBuild(given(build, told).state), upload);
+  for (const told of [[uploaded, begin, ["BuildBuilt", facts] as Told], [start], [created]]) {
+    assert.equal(uploadOfBuild(given(build, told).state), undefined);
+  }
+  const { git } = source;
+  const credentials = { secret: "sec_01kajzq4v0e8r9t2m5x7c3d6fg", kind: "token" };
+  const create = (more: object) =>
+    ({ do: "create", ...asked, source: { ...source, git: { ...git, ...more } } }) as never;
+  given(build, [])
+    .when(create({ credentials }))
+    .happens(["BuildCreated", { ...asked, source: { ...source, git: { ...git, credentials } } }]);
+  given(build, [])
+    .when(create({ credentials, url: "http://h/x" }))
+    .isRefused({ rule: "credentials-in-clear" });
   for (const wrong of [
+    { git: { ...git, url: "https://u:secret@example.org/x.git" } },
+    { git: { ...git, credentials: { ...credentials, kind: "ssh-key" } } },
+    { git: { ...git, credentials: { ...credentials, secret: "x" } } },
     { manifest: "/app.yml" },
     { git: undefined },
     { arches: ["x86_64", "x86_64"] },

@@ -8,6 +8,7 @@ import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import { nextOfDeployment } from "@millrace/domain/applications/next.ts";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
+import { build, uploadOfBuild } from "@millrace/domain/publishing/build.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Check } from "@millrace/eventlog/health.ts";
@@ -95,7 +96,8 @@ export async function startOrchestrator(
     collectors.hint();
   };
   const endAnswers = answerAsks(node);
-  const uploads = new Uploads(config, node, index);
+  const builds = await openBuilds(log, logger);
+  const uploads = new Uploads(config, node, index, builds);
   const presence = await announce({
     nats: log.nats,
     describe: () =>
@@ -131,7 +133,7 @@ export async function startOrchestrator(
       endAnswers();
       await Promise.all([worker.stop(), automation.stop()]);
       await Promise.all([presence.stop(), watching, ...singletons]);
-      await Promise.all([leases.close(), index.stop()]);
+      await Promise.all([leases.close(), index.stop(), builds.stop()]);
       close();
       await log.close();
     },
@@ -183,6 +185,17 @@ const openIndex = (log: EventLog, logger: Logger): Promise<LiveIndex> =>
     keep: (kind, state) =>
       kind === application.kind || nextOfDeployment(state, 0) !== undefined || state.state === "queued",
     onError: (err) => logger.warn({ err }, "the live index starts again"),
+  });
+
+/** Builds that may need what was uploaded for them again. */
+const openBuilds = (log: EventLog, logger: Logger): Promise<LiveIndex> =>
+  startLiveIndex({
+    log,
+    context: build.context,
+    kinds: [build],
+    snapshot: "orchestrator-builds",
+    keep: (_, state) => uploadOfBuild(state) !== undefined,
+    onError: (err) => logger.warn({ err }, "the live index of builds starts again"),
   });
 
 const openLog = (config: OrchestratorConfig): Promise<EventLog> => {

@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { application } from "@millrace/domain/applications/application.ts";
 import { deployment } from "@millrace/domain/applications/deployment.ts";
 import { type UploadCommand, upload } from "@millrace/domain/applications/upload.ts";
+import { build, uploadOfBuild } from "@millrace/domain/publishing/build.ts";
 import { type BytesServer, serveBytes } from "@millrace/eventlog/bytes-server.ts";
 import { BytesStore, type Held } from "@millrace/eventlog/bytes-store.ts";
 import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
@@ -28,13 +29,16 @@ export class Uploads {
   readonly #config: OrchestratorConfig;
   readonly #node: OrchestratorNode;
   readonly #index: LiveIndex;
+  readonly #builds: LiveIndex;
   #url: string | undefined;
   onChange: () => void = () => {};
 
-  constructor(config: OrchestratorConfig, node: OrchestratorNode, index: LiveIndex) {
+  /** @param builds those that may need an upload again */
+  constructor(config: OrchestratorConfig, node: OrchestratorNode, index: LiveIndex, builds: LiveIndex) {
     this.#config = config;
     this.#node = node;
     this.#index = index;
+    this.#builds = builds;
   }
 
   /** Where this process takes bytes; undefined: it does not. */
@@ -64,6 +68,8 @@ export class Uploads {
     const name = host === "" || host === "0.0.0.0" || host === "::" ? hostname() : host;
     this.#say(`http://${name.includes(":") ? `[${name}]` : name}:${server.port}`);
     try {
+      // What is not known yet must not look unused.
+      await Promise.all([this.#index.caughtUp(), this.#builds.caughtUp()]);
       while (!signal.aborted) {
         await this.#sweep(store);
         await pause(SWEEP_MS, signal);
@@ -124,7 +130,7 @@ export class Uploads {
     if (await this.#execute(id, held.organisation, { do: "remove", why: "expired" })) await store.remove(id, false);
   }
 
-  /** Ids of uploads, and hashes of content, that an application may need again. */
+  /** Ids of uploads, and hashes of content, that an application, or a build, may need again. */
   #used(): ReadonlySet<string> {
     const used = new Set<string>();
     for (const { state } of this.#index.all(application)) {
@@ -135,6 +141,10 @@ export class Uploads {
     for (const { state } of this.#index.all(deployment)) {
       if (state.requested?.source.kind === "upload") used.add(state.requested.source.upload);
       used.add(state.ref);
+    }
+    for (const { state } of this.#builds.all(build)) {
+      const source = uploadOfBuild(state);
+      if (source !== undefined) used.add(source.id).add(source.sha256);
     }
     return used;
   }

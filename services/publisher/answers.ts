@@ -1,10 +1,12 @@
 /** What is asked of the publisher on whose disk a repository lies. */
 import { join } from "node:path";
 import {
+  buildRetention,
   CONTENTS_MOST,
   commitApplications,
   objectAllowed,
   prunePreview,
+  RETENTION_MOST,
   repositoryContents,
   repositoryStatistics,
 } from "@millrace/contracts/publishing/asks.ts";
@@ -14,6 +16,7 @@ import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { boundRefs, type Commit, parseCommit, subsetsOf } from "./adapters/ostree/objects.ts";
 import { Repository } from "./adapters/ostree/repository.ts";
+import { expiring, type Keeping } from "./leftovers.ts";
 import { type PublisherNode, repositoryFolder, repositoryPlace } from "./places.ts";
 import { LimitedObjects } from "./repositories/limited.ts";
 import { publicBy } from "./repositories/links.ts";
@@ -50,7 +53,7 @@ const STATISTICS_MOST = 4_000;
 const EXAMPLES = 20;
 
 /** @returns stops it */
-export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger): () => void {
+export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger, keeping: Keeping): () => void {
   const onError = (error: unknown) =>
     logger.warn({ err: error }, "a question about a repository could not be answered");
   const { nats } = log;
@@ -123,6 +126,19 @@ export function answerAsks(node: PublisherNode, log: EventLog, logger: Logger): 
         const found = commitIn(await opened(id), commit);
         if (found === undefined) return { applications: null };
         return { applications: [...new Set(boundRefs(found).flatMap((ref) => ref.split("/")[1] ?? []))].slice(0, 100) };
+      },
+      onError,
+    ),
+    answerAsk(
+      nats,
+      buildRetention,
+      node.name,
+      async ({ organisation }) => {
+        const all = await expiring(keeping, organisation, RETENTION_MOST + 1);
+        const shown = all
+          .slice(0, RETENTION_MOST)
+          .map(({ at, ...each }) => ({ ...each, at: new Date(at).toISOString() }));
+        return { keepMs: keeping.keepMs, builds: shown, ...(all.length > shown.length ? { more: true } : {}) };
       },
       onError,
     ),

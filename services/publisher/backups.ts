@@ -26,7 +26,7 @@ const QUARANTINE = join(".millrace", "quarantine");
 const BESIDE = ["deltas", "delta-indexes"];
 const IS_OBJECT = /\/repo\/objects\/([0-9a-f]{2}\/[0-9a-f]{62}\.[a-z]+)$/;
 /** What is half written, or belongs to who writes. */
-const OWN = /^(\.new-.*|\.lock|tmp|lock)$/;
+const OWN = /^(\.new-.*|\.lock|tmp|lock|growing)$/;
 
 /** @param data the folder with all state */
 export function publisherHooks(place: Place, data: string): NodeHook[] {

@@ -32,6 +32,7 @@ import { answerAsks, bookOf, pulledFrom } from "./answers.ts";
 import { publisherHooks } from "./backups.ts";
 import { PUBLISHER_SETTINGS, type PublisherConfig } from "./config.ts";
 import { Coalesced, Lanes } from "./lanes.ts";
+import { type Keeping, sweepLeftovers } from "./leftovers.ts";
 import { openBuilder } from "./manifests.ts";
 import { OpenRepositories, type PublisherNode } from "./places.ts";
 import { buildReactor } from "./reactors/build.ts";
@@ -180,8 +181,13 @@ async function act(
     ttlMs: config.leaseSeconds * 1_000,
     onError: (err) => logger.warn({ err }, "this node could not be announced"),
   });
-  const endAnswers = answerAsks(place, log, logger);
-  const beside = [countOn(place, logger, ending.signal), scrubOn(parts, place, ending.signal)];
+  const keeping: Keeping = { place, store, builder, log, keepMs: buildDays * DAY_MS };
+  const endAnswers = answerAsks(place, log, logger, keeping);
+  const beside = [
+    countOn(place, logger, ending.signal),
+    scrubOn(parts, place, ending.signal),
+    sweepOn(keeping, logger, ending.signal),
+  ];
   try {
     await pause(2 ** 30, mine);
   } finally {
@@ -208,6 +214,22 @@ async function countOn(place: PublisherNode, logger: Logger, signal: AbortSignal
       if (!signal.aborted) logger.warn({ err }, "pulls could not be counted; tried again");
     });
     await pause(COUNT_MS, signal);
+  }
+}
+
+/** What builds have left is looked for every hour. */
+const SWEEP_MS = 3_600_000;
+
+async function sweepOn(keeping: Keeping, logger: Logger, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sweepLeftovers(keeping, Date.now(), signal).then(
+      (gone) => gone > 0 && logger.info({ gone }, "what builds had left was removed"),
+      (err: unknown) => {
+        if (!signal.aborted)
+          logger.warn({ err }, "what builds have left could not be looked through; it goes on later");
+      },
+    );
+    await pause(SWEEP_MS, signal);
   }
 }
 

@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { within } from "@millrace/contracts/access.ts";
 import { Api } from "@millrace/contracts/api.ts";
 import { NotFound } from "@millrace/contracts/problems.ts";
+import { buildRetention, RETENTION_MOST } from "@millrace/contracts/publishing/asks.ts";
 import {
   type BuildCommand,
   type BuildState,
@@ -16,8 +17,10 @@ import {
 } from "@millrace/domain/publishing/build.ts";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { buildsView } from "@millrace/domain/publishing/views.ts";
+import { ask } from "@millrace/eventlog/asks.ts";
 import { holdersOf } from "@millrace/eventlog/execute.ts";
 import { FreeNumbers } from "@millrace/eventlog/free-numbers.ts";
+import { listNodes } from "@millrace/eventlog/presence.ts";
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder";
 import { forbidden } from "../access.ts";
 import { accepted, inWords, seenOf } from "../answers.ts";
@@ -174,6 +177,25 @@ async function checkFree({ log }: Gateway, asked: Asked, id: string): Promise<vo
   if (at >= 0) fail(problemOfRefusal(HELD(state.refs[at]!.ref)));
 }
 
+/** Of every publisher that is there; within what the token reaches. */
+const retention = <R extends Request>(gateway: Gateway): Handle<R> =>
+  handle(gateway, async (_, asked) => {
+    const { nats } = gateway.log;
+    const nodes = (await listNodes(nats)).filter(({ service }) => service === "publisher").map(({ node }) => node);
+    const organisation = asked.organisation!.id;
+    const told = await Promise.all(
+      [...new Set(nodes)].map((node) => ask(nats, buildRetention, node, { organisation })),
+    );
+    const reach = reachOf(asked);
+    const all = told
+      .flatMap(({ builds }) => builds)
+      .filter((each) => within(reach, [each.build, each.repository, organisation]))
+      .sort((a, b) => (a.at < b.at ? -1 : 1));
+    const builds = all.slice(0, RETENTION_MOST);
+    const more = all.length > builds.length || told.some((each) => each.more);
+    return json({ builds, ...(more ? { more } : {}) });
+  });
+
 /** What is kept of a build that failed, as it comes from the publisher that has it. */
 const artefacts = <R extends Request>(gateway: Gateway, places: Places): Handle<R> => {
   const holders = new Holders(gateway, "publisher");
@@ -249,6 +271,7 @@ export const buildRoutes = (gateway: Gateway) =>
         builds.act(() => ({ do: "releaseHold" })),
       )
       .handle("listBuilds", list(gateway, buildsView, { query: inWords }))
+      .handle("buildRetention", retention(gateway))
       .handle("buildStatistics", statistics(gateway))
       .handle("getBuild", before.get())
       .handle(

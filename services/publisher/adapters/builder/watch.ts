@@ -110,7 +110,8 @@ export function watchBuild(folder: string, limits: BuildLimits): Watch {
   };
 }
 
-async function bytesBelow(folder: string): Promise<number> {
+/** What a folder takes on the disk. */
+export async function bytesBelow(folder: string): Promise<number> {
   const { stdout } = await runCommand({
     program: "du",
     args: ["-sx", "--block-size=1", folder],
