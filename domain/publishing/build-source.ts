@@ -9,6 +9,7 @@ import {
 import { checkCredentials, credentialsInClear } from "../applications/source-credentials.ts";
 import type { Refusal } from "../decider.ts";
 import { type Check, type Faults, says } from "../faults.ts";
+import type { BuildState } from "./build-state.ts";
 
 export type ManifestSourceOf = typeof ManifestSource.Type;
 
@@ -52,3 +53,10 @@ export function checkManifestSource(source: ManifestSourceOf, faults: Faults): v
 /** What fits together in its form and is refused all the same. */
 export const refusedSource = ({ git }: ManifestSourceOf): Refusal | undefined =>
   git === undefined ? undefined : credentialsInClear(git.url, git.credentials);
+
+/** What was uploaded for it, as long as it may be built from it: until it is built, and while it may be tried again. */
+export const uploadOfBuild = ({
+  source,
+  state,
+}: Pick<BuildState, "source" | "state">): { readonly id: string; readonly sha256: string } | undefined =>
+  source.type === "manifest" && ["queued", "building", "failed"].includes(state!) ? source.upload : undefined;

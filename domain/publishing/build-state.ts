@@ -322,13 +322,6 @@ const isMade = ({ source }: Pick<BuildState, "source">): boolean => ["manifest",
 /** Built here: nothing is uploaded to it. */
 export const isManifest = ({ source }: Pick<BuildState, "source">): boolean => source.type === "manifest";
 
-/** What was uploaded for it, as long as it may be built from it: until it is built, and while it may be tried again. */
-export const uploadOfBuild = ({
-  source,
-  state,
-}: Pick<BuildState, "source" | "state">): { readonly id: string; readonly sha256: string } | undefined =>
-  source.type === "manifest" && ["queued", "building", "failed"].includes(state!) ? source.upload : undefined;
-
 function declared(
   before: ReadonlyArray<BuildRefState>,
   refs: Data<"BuildRefsDeclared">["refs"],

@@ -17,8 +17,9 @@ import {
 } from "./build-state.ts";
 
 export { isCleared, type PermissionChangeOf, REVIEW_TAKEN, reviewClaim } from "./build-review.ts";
+export { uploadOfBuild } from "./build-source.ts";
 export type * from "./build-state.ts";
-export { expiryOfBuild, isManifest, nextOfBuild, uploadOfBuild } from "./build-state.ts";
+export { expiryOfBuild, isManifest, nextOfBuild } from "./build-state.ts";
 
 /** Where a number leads to its build: unique in the installation, held for ever. */
 export const numberClaim = (number: number | string): Pick<Claim, "what" | "value"> => ({
