@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { closure } from "@millrace/publisher/adapters/ostree/closure.ts";
 import { generateKey, withSigner } from "@millrace/publisher/adapters/ostree/keys.ts";
-import { buildUpdateRepo, generateDelta } from "@millrace/publisher/adapters/ostree/tools.ts";
+import { buildUpdateRepo, generateDelta, signCommits } from "@millrace/publisher/adapters/ostree/tools.ts";
 import { APP, flatpakWorld, newClient } from "../harness/flatpak-world.ts";
 import { testPublishing } from "../harness/publishing.ts";
 import { suite } from "../harness/suite.ts";
@@ -24,7 +24,13 @@ test("what comes later is asked for one by one, though a whole delta is there", 
   const repository = await publishing.repository("served");
   const world = flatpakWorld(publishing);
   const key = await generateKey(tools, "Test <test@example.org>");
-  const announce = () => withSigner(tools, [key], (signer) => buildUpdateRepo(tools, repository.root, { signer }));
+  /** Clients see it, signed. */
+  const announce = () =>
+    withSigner(tools, [key], async (signer) => {
+      const commits = [...(await repository.refs()).values()];
+      await signCommits(tools, repository.root, commits, signer);
+      await buildUpdateRepo(tools, repository.root, { signer });
+    });
 
   let isLate = (_path: string): boolean => false;
   let asked: string[] = [];
@@ -55,6 +61,7 @@ test("what comes later is asked for one by one, though a whole delta is there", 
     await client.flatpak("install", "stable", APP);
   }
   const second = await world.app(repository, "two");
+  await announce();
   await generateDelta(tools, repository.root, { from: first, to: second });
   await announce();
 
