@@ -307,4 +307,20 @@ test("what the code imports stands in its package", () => {
   assert.deepEqual([...wrong], []);
 });
 
+test("the publisher dies in a test at each of its fault points", () => {
+  const points = code
+    .filter((name) => name.startsWith("services/publisher/") && !isForTests(name))
+    .flatMap((name) => [...read(name).matchAll(/faultPoint\(["`]([^"`]+)["`]\)/g)].map(([, point]) => point!))
+    // The one that is composed: of what ends, and of what is purged.
+    .flatMap((point) =>
+      point.includes("${kind}") ? ["release", "purge"].map((k) => point.replace("${kind}", k)) : point,
+    );
+  assert.ok(points.length > 60, `${points.length}`);
+  const dying = code.filter(isForTests).map(read).join("\n");
+  const without = [...new Set(points)].filter(
+    (point) => !dying.includes(`"${point}"`) && !dying.includes(`"${point}:`),
+  );
+  assert.deepEqual(without, []);
+});
+
 test.run();

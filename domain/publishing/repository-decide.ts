@@ -77,6 +77,8 @@ export type RepositoryStep =
   | { readonly kind: "validate"; readonly request: number }
   | { readonly kind: "mirror"; readonly request: number; readonly by: "command" | "schedule" }
   | { readonly kind: "prune"; readonly request: number; readonly by: "command" | "retention" }
+  /** Those that were put aside because another key signs: by a publisher's own knowledge, once for each process and change. */
+  | { readonly kind: "deltas" }
   | { readonly kind: "remove" };
 export type RepositoryNext = undefined | { readonly do: RepositoryStep } | { readonly waitUntil: number };
 

@@ -53,6 +53,8 @@ export class OpenRepositories {
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #gates = new Map<string, Gate>();
   readonly signers = new SharedSigners();
+  /** Whose deltas were looked after since they were last configured. */
+  readonly remade = new Set<string>();
 
   /** One object for each repository of the process: what is held by one is seen by all. @throws Refusal */
   leases(node: Pick<PublisherNode, "folder">, id: string): Promise<Leases> {

@@ -85,14 +85,19 @@ test("killed at every step, one after another", async (context) => {
   const create = async (name: string, more: object = {}) => {
     ids.set(name, (await expect(201, "POST", "/repositories", { body: { name, ...more } })).body.id);
   };
-  const making = ["key.before", "made.before", "made.recorded"].map((each) => `repository.${each}`);
-  const showing = "link.before link.made settings.before settings.written announced snapshot.before snapshot.kept";
   await through(
     [
-      ...making.slice(0, 2),
+      "repository.key.before",
+      "repository.made.before",
       "ostree.init.made",
-      ...making.slice(2),
-      ...showing.split(" ").map((each) => `repository.${each}`),
+      "repository.made.recorded",
+      "repository.link.before",
+      "repository.link.made",
+      "repository.settings.before",
+      "repository.settings.written",
+      "repository.announced",
+      "repository.snapshot.before",
+      "repository.snapshot.kept",
       "repository.configured.recorded",
     ],
     () => create("stable", { title: "Ours", retention: { ...NOTHING, snapshots: 1 } }),

@@ -38,7 +38,7 @@ export const repositoryReactor = (
   next: (state, nowMs) => nextHere(node, state, nowMs),
   // Looking through all of it waits for nobody, and nobody for it.
   interrupts: (state, step) =>
-    (step.kind === "validate" || step.kind === "prune" || step.kind === "mirror") &&
+    ["validate", "prune", "deltas", "mirror"].includes(step.kind) &&
     (state.state === "deleted" || state.rotation !== null || state.carried < state.revision),
   async perform(step, work) {
     try {
@@ -54,14 +54,18 @@ export const repositoryReactor = (
   },
 });
 
-/** Also when it is reached at another address since the publisher was started anew: files of it name that; and after it was restored. */
-function nextHere({ publicUrl, served }: PublisherNode, state: RepositoryState, nowMs: number) {
+/**
+ * Also when it is reached at another address since the publisher was started anew: files of it name that; and after it was restored. And what
+ * another publisher may have left when it died: deltas that it had put aside.
+ */
+function nextHere({ publicUrl, served, repositories }: PublisherNode, state: RepositoryState, nowMs: number) {
   const next = nextOfRepository(state, nowMs);
   if ((next !== undefined && "do" in next) || state.state !== "ready") return next;
   const isThere =
     isLinked(served, state.id) &&
     (publicUrl === undefined ? state.url === null : state.url?.startsWith(repositoriesUrl(publicUrl)) === true);
-  return isThere ? next : { do: { kind: "configure", revision: state.revision } as const };
+  if (!isThere) return { do: { kind: "configure", revision: state.revision } as const };
+  return repositories.remade.has(state.id) ? next : { do: { kind: "deltas" } as const };
 }
 
 const AWAY_MS = 60_000;
@@ -89,13 +93,14 @@ async function act(
       await work.record({ do: "retireKey", fingerprint: step.fingerprint });
       return;
     case "configure": {
+      node.repositories.remade.delete(id);
       const url = await presentRepository(node, state, { signal, signsAll: true });
       await work.record({ do: "configured", revision: step.revision, url });
       faultPoint("repository.configured.recorded");
-      const remade = await remakeDeltas(node.tools, await Repository.open(repositoryFolder(node, id)), signal);
-      if (remade > 0) await presentRepository(node, state, { signal });
       return;
     }
+    case "deltas":
+      return remake(node, work);
     case "validate": {
       const found = await validate(await Repository.open(repositoryFolder(node, id)), signal);
       faultPoint("repository.validated");
@@ -195,6 +200,18 @@ async function rotate(node: PublisherNode, work: RepositoryWork): Promise<void> 
   }
   await work.record({ do: "rotated", key });
   faultPoint("repository.rotated.recorded");
+}
+
+/** What cannot be made again is done without: deltas make updates smaller, nothing more. */
+async function remake(node: PublisherNode, { id, signal, loaded, log }: RepositoryWork): Promise<void> {
+  try {
+    const remade = await remakeDeltas(node.tools, await Repository.open(repositoryFolder(node, id)), signal);
+    if (remade > 0) await presentRepository(node, loaded.state, { signal });
+  } catch (error) {
+    if (!(error instanceof ToolFailed && error.how === "failed")) throw error;
+    log.warn({ err: error, repository: id }, "deltas that another key has to sign are done without");
+  }
+  node.repositories.remade.add(id);
 }
 
 /** First nobody reaches it, then it goes, then the keys can no longer be read. */
