@@ -192,6 +192,9 @@ test("what cannot be asked for says why", async () => {
   await expect(409, "POST", "/repositories", { body: { name: "twice" } });
   await expect(422, "POST", "/repositories/twice/retry", { body: {} });
   await expect(404, "GET", "/repositories/none");
+  // Its publisher does not run.
+  const { body: silent } = await expect(503, "GET", "/repositories/early/contents");
+  assert.equal(silent.what, "The node local");
   const { body } = await expect(200, "PATCH", "/repositories/twice", {
     body: { title: "Ours" },
     headers: { "if-match": '"1"' },

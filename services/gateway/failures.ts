@@ -11,6 +11,7 @@ import {
   Unavailable,
 } from "@millrace/contracts/problems.ts";
 import type { Refusal } from "@millrace/domain/decider.ts";
+import { AskRefused, AskUnavailable } from "@millrace/eventlog/asks.ts";
 import { AppendConflict, CommitRefused, LogUnavailable, UnknownEvent } from "@millrace/eventlog/failures.ts";
 import * as HttpServerResponse from "effect/http/HttpServerResponse";
 import type { HttpApiSchemaError } from "effect/http-api/HttpApiError";
@@ -35,11 +36,21 @@ const isProblem = (error: unknown): error is Problem => PROBLEMS.some((type) => 
 /** JetStream's code for a message that is larger than the stream takes. */
 const MESSAGE_TOO_LARGE = 10054;
 
+/** Why a worker that was asked said nothing. */
+const SILENT: Readonly<Record<AskUnavailable["reason"], string>> = {
+  "no-holder": "Nobody answers there at the moment: its worker is not running, or about to take over.",
+  late: "It did not answer in time.",
+  "too-large": "The question or its answer is too large.",
+  broken: "What it answered cannot be read; its log says more.",
+};
+
 /** @returns undefined for a defect */
 export function problemOf(error: unknown): Problem | undefined {
   if (error instanceof Failed) return error.problem;
   if (isProblem(error)) return error;
   if (error instanceof LogUnavailable) return unavailable(error.what, "The log cannot be reached at the moment.");
+  if (error instanceof AskUnavailable) return unavailable(error.what, SILENT[error.reason]);
+  if (error instanceof AskRefused) return error.problem;
   if (error instanceof AppendConflict) {
     return new Conflict({
       detail: "Others kept changing it at the same moment.",
