@@ -22,8 +22,8 @@ const PATIENCE_MS = 600_000;
 /** A step is given up at its tenth attempt. */
 const STEPS: ReadonlyArray<readonly string[]> = [
   ["build.build.begun", "build.source.pulled", "builder.install.before", "builder.install.made", "builder.run.before"],
-  ["builder.run.during", "builder.run.made", "build.built.taken", "build.build.made"],
-  ["build.build.recorded", "builder.removed"],
+  ["builder.run.during", "builder.run.made", "build.built.taken", "build.build.made", "builder.removed"],
+  ["build.build.recorded"],
 ];
 
 /** It leaves something to look at. */
