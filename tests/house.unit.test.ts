@@ -314,6 +314,7 @@ const NOT_YET = [
   "build.fetch.recorded",
   "build.review.before",
   "publisher.backup.aside",
+  "publisher.leftovers.before",
   "repository.mirror.before",
   "repository.mirror.looked",
   "repository.mirror.recorded",
