@@ -1,19 +1,7 @@
 /** `mill backup …`: what an installation is asked for goes to its gateway; what touches target and key runs here. */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -32,11 +20,14 @@ import { facts, printList } from "../output.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
 import type { Answer } from "../typed.ts";
+import { markBegun, markDone, syncTree } from "./backup-mark.ts";
 import { type DataCall, dataFolderOf, settingsOf } from "./platform.ts";
 
 type Text<K extends string> = { readonly [P in K]: { readonly type: "string"; readonly summary: string } };
 type Id = { readonly id: { readonly summary: string; readonly optional: true } };
-type RestoreCall = Call<Text<"data" | "at" | "position">, Id>;
+type DrillCall = Call<Text<"data" | "at" | "position">, Id>;
+type Servers = { readonly replicas: { readonly type: "integer"; readonly summary: string } };
+type RestoreCall = Call<Text<"data" | "at" | "position" | "leaf"> & Servers, Id>;
 type Status = Answer<"getBackups">;
 
 const TOOL = fileURLToPath(new URL("../../services/orchestrator/backup-tool.ts", import.meta.url));
@@ -168,7 +159,8 @@ export async function restore(call: RestoreCall): Promise<void> {
   const data = dataFolderOf(call);
   if (readRunState(data) !== undefined)
     throw new Failure("running", EXIT.failure, `Something runs on ${data}`, { fix: "`mill down`, or another --data" });
-  const done = await restoreInto(call, data);
+  const isOurs = settingsOf(call.io).values.natsUrl === undefined;
+  const done = isOurs ? await restoreInto(call, data) : await restoreThere(call, data);
   if (await asJson(call, done)) return;
   const { id, at, position, keysOf, files } = done;
   await call.io.out(
@@ -196,17 +188,12 @@ interface Restored {
 }
 
 /** A mark says that it has begun: what finds it starts on nothing, and nothing else starts there. */
-async function restoreInto(call: RestoreCall, data: string): Promise<Restored> {
+async function restoreInto(call: DrillCall, data: string): Promise<Restored> {
   const mark = join(data, RESTORING);
   const nats = join(data, "nats");
-  mkdirSync(data, { recursive: true, mode: 0o700 });
   if (!existsSync(mark) && existsSync(join(nats, "store")))
     throw new Failure("not-empty", EXIT.failure, `${data} has a log already`, { fix: "Restore into another folder" });
-  writeFileSync(mark, `${JSON.stringify({ v: 1, id: call.args.id ?? null, pid: process.pid })}\n`, {
-    mode: 0o600,
-    flush: true,
-  });
-  syncPath(data);
+  markBegun(data, call.args.id);
   removeNatsData(nats);
   // What was built from another log.
   rmSync(join(data, "postgres"), { recursive: true, force: true });
@@ -214,12 +201,31 @@ async function restoreInto(call: RestoreCall, data: string): Promise<Restored> {
     tool(call, "restore", { ...wanted(call), data, leaf, nats: addressOf(server) }),
   );
   syncTree(nats);
-  rmSync(mark);
-  syncPath(data);
+  markDone(data);
   return done as Restored;
 }
 
-export async function drill(call: RestoreCall): Promise<number> {
+/** Into servers of the operator's own, that have nothing yet: one, or a cluster. */
+async function restoreThere(call: RestoreCall, data: string): Promise<Restored> {
+  const { flags, io } = call;
+  const { natsUrl: url, natsUser: user, natsPassword: password } = settingsOf(io).values;
+  const [, host, port] = /^(.+):(\d{1,5})$/.exec(flags.leaf ?? "") ?? [];
+  if (host === undefined)
+    throw usage("The log lies on servers of yours", "Say by --leaf where one of them takes leaf connections");
+  const { MILLRACE_LEAF_USER: leafUser = user, MILLRACE_LEAF_PASSWORD: leafPassword = password } = io.env;
+  const { replicas = 1 } = flags;
+  if (replicas === 2) throw usage("--replicas is 1 or 3: two cannot outvote one that is lost");
+  const nats = { url, user, password, replicas };
+  const leaf = { host, port: Number(port), user: leafUser, password: leafPassword };
+  // Also after one that was cut off: what is half there is for its owner to take away, who knows whose it is.
+  await tool(call, "empty", { nats });
+  markBegun(data, call.args.id);
+  const done = await tool(call, "restore", { ...wanted(call), data, leaf, nats });
+  markDone(data);
+  return done as Restored;
+}
+
+export async function drill(call: DrillCall): Promise<number> {
   const { io } = call;
   const folder = mkdtempSync(join(tmpdir(), "millrace-drill-"));
   chmodSync(folder, 0o711); // PostgreSQL's user passes through it
@@ -302,7 +308,7 @@ async function withNats<T>(
 
 const addressOf = ({ url, user, password }: RunningNats) => ({ url, user, password });
 
-function wanted({ args, flags }: RestoreCall): Readonly<Record<string, unknown>> {
+function wanted({ args, flags }: DrillCall): Readonly<Record<string, unknown>> {
   if (flags.at !== undefined && flags.position !== undefined) throw usage("--at or --position, not both");
   const { id } = args;
   if (flags.at !== undefined) {
@@ -367,20 +373,4 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 function size(bytes: number): string {
   const unit = Math.min(UNITS.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
   return `${(bytes / 1024 ** unit).toFixed(unit === 0 ? 0 : 1)} ${UNITS[unit]}`;
-}
-
-function syncTree(folder: string): void {
-  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile() || entry.isDirectory()) syncPath(join(entry.parentPath, entry.name));
-  }
-  syncPath(folder);
-}
-
-function syncPath(path: string): void {
-  const handle = openSync(path, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }

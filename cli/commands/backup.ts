@@ -55,12 +55,24 @@ export const backupCommands = [
     summary: "Take a backup back into an empty data folder",
     description:
       "Puts log, data keys and files there; everything else is made anew at the next `mill up`. The folder must have no log yet. " +
-      "Put secrets/master.key there first, or secrets cannot be read. What was restored to a moment goes on from there.",
+      "Put secrets/master.key there first, or secrets cannot be read. What was restored to a moment goes on from there. " +
+      "Where MILLRACE_NATS_URL names servers of yours, the log goes into those: they must have nothing yet, and --leaf says where one of " +
+      "them takes leaf connections (as MILLRACE_LEAF_USER with MILLRACE_LEAF_PASSWORD; default the user of NATS).",
     arguments: { id: { summary: "Of the backup; default the newest", optional: true } },
-    flags: { ...DATA, ...MOMENT },
+    flags: {
+      ...DATA,
+      ...MOMENT,
+      leaf: {
+        type: "string",
+        value: "HOST:PORT",
+        summary: "Of NATS servers of yours: where leaf connections are taken",
+      },
+      replicas: { type: "integer", value: "N", range: [1, 3], summary: "Of NATS servers of yours: 3 in a cluster" },
+    },
     examples: [
       { line: "mill backup restore --data ~/restored", says: "The newest, into a new folder" },
       { line: "mill backup restore --data ~/restored --at 2026-11-21T08:00:00Z", says: "As it was then" },
+      { line: "mill backup restore --leaf nats-1:7422 --replicas 3", says: "Into three servers (MILLRACE_NATS_URL)" },
     ],
     impact: "write",
     run: async (call) => (await actions()).restore(call),

@@ -30,7 +30,7 @@ interface Options {
   /** Of the node whose files are put back. */
   readonly node?: string;
   readonly data?: string;
-  readonly nats?: { readonly url: string; readonly user: string; readonly password: string };
+  readonly nats?: { readonly url: string; readonly user: string; readonly password: string; readonly replicas?: 1 | 3 };
   readonly leaf?: { readonly host: string; readonly port: number; readonly user: string; readonly password: string };
   readonly masterKeys?: string;
   readonly postgres?: string;
@@ -41,7 +41,7 @@ const progress = (text: string) => say({ progress: text });
 const interrupted = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
 
-const VERBS = { list, verify, prune: pruneOld, restore, check };
+const VERBS = { list, verify, prune: pruneOld, empty, restore, check };
 
 async function list(place: BackupPlace): Promise<unknown> {
   const { target, keys } = place;
@@ -101,6 +101,20 @@ async function restore(place: BackupPlace, { id, moment, nats: at, leaf, data, n
   return { id: restored, at: time, position: plan.position, keysOf: plan.keys?.at ?? null, files };
 }
 
+class NotEmpty extends Error {}
+
+/** Whether servers have nothing yet. @throws NotEmpty, LogUnavailable */
+async function empty(_: BackupPlace, { nats: at }: Options): Promise<unknown> {
+  const nats = await connectNats({ ...at!, name: "millrace-restore" });
+  try {
+    for await (const name of nats.jsm.streams.names())
+      throw new NotEmpty(`These servers have streams already, such as ${name}`);
+    return {};
+  } finally {
+    await nats.close();
+  }
+}
+
 /** Whether what was restored is what was backed up, and can be used. */
 async function check(place: BackupPlace, { id, moment, nats: at, masterKeys, postgres }: Options): Promise<unknown> {
   const plan = await planRestore(place, id, moment);
@@ -125,6 +139,11 @@ function problemOf(error: unknown): { message: string; fix: string } {
   if (error instanceof ForeignTarget) return { message, fix: "`mill backup key` shows where the key is kept" };
   if (error instanceof BackupDamaged)
     return { message, fix: "`mill backup list` and `mill backup verify <id>` show what is whole" };
+  if (error instanceof NotEmpty)
+    return {
+      message,
+      fix: "Restore into servers that have nothing yet; after a restore that was cut off, empty them first",
+    };
   if (error instanceof RangeError) return { message, fix: "`mill backup list` shows up to when each backup goes" };
   if (error instanceof LogUnavailable)
     return {

@@ -3,11 +3,12 @@
  * begun anew: every message as it was, on three servers each, and every file of every node.
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { restoreNode } from "@millrace/eventlog/backup/files.ts";
 import type { One } from "@millrace/eventlog/backup/fixtures/one.ts";
 import { parseBackupKeys } from "@millrace/eventlog/backup/keys.ts";
@@ -23,6 +24,7 @@ import { suite } from "../harness/suite.ts";
 
 const test = suite("backups of several nodes to several servers", { timeoutMs: 900_000 });
 const ONE = fileURLToPath(new URL("../../eventlog/backup/fixtures/one.ts", import.meta.url));
+const MILL = fileURLToPath(new URL("../../cli/main.ts", import.meta.url));
 const TUS = { "tus-resumable": "1.0.0" };
 const { signal } = new AbortController();
 
@@ -159,6 +161,44 @@ test("files of both nodes are in it; one that is away leaves its earlier copy; t
     assert.equal(state.last_seq, lastSeq, stream);
     assert.deepEqual(await lines(restored, stream), (await lines(was, stream)).slice(0, lastSeq), stream);
   }
+  await byCommand(manifest);
 });
+
+/** The same as people do it, into three servers of their own; what has something already is left alone. */
+async function byCommand(manifest: Manifest): Promise<void> {
+  const leaf = { port: await freePort(), user: "leaf", password: "leaf" };
+  const three = await threeServers({ leaf });
+  const data = join(testFolder("restored"), "data");
+  const keyFile = join(testFolder("key"), "backup.key");
+  writeFileSync(keyFile, key, { mode: 0o600 });
+  const mill = (to: string, ...more: string[]) =>
+    promisify(execFile)(process.execPath, [MILL, "backup", "restore", "--data", to, "--replicas", "3", ...more], {
+      env: {
+        ...process.env,
+        MILLRACE_NATS_URL: three.urls[0],
+        MILLRACE_NATS_USER: three.user,
+        MILLRACE_NATS_PASSWORD: three.pass,
+        MILLRACE_LEAF_USER: leaf.user,
+        MILLRACE_LEAF_PASSWORD: leaf.password,
+        MILLRACE_BACKUP_TARGET: folder,
+        MILLRACE_BACKUP_KEY_FILE: keyFile,
+      },
+    });
+  await assert.rejects(mill(data), /--leaf/);
+  await mill(data, "--leaf", `127.0.0.1:${leaf.port}`);
+  const at = { url: three.urls.join(","), user: three.user, password: three.pass, replicas: 3 as const };
+  const restored = await connectNats({ ...at, name: "by-command" });
+  try {
+    for (const { stream, lastSeq } of manifest.streams) {
+      const { config, state } = await restored.jsm.streams.info(stream);
+      assert.deepEqual([config.num_replicas, config.mirror], [3, undefined], stream);
+      if (stream.startsWith("EVT_")) assert.equal(state.last_seq, lastSeq, stream);
+    }
+  } finally {
+    await restored.close();
+  }
+  const another = join(testFolder("another"), "data");
+  await assert.rejects(mill(another, "--leaf", `127.0.0.1:${leaf.port}`), /have streams already/);
+}
 
 test.run();
