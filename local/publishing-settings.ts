@@ -74,6 +74,20 @@ export const publishingDeclarations = {
     fallback: "4",
     meaning: "MiB a second by which repositories are read through, to find what a disk has lost; 0: not at all",
   },
+  mirrorsAtOnce: {
+    env: "MILLRACE_MIRRORS_AT_ONCE",
+    key: "publishing.mirrors_at_once",
+    read: whole(1, 16),
+    fallback: undefined,
+    meaning: "builds that fetch from repositories that are followed, at the same moment; 2 unless set",
+  },
+  mirrorGib: {
+    env: "MILLRACE_MIRROR_GIB",
+    key: "publishing.mirror_gib",
+    read: whole(1, 1_024),
+    fallback: undefined,
+    meaning: "GiB that one build fetches at the most from a repository that is followed; 20 unless set",
+  },
   manifestsAtOnce: {
     env: "MILLRACE_MANIFESTS_AT_ONCE",
     key: "building.at_once",

@@ -38,7 +38,7 @@ test("every setting of publishing and building is passed on, and means the same 
   // Which service they are for, and what they are without being set, is for the platform to say.
   assert.equal([repositoriesUrl.env, flatManagerConfigFile.env].length, 2);
   const others = ["NODE", "DATA", "MASTER_KEY", "LEASE_", "LOCAL_SOURCES", "REPOSITORIES_URL", "PUBLISHING_TOOLS"];
-  const shared = ["NATS_", "FEED_", "LOG_", "REPLICAS"];
+  const shared = ["NATS_", "FEED_", "LOG_", "REPLICAS", "OUTGOING_", "WEBHOOK_"];
   checkPassed(its, PUBLISHER_SETTINGS, new RegExp(`^MILLRACE_(?!${[...others, ...shared].join("|")})`));
 });
 
