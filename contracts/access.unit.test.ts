@@ -42,7 +42,6 @@ const layers = fc
 
 const allowed = (all: ReadonlyArray<Layer>, verb: string, ids: ReadonlyArray<string>) =>
   decideAccess(all, verb, ids).allowed;
-// biome-ignore lint/suspicious/noExplicitAny: as many values as there are arbitraries, of their types
 const property = (arbitraries: ReadonlyArray<fc.Arbitrary<any>>, predicate: (...values: any[]) => void) =>
   fc.assert(
     fc.property(fc.tuple(...arbitraries), (values) => predicate(...values)),

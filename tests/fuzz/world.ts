@@ -129,7 +129,6 @@ export class FuzzedWorld implements World {
   }
 
   async #fill(
-    // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
     post: (path: string, body: unknown) => Promise<any>,
     change: (path: string, body: unknown) => Promise<unknown>,
     org: string,
@@ -216,7 +215,6 @@ export class FuzzedWorld implements World {
   }
 
   async #makeTokens(
-    // biome-ignore lint/suspicious/noExplicitAny: whatever the API answers
     call: (method: string, path: string, body?: unknown) => Promise<any>,
     home: string,
     other: string,

@@ -1,5 +1,5 @@
 /** Which files hold tests, and of what kind they are. */
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 
 export type Kind = "unit" | "integration" | "e2e" | "soak" | "bench";
@@ -10,6 +10,9 @@ export interface TestFile {
   readonly name: string;
   readonly kind: Kind;
 }
+
+/** Whether it is given a Docker engine: it says so itself. */
+export const takesDocker = ({ path }: TestFile): boolean => readFileSync(path, "utf8").includes("testDocker(");
 
 /**
  * All files of a verb: `test` takes `*.unit.test.ts`, `*.integration.test.ts` and `*.e2e.test.ts`; `soak` takes

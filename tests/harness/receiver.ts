@@ -10,7 +10,6 @@ export interface Received {
   readonly headers: IncomingMessage["headers"];
   readonly text: string;
   /** Parsed, when it is JSON. */
-  // biome-ignore lint/suspicious/noExplicitAny: whatever it was sent
   readonly body: any;
   /** `webhook-id` */
   readonly message: string;

@@ -4,11 +4,10 @@
  * Docker engine, started when the first file comes that speaks of `testDocker`.
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type NatsAccount, type RunningNats, startNats } from "@millrace/local/nats.ts";
 import { type RunningPostgres, startPostgres } from "@millrace/local/postgres.ts";
-import type { TestFile } from "./discover.ts";
+import { type TestFile, takesDocker } from "./discover.ts";
 import { type NoEngine, startTestEngine, type TestEngine } from "./docker-engine.ts";
 
 /** What of the caller's own settings reaches a test: where programs are, never which servers to use. */
@@ -58,7 +57,7 @@ export class RunServers {
   }
 
   private async dockerFor(file: TestFile): Promise<Record<string, string>> {
-    if (!readFileSync(file.path, "utf8").includes("testDocker(")) return {};
+    if (!takesDocker(file)) return {};
     this.docker ??= startTestEngine(join(this.folder, "docker"));
     const engine = await this.docker;
     if (engine.unavailable !== undefined) return { MILLRACE_TEST_NO_DOCKER: engine.unavailable };

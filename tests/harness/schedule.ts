@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BoundProcess, endProcesses, processesWhere, startBound } from "@millrace/local/process.ts";
-import type { TestFile } from "./discover.ts";
+import { type TestFile, takesDocker } from "./discover.ts";
 import { belongsTo } from "./leaks.ts";
 import { type FileResult, fresh, readResults } from "./results.ts";
 
@@ -45,9 +45,7 @@ interface Task {
 /** Runs all files; resolves when every one of them has been reported. */
 export async function schedule(files: readonly TestFile[], options: ScheduleOptions): Promise<void> {
   const units = files.filter((file) => file.kind === "unit");
-  // The longest are among those that go end to end: begun last, one of them would run alone while the other places stand empty.
-  const isLong = (file: TestFile) => Number(file.kind === "e2e");
-  const others = files.filter((file) => file.kind !== "unit").toSorted((a, b) => isLong(b) - isLong(a));
+  const others = inTheirOrder(files.filter((file) => file.kind !== "unit"));
   const size = Math.max(1, Math.min(filesPerProcess, Math.ceil(units.length / options.atOnce)));
   const tasks: Task[] = [];
   for (let start = 0; start < units.length; start += size) tasks.push({ files: units.slice(start, start + size) });
@@ -61,6 +59,19 @@ export async function schedule(files: readonly TestFile[], options: ScheduleOpti
     }
   };
   await Promise.all(Array.from({ length: options.atOnce }, worker));
+}
+
+/**
+ * The longest go end to end: begun last, one of them would run alone while the other places stand empty. Those that deal with containers
+ * wait for most of their time: they go among them, never several at once.
+ */
+function inTheirOrder(files: readonly TestFile[]): TestFile[] {
+  const ends = files.filter(({ kind }) => kind === "e2e");
+  const rest = files.filter(({ kind }) => kind !== "e2e");
+  const waiting = rest.filter(takesDocker);
+  const every = Math.ceil(ends.length / (waiting.length + 1));
+  const order = ends.flatMap((file, i) => ((i + 1) % every === 0 ? [file, ...waiting.splice(0, 1)] : [file]));
+  return [...order, ...waiting, ...rest.filter((file) => !order.includes(file) && !waiting.includes(file))];
 }
 
 /** Runs one process; answers the files it did not come to. */

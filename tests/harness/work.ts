@@ -19,7 +19,6 @@ export async function workBench() {
 }
 
 /** Reads a body as the contract says, and nothing more. @throws SchemaError */
-// biome-ignore lint/suspicious/noExplicitAny: what the schema lets through
 export const reads = (schema: Schema.Codec<any, any, never, never>) =>
   Schema.decodeUnknownSync(schema, { onExcessProperty: "error" });
 
