@@ -147,6 +147,16 @@ test("no cycle of imports, between packages or between files", () => {
   ); // it can be found
 });
 
+test("what every call of mill loads is the table of commands, and no package", () => {
+  const loaded = new Set(["cli/main.ts", "cli/run.ts", "cli/io.ts"]);
+  for (const file of loaded)
+    for (const { from, to, typeOnly, later } of imports) if (from === file && !typeOnly && !later) loaded.add(to);
+  assert.ok(loaded.size > 30, "it loads something");
+  // The contracts bring Effect with them: half a second on a small machine.
+  const more = [...loaded].filter((name) => !/^(node:|cli\/|local\/)/.test(name) && name !== "package.json");
+  assert.deepEqual(more, []);
+});
+
 function cycle(graph: ReadonlyMap<string, ReadonlySet<string>>): string | undefined {
   const done = new Set<string>();
   const visit = (node: string, path: ReadonlyArray<string>): string | undefined => {

@@ -1,5 +1,5 @@
 /** Many devices at once: in bulk, firmware in stages, scans; and a simulated fleet to play with. */
-import { RESULTS } from "@millrace/contracts/devices/operations.ts";
+import { OPERATIONS } from "../operations.ts";
 import { type Command, command } from "../table.ts";
 import { TASKED } from "./device-tasks.ts";
 import { FILE } from "./devices.ts";
@@ -7,6 +7,7 @@ import { listing, showing } from "./entity.ts";
 
 const actions = () => import("../actions/device-operations.ts");
 
+const OUTCOMES = OPERATIONS.listBulkResults.query.outcome.choices;
 const BULK = { bulk: { summary: "Id of the operation", names: { collection: "device-bulks" } } } as const;
 const ROLLOUT = {
   rollout: { summary: "Id or name of the roll-out", names: { collection: "firmware-rollouts" } },
@@ -94,7 +95,7 @@ const bulkCommands: readonly Command[] = [
     summary: "What came of a bulk operation, device by device",
     arguments: BULK,
     flags: {
-      outcome: { type: "string", value: "OUTCOME", choices: RESULTS, summary: "Only those of which this came" },
+      outcome: { type: "string", value: "OUTCOME", choices: OUTCOMES, summary: "Only those of which this came" },
       limit: { type: "integer", value: "N", range: [1, 5_000], summary: "At most so many (default 200)" },
     },
     examples: [
