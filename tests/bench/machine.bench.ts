@@ -45,7 +45,11 @@ async function up(data: string): Promise<{ pid: number; url: string; tookMs: num
   const port = await freePort();
   const started = performance.now();
   // As `npm start` does it, without npm.
-  const child = spawn("node", [BOOTSTRAP, "up", "--data", data, "--port", String(port)], { stdio: "ignore" });
+  const child = spawn("node", [BOOTSTRAP, "up", "--data", data, "--port", String(port)], {
+    stdio: "ignore",
+    // Whoever runs this has contexts of their own.
+    env: { ...process.env, XDG_CONFIG_HOME: join(data, "..", "config"), XDG_STATE_HOME: join(data, "..", "state") },
+  });
   const url = `http://127.0.0.1:${port}`;
   const deadline = Date.now() + 60_000;
   while (
