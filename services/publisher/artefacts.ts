@@ -4,6 +4,7 @@
  *
  *     <builder>/<organisation>/failed/<build>/<arch>.tar.gz
  */
+import { existsSync } from "node:fs";
 import { opendir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { makeFolder } from "@millrace/eventlog/durable-files.ts";
@@ -74,16 +75,20 @@ export function chosen(
  * Packs what a build has left, if that is anything. Never rejects for what the disk says: a build that failed is told all the same.
  * @param own the build's folder, with `failed/` and `manifest.json`
  * @param most bytes of the files, before they are packed
+ * @param onFailure told why nothing could be kept of what there is
  */
 export async function keepArtefacts(
   own: string,
   to: { readonly builder: string; readonly organisation: string; readonly build: string; readonly arch: string },
   most: number,
   signal: AbortSignal,
+  onFailure: (why: string) => void,
 ): Promise<Artefact | undefined> {
   const file = artefactFile(to.builder, to.organisation, to.build, to.arch);
   try {
     const seen: Seen[] = [];
+    // It fails before there is anything, too.
+    if (!existsSync(join(own, "failed"))) return undefined;
     for await (const each of walk(own, join(own, "failed"), signal)) if (seen.push(each) >= SEEN_MOST) break;
     if (seen.length === 0 || most === 0) return undefined;
     const { size } = await stat(join(own, "manifest.json"));
@@ -108,8 +113,9 @@ export async function keepArtefacts(
     faultPoint("builder.artefacts.made");
     await letGo(join(to.builder, to.organisation, "failed"), to.build, ALL_OF_THEM * most);
     return { arch: to.arch, files: paths.length, bytes: (await stat(file)).size, omitted };
-  } catch {
+  } catch (error) {
     await rm(`${file}.new`, { force: true }).catch(() => {});
+    if (!signal.aborted) onFailure((error as Error).message);
     return undefined;
   }
 }

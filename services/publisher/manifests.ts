@@ -234,7 +234,9 @@ async function all(builder: Builder, work: ManifestWork, journal: Journal): Prom
     ending.abort();
     if (failed.class === "cancelled") return;
     const to = { builder: builder.folder, organisation: state.organisation, build: state.id, arch: asks.arch };
-    const kept = await keepArtefacts(join(asks.folder, asks.name), to, builder.artefactBytes, work.signal);
+    const kept = await keepArtefacts(join(asks.folder, asks.name), to, builder.artefactBytes, work.signal, (why) =>
+      asks.onLine(`what could not be built could not be kept: ${why}`),
+    );
     if (kept === undefined) return;
     artefacts.push(kept);
     asks.onLine(`kept ${kept.files} files of what could not be built; ${kept.omitted} are left out`);

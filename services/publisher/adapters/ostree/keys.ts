@@ -89,16 +89,20 @@ export class SharedSigners {
   #open(tools: Tools, name: string, keys: () => Promise<Parameters<typeof withSigner>[1]>): Home {
     const opened = Promise.withResolvers<Signer>();
     const ended = Promise.withResolvers<void>();
+    let isOpen = false;
     const over = keys()
       .then((all) =>
         withSigner(tools, all, (signer) => {
+          isOpen = true;
           opened.resolve(signer);
           return ended.promise;
         }),
       )
-      .catch((error: unknown) => {
+      .catch((error: Error) => {
         this.#homes.delete(name);
-        opened.reject(error);
+        // Who signed with it has gone: that its end failed is said all the same.
+        if (isOpen) process.emitWarning(`a home of GPG could not be ended: ${error.message}`);
+        else opened.reject(error);
       });
     const home: Home = { signer: opened.promise, over, end: ended.resolve, users: 0 };
     this.#homes.set(name, home);
