@@ -30,7 +30,7 @@ const data = testFolder("publisher");
 
 test("pushed, committed, published, seen, while one publisher after another dies; refused where it is wrong", async (context) => {
   const publishing = await testPublishing(context);
-  const points = ["ostree.intake.placed:3", "publish.summary.made", "build.review.recorded"];
+  const points = ["ostree.intake.placed:3", "publish.summary.made", "build.review.before", "build.review.recorded"];
   const world = { gateway, caller, log, data, publishing };
   const publishers = new Publishers(world, points);
   publishers.start();
