@@ -1,4 +1,5 @@
 /** Streams on a disk on which not all of them have the room that they would have otherwise. */
+import { dirname } from "node:path";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import * as assert from "uvu/assert";
 import { startOwnNats } from "../tests/harness/servers.ts";
@@ -36,6 +37,22 @@ test("one that came first and took all of it gives of what it has not used", asy
   await nats.jsm.streams.add({ name: "FEED_OLD", subjects: ["old.>"], max_bytes: 12 * GIB });
   await ensureDeliveries(nats);
   assert.is((await nats.jsm.streams.info("FEED_OLD")).config.max_bytes, 6 * GIB);
+});
+
+test("a disk that something else has filled since the last start: what was set aside still fits, and new streams find a place", async ({
+  defer,
+}) => {
+  const before = await startOwnNats({ storeBytes: 1024 * 1024 * GIB });
+  const first = await connectNats({ ...before, name: "before" });
+  // More than any disk that a test has.
+  await first.jsm.streams.add({ name: "FEED_OLD", subjects: ["old.>"], max_bytes: 1024 * 1024 * GIB });
+  await first.close();
+  await before.stop();
+  const after = await startOwnNats({ dataDir: dirname(before.logFile) });
+  const nats = await connectNats({ ...after, name: "after" });
+  defer(() => nats.close());
+  await ensureStreams(nats, Object.keys(CONTEXTS), {});
+  assert.is((await nats.jsm.streams.info("FEED_OLD")).config.max_bytes < 1024 * 1024 * GIB, true);
 });
 
 test.run();

@@ -3,7 +3,7 @@
  * An acknowledged message must survive a power cut, so every server syncs always unless asked otherwise.
  */
 import { randomBytes } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { findNatsServer } from "./binaries.ts";
 import { probeNats } from "./nats-probe.ts";
@@ -100,7 +100,7 @@ export interface NatsOptions {
   readonly leaf?: NatsUser & { readonly port: number };
   /** Files in PEM: TLS for whoever asks for it. Who speaks in clear is let in as well: what is on this machine does. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
-  /** Bytes that all streams together may set aside. Default: three quarters of the free disk. */
+  /** Bytes that all streams together may set aside. Default: three quarters of the free disk, and never less than at an earlier start. */
   readonly storeBytes?: number;
   /** How many atomic batches may be open: per stream, and in all. The server's own defaults are 50 and 1000. */
   readonly batches?: { readonly perStream: number; readonly total: number };
@@ -140,6 +140,24 @@ export interface RunningNats extends NatsUser {
   restart(): Promise<RunningNats>;
 }
 
+/** Streams set their whole limit aside: many accounts on one server would run out of what is only set aside. */
+const TESTS_STORE_BYTES = 1024 ** 5;
+
+/**
+ * The server's share of the free disk, as it would take it by itself; but what was set aside at an earlier start must fit in still, when
+ * something else has filled the disk since: it refuses every new stream otherwise, and to make one smaller as well.
+ */
+function storeBytesOf(dataDir: string, configFile: string): number {
+  const { bavail, bsize } = statfsSync(dataDir);
+  let before: unknown;
+  try {
+    before = JSON.parse(readFileSync(configFile, "utf8")).jetstream?.max_file_store;
+  } catch {
+    // The first start.
+  }
+  return Math.max(Math.floor(bavail * bsize * 0.75), typeof before === "number" ? before : 0);
+}
+
 /**
  * Writes the configuration and says how to run the server, without starting it.
  * @throws Error when no server program is found, with the command that installs one.
@@ -159,10 +177,8 @@ export async function prepareNats(options: NatsOptions): Promise<PreparedNats> {
   const configFile = join(options.dataDir, "nats.conf");
   const jetstream = {
     store_dir: join(options.dataDir, "store"),
-    // Streams set their whole limit aside. Many accounts on one server (tests) would run out of what is only set aside;
-    // on a machine of its own the server's share of the free disk is a good bound, and stays.
-    ...(options.accounts ? { max_file_store: 1024 ** 5 } : {}),
-    ...(options.storeBytes ? { max_file_store: options.storeBytes } : {}),
+    max_file_store:
+      options.storeBytes ?? (options.accounts ? TESTS_STORE_BYTES : storeBytesOf(options.dataDir, configFile)),
     ...(options.sync === "default" ? {} : { sync_interval: options.sync ?? "always" }),
     ...(options.batches
       ? {
