@@ -218,8 +218,17 @@ export const hostileJson: fc.Arbitrary<unknown> = fc.oneof(
   { weight: 2, arbitrary: fc.jsonValue({ maxDepth: 3 }) },
 );
 
+/** Made once for each of what they are made from: to make one takes longer than to draw a thousand from it. */
+function once<K, A>(make: (of: K) => A): (of: K) => A {
+  const made = new Map<K, A>();
+  return (of) => {
+    if (!made.has(of)) made.set(of, make(of));
+    return made.get(of)!;
+  };
+}
+
 /** Texts that fit a pattern. */
-function matching(pattern: string): fc.Arbitrary<string> {
+const matching = once((pattern: string): fc.Arbitrary<string> => {
   const whole = patternOf(pattern);
   // Classes of Unicode are slow to be turned round and mostly quick to be hit.
   if (/\\p\{/i.test(pattern)) {
@@ -236,7 +245,13 @@ function matching(pattern: string): fc.Arbitrary<string> {
     .replaceAll("\\p{Cc}", "\\x00-\\x1f\\x7f-\\x9f")
     .replaceAll("\\p{Cs}", "");
   return fc.stringMatching(new RegExp(short, "u"), { size: "small" }).filter((text) => whole.test(text));
-}
+});
+
+/** @param lengths least and most, as `<least> <most>` */
+const anyText = once((lengths: `${number} ${number}`): fc.Arbitrary<string> => {
+  const [minLength, maxLength] = lengths.split(" ").map(Number) as [number, number];
+  return fc.string({ minLength, maxLength, unit: "grapheme" }).filter((text) => text.length >= minLength);
+});
 
 /** The document's own examples now and then: their parts fit each other. */
 const orExample = <A>(schema: Schema, any: fc.Arbitrary<A>): fc.Arbitrary<A> =>
@@ -248,9 +263,7 @@ function ofString(schema: Schema): fc.Arbitrary<string> {
   const { minLength = 0, maxLength = 60 } = schema;
   if (schema.enum !== undefined) return fc.constantFrom(...(schema.enum as string[]));
   if (schema.pattern !== undefined) return orExample(schema, matching(schema.pattern));
-  return fc
-    .string({ minLength, maxLength: Math.min(maxLength, 60), unit: "grapheme" })
-    .filter((text) => text.length >= minLength);
+  return anyText(`${minLength} ${Math.min(maxLength, 60)}`);
 }
 
 /** Values that are as the schema says. */
