@@ -62,7 +62,7 @@ test("a verified deployment ticks the changes of its commit, once, whoever dies"
     name: "shop",
     source: { kind: "path", path },
     build: site,
-    health: { successes: 1, intervalMs: 100 },
+    health: { successes: 1 },
     policy: { minHealthyTimeMs: 0 },
     node: "changes",
   });

@@ -108,7 +108,10 @@ export type Runtime = typeof Runtime.Type;
 
 export const Health = Schema.Struct({
   path: HttpPath,
-  intervalMs: ranged("intervalMs", "Between two checks"),
+  intervalMs: ranged(
+    "intervalMs",
+    "Between two checks of a container that runs; each starts a process in it, which takes about 50 ms of a processor",
+  ),
   timeoutMs: ranged("timeoutMs", "Of one check"),
   retries: ranged("retries", "Failures in a row after which it is ill"),
   successes: ranged("successes", "Answers in a row after which it is ready"),

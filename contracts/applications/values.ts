@@ -97,7 +97,7 @@ export const DEFAULTS = {
     processes: 256,
     stopTimeoutMs: 10_000,
   },
-  health: { path: "/", intervalMs: 1_000, timeoutMs: 2_000, retries: 3, successes: 2 },
+  health: { path: "/", intervalMs: 30_000, timeoutMs: 2_000, retries: 3, successes: 2 },
   policy: {
     progressDeadlineMs: 600_000,
     healthyDeadlineMs: 120_000,
@@ -213,7 +213,7 @@ export const RANGES = {
   cpus: [0.01, 256],
   processes: [4, 32_768],
   stopTimeoutMs: [0, 300_000],
-  intervalMs: [100, 60_000],
+  intervalMs: [100, 600_000],
   timeoutMs: [100, 60_000],
   retries: [1, 20],
   successes: [1, 10],

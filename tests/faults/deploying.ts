@@ -180,7 +180,7 @@ async function makeApp(house: House, i: number, image: string): Promise<App> {
     source: { kind: "path", path },
     build: { kind: isSite ? "static" : "dockerfile" },
     ...(isSite ? {} : { runtime: { port: 3000, memoryBytes: 128 * 1024 ** 2, stopTimeoutMs: 3_000 } }),
-    health: { successes: 1, intervalMs: 200, timeoutMs: 10_000, retries: 10 },
+    health: { successes: 1, timeoutMs: 10_000, retries: 10 },
     policy: { minHealthyTimeMs: 0, healthyDeadlineMs: PATIENCE_MS, progressDeadlineMs: PATIENCE_MS, keepReleases: 3 },
   });
   return { name, id: made.id, host: made.status.host, path, isSite, texts: new Set([text]), expected: text };

@@ -58,7 +58,7 @@ export const container = (grounds: Grounds, name: string, path: string, more: Pa
     source: { kind: "path", path },
     build: { kind: "dockerfile" },
     runtime: { port: 3000, memoryBytes: 128 * 1024 * 1024, cpus: 1, stopTimeoutMs: 3_000 },
-    health: { successes: 1, intervalMs: 700, timeoutMs: 2_000 },
+    health: { successes: 1, timeoutMs: 2_000 },
     policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 60_000, progressDeadlineMs: 600_000 },
     ...more,
   });

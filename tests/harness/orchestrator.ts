@@ -196,7 +196,7 @@ export class Grounds {
       name,
       source: { kind: "path", path },
       build: { kind: "static" },
-      health: { successes: 1, intervalMs: 100 },
+      health: { successes: 1 },
       policy: { minHealthyTimeMs: 0, healthyDeadlineMs: 60_000, progressDeadlineMs: 600_000 },
       ...more,
     });

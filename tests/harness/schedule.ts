@@ -45,33 +45,34 @@ interface Task {
 /** Runs all files; resolves when every one of them has been reported. */
 export async function schedule(files: readonly TestFile[], options: ScheduleOptions): Promise<void> {
   const units = files.filter((file) => file.kind === "unit");
-  const others = inTheirOrder(files.filter((file) => file.kind !== "unit"));
+  const [waiting, others] = inTheirOrder(files.filter((file) => file.kind !== "unit"));
   const size = Math.max(1, Math.min(filesPerProcess, Math.ceil(units.length / options.atOnce)));
   const tasks: Task[] = [];
   for (let start = 0; start < units.length; start += size) tasks.push({ files: units.slice(start, start + size) });
   tasks.push(...others.map((file) => ({ files: [file] })));
+  const beside: Task[] = waiting.map((file) => ({ files: [file] }));
   let number = 0;
-  const worker = async () => {
+  const worker = async (tasks: Task[]) => {
     for (let task = tasks.shift(); task; task = tasks.shift()) {
       const rest = await runTask(task, number++, options);
       // The file that took its process down has been reported; those after it get a process of their own.
       if (rest.length > 0) tasks.unshift({ files: rest });
     }
   };
-  await Promise.all(Array.from({ length: options.atOnce }, worker));
+  if (options.atOnce === 1) return worker([...tasks, ...beside]);
+  await Promise.all([worker(beside), ...Array.from({ length: options.atOnce }, () => worker(tasks))]);
 }
 
 /**
- * The longest go end to end: begun last, one of them would run alone while the other places stand empty. Those that deal with containers
- * wait for most of their time: they go among them, never several at once.
+ * Those that deal with containers wait for most of their time: they go beside the others, one at a time. Of the others the longest go end
+ * to end, and first: begun last, one of them would run alone while the other places stand empty.
  */
-function inTheirOrder(files: readonly TestFile[]): TestFile[] {
-  const ends = files.filter(({ kind }) => kind === "e2e");
-  const rest = files.filter(({ kind }) => kind !== "e2e");
-  const waiting = rest.filter(takesDocker);
-  const every = Math.ceil(ends.length / (waiting.length + 1));
-  const order = ends.flatMap((file, i) => ((i + 1) % every === 0 ? [file, ...waiting.splice(0, 1)] : [file]));
-  return [...order, ...waiting, ...rest.filter((file) => !order.includes(file) && !waiting.includes(file))];
+function inTheirOrder(files: readonly TestFile[]): [waiting: TestFile[], others: TestFile[]] {
+  const others = files.filter((file) => !takesDocker(file));
+  const ends = others.filter(({ kind }) => kind === "e2e");
+  const rest = others.filter(({ kind }) => kind !== "e2e");
+  // By chance of their names those that take long stand at the end.
+  return [files.filter(takesDocker), [...ends, ...rest.reverse()]];
 }
 
 /** Runs one process; answers the files it did not come to. */

@@ -122,6 +122,9 @@ export const PERFORM: { readonly [P in Phase]: Perform<P> } = {
   },
 };
 
+/** How often an application is asked that has just been switched to, at the least. */
+const AGAIN_MS = 1_000;
+
 async function checkHealth(deploying: Deploying): Promise<Outcome<Done<"HEALTH_CHECK">>> {
   const { state, owner, requested, signal, node } = deploying;
   const { path, successes, timeoutMs, intervalMs, retries } = requested.health;
@@ -137,7 +140,7 @@ async function checkHealth(deploying: Deploying): Promise<Outcome<Done<"HEALTH_C
   let failures = 0;
   while (Date.now() - since < requested.policy.minHealthyTimeMs) {
     const left = requested.policy.minHealthyTimeMs - (Date.now() - since);
-    await pause(Math.min(intervalMs, left), signal);
+    await pause(Math.min(intervalMs, AGAIN_MS, left), signal);
     more++;
     try {
       const once = { successes: 1, timeoutMs, deadlineAt: Date.now() + timeoutMs, signal, giveUp };
