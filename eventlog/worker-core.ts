@@ -25,8 +25,6 @@ const LOOKS = 16;
 const EARLY_MS = 500;
 /** What this release cannot read is shown again this often: another worker may have been upgraded. */
 const STOPPED_MS = 30_000;
-/** What is beyond a full queue is left to other workers for so long. */
-const BEYOND_MS = 2_000;
 const TRY_AGAIN_MS = 1_000;
 
 export type Decided = { readonly do: unknown; readonly unit: string } | { readonly rest: number | undefined };
@@ -251,7 +249,8 @@ export class WorkerCore {
   #queue(entry: Entry, unit: string): void {
     entry.place = "queue";
     entry.unit = unit;
-    if (!this.units.add(unit, entry)) this.giveBack(entry, BEYOND_MS * (0.75 + Math.random() / 2));
+    // Beyond a full queue: left to other workers for a while.
+    if (!this.units.add(unit, entry)) this.giveBack(entry, this.units.beyondMs * (0.75 + Math.random() / 2));
   }
 
   /** Looked at from the beginning: its unit is another now. */
@@ -288,7 +287,8 @@ export class WorkerCore {
   /** Its messages are for whoever comes first, at once or after a delay. */
   giveBack(entry: Entry, delayMs?: number): void {
     this.entries.delete(entry.key);
-    for (const message of entry.take()) message.nak(delayMs);
+    // Whole milliseconds: of a broken number of nanoseconds the server makes no delay at all, and sends it again at once.
+    for (const message of entry.take()) message.nak(delayMs === undefined ? undefined : Math.ceil(delayMs));
   }
 
   /** Lease or append was lost: another has it. No acknowledgement, no giving back, no keeping alive. */

@@ -20,6 +20,8 @@ export interface QueueOptions {
 /** Units that wait for each place at the most; what is beyond is better off with another worker. */
 const WAITING_PER_PLACE = 4;
 const WAITING_LEAST = 4;
+/** What is beyond comes again after so many times what a unit has taken of late, within these bounds: a queue of four for each place lasts longer. */
+const BEYOND = { times: 2, leastMs: 50, mostMs: 2_000 } as const;
 /** Units for each place that may stand aside; what is beyond waits in its place. */
 const ASIDE_PER_PLACE = 16;
 
@@ -30,6 +32,8 @@ export class UnitQueue {
   readonly #ready: Unit[] = [];
   readonly #running = new Set<Promise<void>>();
   #aside = 0;
+  /** What a unit has taken of late, milliseconds. */
+  #tookMs = 0;
   #ended = false;
 
   constructor(options: QueueOptions) {
@@ -67,6 +71,12 @@ export class UnitQueue {
     }
   }
 
+  /** When what found the queue full should come again, in milliseconds. */
+  get beyondMs(): number {
+    const { times, leastMs, mostMs } = BEYOND;
+    return Math.min(Math.max(times * this.#tookMs, leastMs), mostMs);
+  }
+
   /** More are at work than there are places, because some came back: nobody begins something further. */
   get crowded(): boolean {
     return this.#running.size - this.#aside > this.#options.places;
@@ -89,10 +99,12 @@ export class UnitQueue {
     const { context, logger, run } = this.#options;
     const showRunning = () => metrics.workerUnderWay.set({ context }, this.#running.size);
     unit.running = true;
+    const began = performance.now();
     const running: Promise<void> = run(unit)
       .catch((error: unknown) => logger.error({ err: error, unit: unit.key }, "a unit of work broke off"))
       .finally(() => {
         unit.running = false;
+        this.#tookMs += (performance.now() - began - this.#tookMs) / 8;
         this.#running.delete(running);
         if (unit.waiting.length > 0) this.#ready.push(unit);
         else this.#units.delete(unit.key);

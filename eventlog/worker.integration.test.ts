@@ -145,6 +145,22 @@ test("one of a unit at a time, and never more units than there are places", asyn
   assert.is(most, 2);
 });
 
+test("what finds the queue full comes again later, not at once: hardly anything is sent twice while it waits", async (context) => {
+  const node = "full";
+  const reactor = marchReactor(world, 100, { mine: (state) => state.node === node });
+  let naked = 0;
+  const subject = `$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.${logStream("toy")}.marcher-${node}`;
+  const heard = log.nats.nc.subscribe(subject, { callback: () => void naked++ });
+  const { ask } = await start(context, { node, concurrency: 1, reactors: [reactor] });
+  const ids = Array.from({ length: 20 }, (_, i) => `mar_full${i}`);
+  await Promise.all(ids.map((id) => ask(id)));
+  for (const id of ids) await done(id);
+  heard.unsubscribe();
+  assert.ok(naked > 0, "nothing was beyond the queue: this shows nothing");
+  // Of 20 units of some 0.3 s 9 are in the queue: the others come again every half a second or so.
+  assert.ok(naked < 500, `${naked} messages were given back`);
+});
+
 test("what waits for a time is woken by a timer that outlives the worker", async (context) => {
   const first = await start(context);
   const notBefore = Date.now() + 3_000;
