@@ -1,6 +1,6 @@
 /** Everything that a publisher does to a repository, under publishers that die at every step of it, one after another, over the same data. */
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
@@ -250,6 +250,18 @@ test("killed at every step, one after another", async (context) => {
   assert.equal(await prunes(), before + 1);
   await whole(id);
   assert.ok(!main.has(`${to}.commit`), "what was before is gone");
+
+  // What a build has left that nobody knows any more.
+  const left = join(placeOf(id), "builds", "bld_01kajzq4v0e8r9t2m5x7c3d6fg");
+  await through(
+    ["publisher.leftovers.before"],
+    async () => {
+      mkdirSync(join(left, "upload"), { recursive: true });
+      const long = Date.now() / 1_000 - 7 * 86_400;
+      utimesSync(left, long, long);
+    },
+    async () => (existsSync(left) ? undefined : true),
+  );
 
   // Private, then deleted.
   await through(
