@@ -5,9 +5,10 @@
 import type { Delivery } from "@millrace/contracts/integrations/entities.ts";
 import type { StreamConfig } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { addStream, isNotFound, type Nats } from "./connection.ts";
+import { isNotFound, type Nats } from "./connection.ts";
 import { readBatch } from "./direct.ts";
 import { LogUnavailable } from "./failures.ts";
+import { addStream } from "./streams.ts";
 
 export const DELIVERIES = "DELIVERIES";
 

@@ -2,9 +2,10 @@
 import * as assert from "uvu/assert";
 import { testNats } from "../tests/harness/servers.ts";
 import { suite } from "../tests/harness/suite.ts";
-import { connectNats, ensureStreams, type Nats } from "./connection.ts";
+import { connectNats, type Nats } from "./connection.ts";
 import { readBatch } from "./direct.ts";
 import { LogUnavailable } from "./failures.ts";
+import { ensureStreams } from "./streams.ts";
 
 const test = suite("direct reads");
 let nats: Nats;

@@ -8,17 +8,11 @@
  */
 import { Aggregates } from "./aggregate.ts";
 import { type Appended, Appender, type AppendOptions, type Entry } from "./append.ts";
-import {
-  connectNats,
-  ensureStreams,
-  leaderMessage,
-  type Nats,
-  type NatsSettings,
-  type StreamSettings,
-} from "./connection.ts";
+import { connectNats, leaderMessage, type Nats, type NatsSettings, type StreamSettings } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { type AppendMeter, appendMeter } from "./meters.ts";
 import { Snapshots } from "./snapshots.ts";
+import { ensureStreams } from "./streams.ts";
 import { logStream } from "./subjects.ts";
 import { ATTRIBUTES, gaugeFrom, metrics, SPANS } from "./telemetry.ts";
 import { tracingEnabled, withSpan } from "./tracing.ts";

@@ -1,9 +1,10 @@
 /** The stream of log lines and its subjects. */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { addStream, isNotFound, isTooLarge, type Nats } from "./connection.ts";
+import { isNotFound, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { LogFilter, LogSource } from "./logs.ts";
+import { addStream, isTooLarge } from "./streams.ts";
 
 export const LOGS = "LOGS";
 

@@ -2,10 +2,11 @@
 import * as assert from "uvu/assert";
 import { threeServers } from "../tests/harness/servers.ts";
 import { suite } from "../tests/harness/suite.ts";
-import { connectNats, ensureStreams, type Nats } from "./connection.ts";
+import { connectNats, type Nats } from "./connection.ts";
 import { feedState } from "./feed.ts";
 import { assertExact, eventually, KINDS, publicPlaces, writeMany } from "./fixtures/feed.ts";
 import { startRelay } from "./relay.ts";
+import { ensureStreams } from "./streams.ts";
 import { feedStream } from "./subjects.ts";
 
 const test = suite("relay on three servers", { timeoutMs: 180_000 });

@@ -6,10 +6,11 @@ import { decodePosition } from "@millrace/contracts/position.ts";
 import * as assert from "uvu/assert";
 import { testNats } from "../tests/harness/servers.ts";
 import { suite } from "../tests/harness/suite.ts";
-import { connectNats, ensureStreams, feedStreamConfig, logStreamConfig, type Nats } from "./connection.ts";
+import { connectNats, feedStreamConfig, logStreamConfig, type Nats } from "./connection.ts";
 import { feedEvent, feedState, RelayMarks } from "./feed.ts";
 import { added, assertExact, eventually, KINDS, publicPlaces, wholeFeed, write, writeMany } from "./fixtures/feed.ts";
 import { type Relay, startRelay, type UnmappableEvent } from "./relay.ts";
+import { ensureStreams } from "./streams.ts";
 
 const test = suite("relay");
 let nats: Nats;

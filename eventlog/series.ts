@@ -13,9 +13,10 @@
  */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { headers, nanos } from "@nats-io/transport-node";
-import { addStream, isNotFound, type Nats } from "./connection.ts";
+import { isNotFound, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
+import { addStream } from "./streams.ts";
 
 export const TELEMETRY = "TELEMETRY";
 

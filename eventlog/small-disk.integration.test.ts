@@ -4,36 +4,44 @@ import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import * as assert from "uvu/assert";
 import { startOwnNats } from "../tests/harness/servers.ts";
 import { suite, type TestContext } from "../tests/harness/suite.ts";
-import { connectNats, ensureStreams } from "./connection.ts";
+import { connectNats, type Nats } from "./connection.ts";
 import { ensureDeliveries } from "./deliveries.ts";
 import { ensureLogs } from "./logs-stream.ts";
 import { ensureTelemetry } from "./series.ts";
+import { ensureStreams } from "./streams.ts";
 
 const test = suite("small disks", { timeoutMs: 60_000 });
 const GIB = 1024 ** 3;
 
-async function disk(storeBytes: number, defer: TestContext["defer"]) {
+async function disk(storeBytes: number, defer: TestContext["defer"], connections = 1): Promise<[Nats, ...Nats[]]> {
   const { url, user, password } = await startOwnNats({ storeBytes });
-  const nats = await connectNats({ url, user, password, name: "small" });
-  defer(() => nats.close());
-  return nats;
+  const opened: Nats[] = [];
+  for (let i = 0; i < connections; i++) opened.push(await connectNats({ url, user, password, name: "small" }));
+  defer(() => Promise.all(opened.map((nats) => nats.close())));
+  return opened as [Nats, ...Nats[]];
 }
 
-for (const bytes of [60 * GIB, 12 * GIB, GIB]) {
-  test(`${bytes / GIB} GiB: every stream finds a place, whichever comes first`, async ({ defer }) => {
-    const nats = await disk(bytes, defer);
-    // Two processes at once.
-    const all = () => ensureStreams(nats, Object.keys(CONTEXTS), {});
-    await Promise.all([all(), all()]);
-    await ensureLogs(nats, {});
-    await ensureTelemetry(nats);
-    await ensureDeliveries(nats);
+for (const bytes of [60 * GIB, 47 * GIB, 12 * GIB, GIB]) {
+  test(`${bytes / GIB} GiB: every stream finds a place, whichever comes first, however many add them at once`, async ({
+    defer,
+  }) => {
+    const opened = await disk(bytes, defer, 6);
+    const contexts = Object.keys(CONTEXTS);
+    await Promise.all(
+      opened.map(async (nats, i) => {
+        await ensureStreams(nats, [...contexts.slice(i), ...contexts.slice(0, i)], {});
+        await ensureLogs(nats, {});
+        await ensureTelemetry(nats);
+        await ensureDeliveries(nats);
+      }),
+    );
+    const [nats] = opened;
     for await (const { config } of nats.jsm.streams.list()) assert.ok(config.max_bytes !== 0, config.name);
   });
 }
 
 test("one that came first and took all of it gives of what it has not used", async ({ defer }) => {
-  const nats = await disk(12 * GIB, defer);
+  const [nats] = await disk(12 * GIB, defer);
   await nats.jsm.streams.add({ name: "FEED_OLD", subjects: ["old.>"], max_bytes: 12 * GIB });
   await ensureDeliveries(nats);
   assert.is((await nats.jsm.streams.info("FEED_OLD")).config.max_bytes, 6 * GIB);

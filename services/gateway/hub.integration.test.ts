@@ -3,13 +3,7 @@ import type { AddressInfo } from "node:net";
 import { CLOSE, type ControlFrame, type EventsQuery } from "@millrace/contracts/feed.ts";
 import { comparePlaces, decodePosition, type LogPlace } from "@millrace/contracts/position.ts";
 import { type FeedEvent, placeText } from "@millrace/eventlog/cloudevents.ts";
-import {
-  connectNats,
-  ensureStreams,
-  feedStreamConfig,
-  logStreamConfig,
-  type Nats,
-} from "@millrace/eventlog/connection.ts";
+import { connectNats, feedStreamConfig, logStreamConfig, type Nats } from "@millrace/eventlog/connection.ts";
 import { feedState } from "@millrace/eventlog/feed.ts";
 import {
   added,
@@ -21,6 +15,7 @@ import {
   writeMany,
 } from "@millrace/eventlog/fixtures/feed.ts";
 import { startRelay } from "@millrace/eventlog/relay.ts";
+import { ensureStreams } from "@millrace/eventlog/streams.ts";
 import { metrics } from "@millrace/eventlog/telemetry.ts";
 import * as assert from "uvu/assert";
 import { WebSocket, WebSocketServer } from "ws";

@@ -2,7 +2,7 @@
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import { VIEWS } from "@millrace/domain/views.ts";
 import { Aggregates } from "@millrace/eventlog/aggregate.ts";
-import { ensureStreams, type Nats } from "@millrace/eventlog/connection.ts";
+import type { Nats } from "@millrace/eventlog/connection.ts";
 import { DataKeys, parseMasterKeys, unwrapKey } from "@millrace/eventlog/datakeys.ts";
 import { DeadLetters } from "@millrace/eventlog/deadletters.ts";
 import { Postgres } from "@millrace/eventlog/postgres.ts";
@@ -10,6 +10,7 @@ import { listCheckpoints } from "@millrace/eventlog/projection-checkpoint.ts";
 import { startProjections } from "@millrace/eventlog/projection-engine.ts";
 import { historyProjection } from "@millrace/eventlog/projection-history.ts";
 import { viewProjection } from "@millrace/eventlog/projection-state.ts";
+import { ensureStreams } from "@millrace/eventlog/streams.ts";
 import { aggregateSubject, logStream, parseAggregateSubject } from "@millrace/eventlog/subjects.ts";
 
 export interface Inside {

@@ -1,6 +1,7 @@
 /** One command over HTTP: ours with everything a command has, against a bare server that loads, appends and answers. */
 import { Agent, request } from "node:http";
-import { connectNats, ensureStreams } from "@millrace/eventlog/connection.ts";
+import { connectNats } from "@millrace/eventlog/connection.ts";
+import { ensureStreams } from "@millrace/eventlog/streams.ts";
 import { inTurn, type Measured, rateOf, rates, ratioOf, report } from "./measure.ts";
 import { barePublish } from "./peers/bare-publish.ts";
 import { bench } from "./servers.ts";
