@@ -21,15 +21,20 @@ import { ensureNetwork } from "./docker-networks.ts";
 
 const portTaken = /port is already allocated|address already in use/i;
 
+/** How long another's container may take to appear under its name. */
+const CREATING_MS = 10_000;
+
 export async function ensureContainer(
   connection: Connection,
   spec: ContainerSpec,
 ): Promise<{ id: string; name: string; created: boolean }> {
   const name = containerName(spec.application, spec.deployment, spec.slot);
-  // Each round removes what stood in the way; more than a few mean that somebody else is at it, too.
-  for (let round = 0; round < 4; round++) {
+  // More than a few that stood in the way mean that somebody else is at it, too.
+  let inTheWay = 0;
+  for (const deadline = Date.now() + CREATING_MS; inTheWay < 4 && Date.now() < deadline; ) {
     const there = await look(connection, name);
     if (there) {
+      inTheWay++;
       if (!isOurs(connection, there.Config.Labels)) throw nameTaken(name);
       if (there.Config.Labels[label.config] === configHash(spec) && there.Image === spec.imageId)
         return { id: there.Id, name, created: false };
@@ -37,6 +42,8 @@ export async function ensureContainer(
     }
     const id = await create(connection, spec, []);
     if (id) return { id, name, created: true };
+    // The name is another's from its first moment; the container can be seen when it is whole.
+    await pause(50);
   }
   throw new DockerFailed({
     class: "transient",
