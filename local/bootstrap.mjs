@@ -44,19 +44,22 @@ if (verb !== "verify" && !Object.hasOwn(verbs, verb)) {
 await ensureDependencies();
 process.exit(verb === "verify" ? await verify() : await run(node24(), [...verbs[verb], ...words]));
 
-/** Everything a change must pass, in the order of its price; all of it, so that one run tells all. */
+/** Everything a change must pass, in the order of its price; all of it, so that one run tells all. Types are looked at while tests begin. */
 async function verify() {
-  const steps = [
-    ["format and lint", join(bin, "biome"), ["check"]],
-    ["types", join(bin, "tsc"), ["-p", "tsconfig.json"]],
-    ["tests", node24(), verbs.test],
+  const groups = [
+    [["format and lint", join(bin, "biome"), ["check"]]],
+    [
+      ["types", join(bin, "tsc"), ["-p", "tsconfig.json"]],
+      ["tests", node24(), [...verbs.test, ...words]],
+    ],
   ];
   const failed = [];
-  for (const [title, command, args] of steps) {
-    console.error(`== ${title}`);
-    const code = await run(command, [...args, ...(title === "tests" ? words : [])]);
-    if (code > 128) return code; // interrupted
-    if (code !== 0) failed.push(title);
+  for (const steps of groups) {
+    console.error(`== ${steps.map(([title]) => title).join(", ")}`);
+    const codes = await Promise.all(steps.map(([, command, args]) => run(command, args)));
+    const interrupted = codes.find((code) => code > 128);
+    if (interrupted !== undefined) return interrupted;
+    failed.push(...steps.filter((_, i) => codes[i] !== 0).map(([title]) => title));
   }
   if (failed.length > 0) console.error(`verify: failed: ${failed.join(", ")}`);
   return failed.length > 0 ? 1 : 0;
