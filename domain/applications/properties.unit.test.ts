@@ -98,34 +98,36 @@ const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 test("whatever happens, everything ends, once, and one at a time", () => {
   const reached = new Map<string, number>();
   const count = (name: string) => reached.set(name, (reached.get(name) ?? 0) + 1);
-  fc.assert(
-    fc.property(story, ({ container, autoRevert, acts }) => {
-      const world = new World();
-      world.create(container ? SHOP : SITE, { policy: { autoRevert, keepReleases: 3 } });
-      for (const one of acts) carryOut(world, one);
-      world.settle();
-      for (const state of world.deployments.values()) {
-        assert.ok(isOver(state), `${state.id} is ${state.state}`);
-        assert.equal(nextOfDeployment(state, world.now + 1e9), undefined);
-        readDeployment(plain(deployment.represent(state)));
-        count(state.state);
-        if (Object.values(state.phases).some(({ attempt }) => attempt > 1)) count("taken over");
-      }
-      assert.equal(nextOfApplication(world.app), undefined);
-      assert.equal(world.app.active, null);
-      assert.deepEqual(world.app.queue, []);
-      const { spec, settled, live, exists } = world.app;
-      if (!exists) count("removed");
-      else {
-        readApplication(plain(application.represent(world.app)));
-        if (live !== null) assert.equal(settled.wanted, spec!.wanted);
-        if (live?.verified === false) count("kept unverified");
-      }
-    }),
-    { numRuns: RUNS },
-  );
+  const endsWell = fc.property(story, ({ container, autoRevert, acts }) => {
+    const world = new World();
+    world.create(container ? SHOP : SITE, { policy: { autoRevert, keepReleases: 3 } });
+    for (const one of acts) carryOut(world, one);
+    world.settle();
+    for (const state of world.deployments.values()) {
+      assert.ok(isOver(state), `${state.id} is ${state.state}`);
+      assert.equal(nextOfDeployment(state, world.now + 1e9), undefined);
+      readDeployment(plain(deployment.represent(state)));
+      count(state.state);
+      if (Object.values(state.phases).some(({ attempt }) => attempt > 1)) count("taken over");
+    }
+    assert.equal(nextOfApplication(world.app), undefined);
+    assert.equal(world.app.active, null);
+    assert.deepEqual(world.app.queue, []);
+    const { spec, settled, live, exists } = world.app;
+    if (!exists) count("removed");
+    else {
+      readApplication(plain(application.represent(world.app)));
+      if (live !== null) assert.equal(settled.wanted, spec!.wanted);
+      if (live?.verified === false) count("kept unverified");
+    }
+  });
+  const everywhere = [...OUTCOMES, "taken over", "removed", "kept unverified"];
+  // Some are led to by one in a hundred: by chance a round misses them.
+  for (let round = 0; round < 10 && (round === 0 || everywhere.some((name) => !reached.has(name))); round++) {
+    fc.assert(endsWell, { numRuns: RUNS });
+  }
   // The stories really lead everywhere.
-  for (const name of [...OUTCOMES, "taken over", "removed", "kept unverified"]) {
+  for (const name of everywhere) {
     assert.ok((reached.get(name) ?? 0) > 0, `only ${reached.get(name) ?? 0} stories led to "${name}"`);
   }
 });
