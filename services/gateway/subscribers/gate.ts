@@ -119,6 +119,9 @@ class OpenGate implements Gate {
       index.onChange((_, id) => void connections.judge(id)),
       identity.onChange(() => this.#changed()),
     );
+    // The server knows of all of it before anybody is told that this gateway is there.
+    await nats.nc.flush().catch(() => {});
+    if (this.#isStopped) return;
     this.#isOpen = true;
     await connections.judge();
   }
