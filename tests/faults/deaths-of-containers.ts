@@ -14,7 +14,7 @@ export async function containersUnderDeaths(context: TestContext): Promise<void>
   context.defer(() => engine.close());
   const quietly = await grounds.start();
   const path = grounds.repository(nodeApp(image, "one"));
-  const { id, host } = await container(grounds, "deadly", path, {
+  const { id, host } = await container(grounds, "deadly-box", path, {
     policy: { minHealthyTimeMs: 0, keepReleases: 1, progressDeadlineMs: 3_600_000, healthyDeadlineMs: 600_000 },
   });
   await grounds.succeeds(await grounds.deploy(id), 120_000);
