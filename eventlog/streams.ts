@@ -10,8 +10,8 @@ import {
   type StreamSettings,
 } from "./connection.ts";
 import { LeaseBucket } from "./lease-bucket.ts";
-import type { LeaseRecord } from "./lease-record.ts";
-import { thisOwner } from "./owner.ts";
+import { decodeHolder, type LeaseRecord } from "./lease-record.ts";
+import { surelyDead, thisOwner } from "./owner.ts";
 import { pause } from "./pause.ts";
 import { feedStream } from "./subjects.ts";
 
@@ -84,8 +84,9 @@ async function held(nats: Nats): Promise<(() => Promise<unknown>) | undefined> {
     const written = await bucket.put(ADDING, JSON.stringify(record), ADDING_MS, expected);
     if ("revision" in written) return () => bucket.remove(ADDING, written.revision, "released");
     const standing = await bucket.read(ADDING);
-    expected = standing?.data === undefined ? (standing?.revision ?? 0) : 0;
-    await pause(20 + Math.random() * 30);
+    const isFree = standing?.data === undefined || surelyDead(decodeHolder(ADDING, standing).owner);
+    expected = isFree ? (standing?.revision ?? 0) : 0;
+    if (!isFree) await pause(20 + Math.random() * 30);
   }
   return undefined;
 }
