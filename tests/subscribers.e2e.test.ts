@@ -321,9 +321,9 @@ test("what is wrong with a request is said; what is too much is not taken", asyn
 });
 
 /** A gateway that has just come answers when its door is open; until then nobody does. */
-const answers = (client: NatsConnection, id: string) =>
+const answers = (client: NatsConnection, id: string, ask?: { readonly from: "beginning" }) =>
   eventually(
-    async () => (await readAs(client, id).catch(() => undefined))?.code === "" || undefined,
+    async () => (await readAs(client, id, ask).catch(() => undefined))?.code === "" || undefined,
     "a gateway answers",
   );
 
@@ -344,7 +344,7 @@ test("without a gateway nobody is let in, and nobody is thrown out; the next one
     async () => heard.find((subject) => subject.includes(item.body.id)),
     "an event by the second gateway",
   );
-  await answers(client, one.id);
+  await answers(client, one.id, { from: "beginning" });
   await second.gateway.stop();
   const { url: servers, user, password: pass } = nats;
   const platform = await connect({ servers, user, pass, reconnect: false });
