@@ -5,12 +5,12 @@
  */
 
 import { comparePlaces, type LogPlace, WHOLE_COMMIT } from "@millrace/contracts/position.ts";
-import type { ConsumerMessages } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { FeedEvent, parsePlace, placeText } from "./cloudevents.ts";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { readBatch } from "./direct.ts";
 import { LogUnavailable } from "./failures.ts";
+import { readOrdered } from "./ordered.ts";
 import { feedStream } from "./subjects.ts";
 
 export const BEGINNING: LogPlace = { seq: 0, index: 0 };
@@ -122,8 +122,8 @@ export async function placeAtTime(nats: Nats, context: string, timeMs: number): 
   return found === undefined ? (newest?.place ?? BEGINNING) : justBefore(found.place);
 }
 
-/** Heartbeats are missed that often, one after the other, before the consumer is given up. */
-const MISSED_MOST = 2;
+/** Events of one piece at most. */
+const AT_ONCE = 500;
 
 export interface TailOptions {
   readonly context: string;
@@ -139,47 +139,27 @@ export interface TailOptions {
  * Follows a feed from a sequence on until the consumer ends (the connection broke, the stream went, the signal was aborted).
  * @throws LogUnavailable, and what `onEvent` throws
  */
-export async function tailFeed(nats: Nats, options: TailOptions): Promise<void> {
-  let messages: ConsumerMessages;
-  let remove: () => Promise<unknown>;
+export async function tailFeed(
+  nats: Nats,
+  { context, fromSeq, signal, onEvent, onHearing }: TailOptions,
+): Promise<void> {
   try {
-    const consumer = await nats.js.consumers.get(feedStream(options.context), {
-      opt_start_seq: options.fromSeq,
-      deliver_policy: "by_start_sequence",
-    } as never);
-    remove = () => consumer.delete();
-    messages = await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 });
-  } catch (error) {
-    throw new LogUnavailable({ what: "NATS", cause: error });
-  }
-  const end = () => messages.stop();
-  options.signal.addEventListener("abort", end);
-  let missed = 0;
-  void (async () => {
-    for await (const { type } of messages.status()) {
-      if (type === "heartbeat") {
-        missed = 0;
-        options.onHearing(true);
-      }
-      if (type === "heartbeats_missed") {
-        options.onHearing(false);
-        // The server that had the consumer is gone while ours is not: the library waits for it for ever (seen on three servers).
-        if (++missed >= MISSED_MOST) messages.stop();
-      }
-      if (type === "stream_not_found" || type === "consumer_deleted") messages.stop();
-    }
-  })().catch(() => {});
-  options.onHearing(true);
-  try {
-    for await (const message of messages) {
-      if (options.signal.aborted) break;
-      options.onEvent(new FeedEvent(message.subject, message.seq, message.headers!, message.data));
-    }
+    await readOrdered(nats, {
+      stream: feedStream(context),
+      from: { deliver_policy: "by_start_sequence", opt_start_seq: fromSeq },
+      most: AT_ONCE,
+      heartbeatMs: 1_000,
+      signal,
+      onHearing,
+      onBatch: (messages) => {
+        for (const { subject, seq, message, data } of messages) {
+          if (signal.aborted) return;
+          onEvent(new FeedEvent(subject, seq, message.headers!, data));
+        }
+      },
+    });
   } finally {
-    options.signal.removeEventListener("abort", end);
-    options.onHearing(false);
-    messages.stop();
-    void remove().catch(() => {});
+    onHearing(false);
   }
 }
 

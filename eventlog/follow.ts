@@ -2,9 +2,9 @@
  * Following a context's log: every commit from a sequence on, in order, live, for as long as the signal is not aborted.
  * Reconnects and resumes by itself; a hole in the sequence (which the stream's settings make impossible) is an error.
  */
-import type { JsMsg } from "@nats-io/jetstream";
 import { decodeCommitBody, type StoredCommit } from "./commit.ts";
 import type { Nats } from "./connection.ts";
+import { type OrderedMessage, readOrdered, stampMs } from "./ordered.ts";
 import { logStream, parseAggregateSubject } from "./subjects.ts";
 
 /** What a follower is given: commits, and claims as bare places so that sequences have no holes. */
@@ -50,98 +50,62 @@ async function followOnce(
   passed: (seq: number) => void,
 ): Promise<Error | undefined> {
   let failure: Error | undefined;
+  const over = new AbortController();
+  let expected = options.fromSeq;
   try {
-    const consumer = await nats.js.consumers.get(logStream(options.context), {
-      opt_start_seq: options.fromSeq,
-      deliver_policy: "by_start_sequence",
-    } as never);
-    const messages = await consumer.consume({ max_messages: Math.max(options.most * 2, 256), idle_heartbeat: 5_000 });
-    const end = () => messages.stop();
-    options.signal.addEventListener("abort", end);
-    const watching = endOnReconnect(nats, end);
-    // Aborted while the consumer was being made: no event comes any more.
-    if (options.signal.aborted) end();
-    let expected = options.fromSeq;
-    let waiting: JsMsg[] = [];
-    try {
-      for await (const message of messages) {
-        const { seq } = message;
-        if (seq !== expected) {
-          options.onHole?.(expected, seq);
-          break; // Not what comes next: resume from what was passed on.
+    await readOrdered(nats, {
+      stream: logStream(options.context),
+      from: { deliver_policy: "by_start_sequence", opt_start_seq: options.fromSeq },
+      most: options.most,
+      signal: AbortSignal.any([options.signal, over.signal]),
+      onBatch: async (messages) => {
+        const whole = untilHole(messages, expected);
+        const last = whole.at(-1);
+        if (last !== undefined) {
+          const { seq, stamp, pending } = last;
+          expected = seq + 1;
+          try {
+            await options.onBatch({ commits: commitsOf(whole), lastSeq: seq, lastStamp: BigInt(stamp), pending });
+          } catch (error) {
+            failure = error as Error;
+            over.abort();
+            return;
+          }
+          passed(seq);
         }
-        expected = seq + 1;
-        waiting.push(message);
-        // Whatever is already here goes together: many when behind, one when live.
-        if (waiting.length < options.most && messages.getReceived() > messages.getProcessed() + 1) continue;
-        const commits = commitsOf(waiting);
-        waiting = [];
-        try {
-          const lastStamp = message.timestampNanos as unknown as bigint;
-          await options.onBatch({ commits, lastSeq: seq, lastStamp, pending: message.info.pending });
-        } catch (error) {
-          failure = error as Error;
-          break;
-        }
-        passed(seq);
-        if (options.signal.aborted) break;
-      }
-    } finally {
-      options.signal.removeEventListener("abort", end);
-      watching();
-      messages.stop();
-      await consumer.delete().catch(() => {});
-    }
+        if (whole.length === messages.length) return;
+        options.onHole?.(expected, messages[whole.length]!.seq);
+        over.abort(); // Not what comes next: resume from what was passed on.
+      },
+    });
   } catch {
-    // The server is away or the consumer was lost: made again by the caller.
+    // The server is away: made again by the caller.
   }
   return failure;
 }
 
-/**
- * A server that was restarted has forgotten the consumer, and the client finds that out late (up to half a minute when it asks
- * before JetStream answers): a new consumer is quicker.
- * @returns stops watching
- */
-export function endOnReconnect(nats: Nats, end: () => void): () => void {
-  const status = nats.nc.status();
-  void (async () => {
-    for await (const { type } of status) if (type === "reconnect") end();
-  })().catch(() => {});
-  return () => (status as unknown as { stop?: () => void }).stop?.();
+/** Those that come one after the other, from a sequence on. */
+function untilHole(messages: ReadonlyArray<OrderedMessage>, from: number): ReadonlyArray<OrderedMessage> {
+  const hole = messages.findIndex(({ seq }, i) => seq !== from + i);
+  return hole < 0 ? messages : messages.slice(0, hole);
 }
 
-/** Nanoseconds that a number of this size may be off by. */
-const OFF_BY = 512;
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
-/**
- * Milliseconds since 1970, cut and never rounded, as direct reads have it. The exact nanoseconds are asked for only where the number that
- * the client has anyway could fall on either side: its exact form costs as much as decoding the whole commit.
- */
-function timeOf(message: JsMsg): number {
-  const nanos = message.info.timestampNanos;
-  const beyond = nanos % 1_000_000;
-  if (beyond < OFF_BY || beyond > 1_000_000 - OFF_BY) return Number(message.timestampNanos / 1_000_000n);
-  return Math.floor(nanos / 1_000_000);
-}
-
-function commitsOf(batch: ReadonlyArray<JsMsg>): StoredCommit[] {
+function commitsOf(batch: ReadonlyArray<OrderedMessage>): StoredCommit[] {
   const commits: StoredCommit[] = [];
   for (const message of batch) {
     const place = parseAggregateSubject(message.subject);
     if (place === undefined) continue;
-    const body = decodeCommitBody(message.data);
     // Written into what was just parsed, which nobody else has: a copy of every commit would be most of a replay's garbage.
-    commits.push(
-      Object.assign(body, {
-        context: place.context,
-        kind: place.kind,
-        aggregate: place.id,
-        subject: message.subject,
-        seq: message.seq,
-        time: timeOf(message),
-      }),
-    );
+    const commit = decodeCommitBody(message.data) as Writable<StoredCommit>;
+    commit.context = place.context;
+    commit.kind = place.kind;
+    commit.aggregate = place.id;
+    commit.subject = message.subject;
+    commit.seq = message.seq;
+    commit.time = stampMs(message.stamp);
+    commits.push(commit);
   }
   return commits;
 }

@@ -1,9 +1,9 @@
 /** Every lease there is, as seen by following the bucket: who holds what, and that one has ended. */
 import type { JsMsg } from "@nats-io/jetstream";
 import type { Nats } from "./connection.ts";
-import { endOnReconnect } from "./follow.ts";
 import type { LeaseBucket } from "./lease-bucket.ts";
 import { decodeHolder, type LeaseEnd, type LeaseHolder } from "./lease-record.ts";
+import { endOnReconnect } from "./ordered.ts";
 
 type Listener = (ended: LeaseHolder, how: LeaseEnd) => void;
 

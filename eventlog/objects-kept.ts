@@ -7,7 +7,7 @@ import { headers } from "@nats-io/transport-node";
 import { isNotFound, leaderMessage, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
-import { endOnReconnect } from "./follow.ts";
+import { endOnReconnect } from "./ordered.ts";
 
 /** In this time after it was kept a place has been listed to all, in milliseconds. */
 const SEEN_MS = 1_000;

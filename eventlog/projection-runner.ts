@@ -6,9 +6,10 @@
 import type { Nats } from "./connection.ts";
 import { type Ask, causeOf } from "./deadletters.ts";
 import { LogUnavailable } from "./failures.ts";
-import { endOnReconnect, type FollowBatch, follow } from "./follow.ts";
+import { type FollowBatch, follow } from "./follow.ts";
 import { isOfLog } from "./log-mark.ts";
 import type { Logger } from "./logging.ts";
+import { endOnReconnect } from "./ordered.ts";
 import { parseOwner, surelyDead } from "./owner.ts";
 import { PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import { aggregateKey, type Projection } from "./projection.ts";

@@ -5,7 +5,7 @@
 import { AckPolicy, type ConsumerConfig, DeliverPolicy, type JsMsg } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import { isNotFound, type Nats } from "./connection.ts";
-import { endOnReconnect } from "./follow.ts";
+import { endOnReconnect } from "./ordered.ts";
 
 export interface InletOptions {
   readonly nats: Nats;
