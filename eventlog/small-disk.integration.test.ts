@@ -1,5 +1,8 @@
 /** Streams on a disk on which not all of them have the room that they would have otherwise. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
 import { CONTEXTS } from "@millrace/domain/contexts.ts";
 import * as assert from "uvu/assert";
 import { startOwnNats } from "../tests/harness/servers.ts";
@@ -39,6 +42,33 @@ for (const bytes of [60 * GIB, 47 * GIB, 12 * GIB, GIB]) {
     for await (const { config } of nats.jsm.streams.list()) assert.ok(config.max_bytes !== 0, config.name);
   });
 }
+
+test("processes die while it is their turn to add streams, one after the other: the next one goes on from there at once", async ({
+  defer,
+}) => {
+  const { url, user, password } = await startOwnNats({ storeBytes: 60 * GIB });
+  const program = fileURLToPath(new URL("./fixtures/streams-process.ts", import.meta.url));
+  const add = async (dieAt?: string) => {
+    const env: NodeJS.ProcessEnv = {
+      ...process.env,
+      ...{ MILLRACE_TEST_NATS_URL: url, MILLRACE_TEST_NATS_USER: user, MILLRACE_TEST_NATS_PASSWORD: password },
+      ...(dieAt === undefined ? {} : { MILLRACE_DIE_AT: dieAt }),
+    };
+    const child = spawn(process.execPath, [program], { env, stdio: ["ignore", "inherit", "inherit"] });
+    defer(() => child.kill("SIGKILL"));
+    const [code, signal] = await once(child, "exit");
+    return signal ?? code;
+  };
+  for (const place of ["before", "made", "after"]) assert.is(await add(`streams.add.${place}:2`), "SIGKILL", place);
+  const nats = await connectNats({ url, user, password, name: "small" });
+  defer(() => nats.close());
+  // Who died is seen to be dead: nobody waits until what it held is over.
+  const about = async () => (await nats.jsm.streams.getMessage("KV_LEASES", { last_by_subj: "$KV.LEASES.>" }))?.data;
+  assert.match(new TextDecoder().decode(await about()), /adding streams/);
+  assert.is(await add(), 0);
+  const names = Object.keys(CONTEXTS).flatMap((context) => [`EVT_${context}`, `FEED_${context}`]);
+  for (const name of names) await nats.jsm.streams.info(name.toUpperCase());
+});
 
 test("one that came first and took all of it gives of what it has not used", async ({ defer }) => {
   const [nats] = await disk(12 * GIB, defer);

@@ -9,6 +9,7 @@ import {
   OPEN_MS,
   type StreamSettings,
 } from "./connection.ts";
+import { faultPoint } from "./faultpoint.ts";
 import { LeaseBucket } from "./lease-bucket.ts";
 import { decodeHolder, type LeaseRecord } from "./lease-record.ts";
 import { surelyDead, thisOwner } from "./owner.ts";
@@ -53,7 +54,18 @@ const LEAST_BYTES = 16 * 1024 ** 2;
 
 const NAME_IN_USE = 10058;
 
-export const isTooLarge = (error: unknown): boolean => (error as { code?: number }).code === INSUFFICIENT_STORAGE;
+/** Of several servers, none where it may be; the text says why, and nothing where they do not know each other yet. */
+const NO_PEERS = 10005;
+
+type Refusal = { readonly code?: number; readonly message?: string };
+
+export const isTooLarge = (error: unknown): boolean => {
+  const { code, message = "" } = error as Refusal;
+  return code === INSUFFICIENT_STORAGE || (code === NO_PEERS && message.includes("insufficient storage"));
+};
+
+/** Servers that have just come up, and do not know of each other, or not that they are there. */
+const isComingUp = (error: unknown): boolean => (error as Refusal).code === NO_PEERS && !isTooLarge(error);
 
 const ADDING = "streams.adding";
 const ADDING_MS = 10_000;
@@ -101,16 +113,24 @@ export function addStream(nats: Nats, config: Partial<StreamConfig> & { name: st
 }
 
 async function add(nats: Nats, config: Partial<StreamConfig> & { name: string }): Promise<number> {
+  const deadline = Date.now() + OPEN_MS;
   for (let bytes = config.max_bytes ?? -1; ; ) {
     const isLarge = bytes > 4 * LEAST_BYTES;
     try {
+      faultPoint("streams.add.before");
       await nats.jsm.streams.add({ ...config, max_bytes: isLarge ? 2 * bytes : bytes });
+      faultPoint("streams.add.made");
       if (isLarge) await nats.jsm.streams.update(config.name, { max_bytes: bytes });
+      faultPoint("streams.add.after");
       return bytes;
     } catch (error) {
       // Another process was faster.
       if ((error as { code?: number }).code === NAME_IN_USE) {
         return (await nats.jsm.streams.info(config.name)).config.max_bytes;
+      }
+      if (isComingUp(error) && Date.now() < deadline) {
+        await pause(100 + Math.random() * 100);
+        continue;
       }
       if (!isTooLarge(error)) throw error;
       if (await makeRoom(nats, bytes)) continue;
