@@ -29,7 +29,7 @@ export const SUCCESS_PLACES = [
 ];
 export const SITE_PLACES = SUCCESS_PLACES.filter(hasMiddle);
 
-/** Of one repair after the other, if there are as many. */
+/** Of one repair: what the second repaired, the third finds well again, and says so. */
 export const HEAL_PLACES = ["before", "after", "recorded"].map((point) => `application.heal.${point}`);
 
 /**

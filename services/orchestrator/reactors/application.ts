@@ -135,6 +135,7 @@ async function heal(node: OrchestratorNode, work: ApplicationWork): Promise<Verd
       if (!open || found.some((action) => action.resource === resource)) continue;
       tried.add(resource);
       await work.record({ do: "recordRepair", resource, action: "it was found well again" });
+      faultPoint("application.heal.recorded");
     }
     // What a pause of repairs was ordered for is left alone, and so is what was tried in this very step.
     const actions = found.filter(({ resource }) => !tried.has(resource) && repairableAt(owner, resource) <= Date.now());
