@@ -143,14 +143,12 @@ async function run(asked: BuildAsked, manifest: Manifest): Promise<Outcome<{ rea
 }
 
 /**
- * Under the lock of the application: what somebody left who was ended in the middle of a module goes; what could not be built is kept
- * beside the build, for its logs tell more.
+ * Under the lock of the application: what somebody left who was ended in the middle of a module goes. Modules are built in the build's own
+ * folder, so that what could not be built is there however it ended: its logs tell more.
  */
 const SCRIPT = `
 name=$1; rm -rf -- "$2"; shift 2
-"$@"; code=$?
-[ $code -eq 0 ] || [ ! -d state/build ] || mv state/build "$name/failed"
-exit $code`;
+mkdir -p state "$name/failed" && ln -s "/build/$name/failed" state/build && exec "$@"`;
 
 /** Into the middle of a module. */
 const DURING = 8;

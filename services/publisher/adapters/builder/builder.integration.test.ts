@@ -163,6 +163,10 @@ test("a module reaches nothing: no network, no processes, no files but its own",
   );
 });
 
+/** Folders of modules that could not be built. */
+const keptModules = (folder: string): string[] =>
+  readdirSync(join(folder, "one/failed")).filter((name) => /^m-\d+$/.test(name));
+
 test("limits: each ends the build with its name, and all that it started", async (context) => {
   const { asked, publishing, lines } = await world(context);
   const cases: [string, string, string, Partial<BuildAsked["limits"]>][] = [
@@ -187,6 +191,7 @@ test("limits: each ends the build with its name, and all that it started", async
     const failure = await failing({ ...asked, source, manifest: "app.json", limits: { ...LIMITS, ...limits } });
     assert.deepEqual([failure.code, failure.class], [code, kind], `${failure.message}\n${lines.join("\n")}`);
     assert.ok(failure.fix !== "");
+    assert.deepEqual(keptModules(asked.folder).length, 1, `${code}: what it was building is kept`);
     await eventually(
       async () => processesOf(publishing.folder).length === 0 || undefined,
       `${code}: its processes have ended`,
@@ -197,7 +202,7 @@ test("limits: each ends the build with its name, and all that it started", async
   const failure = await failing({ ...asked, source, manifest: "app.json" });
   assert.deepEqual([failure.code, failure.class], ["BUILD_FAILED", "permanent"]);
   assert.ok(lines.includes("it is broken"));
-  const [kept] = readdirSync(join(asked.folder, "one/failed")).filter((name) => /^m-\d+$/.test(name));
+  const [kept] = keptModules(asked.folder);
   assert.equal(readFileSync(join(asked.folder, "one/failed", kept!, "config.log"), "utf8"), "told\n");
   const stop = new AbortController();
   const slow = { ...asked, source: sourceOf(publishing, "slow", ["echo asleep; sleep 300"]), manifest: "app.json" };
