@@ -95,37 +95,69 @@ export class Lanes {
   }
 }
 
+export interface Wanted {
+  /** What is waited for before, others joining meanwhile; told how long it took the last time, milliseconds. */
+  readonly ready?: (tookMs: number) => Promise<void>;
+  /** Broken off when somebody comes who is in more of a hurry: what that one has done serves both. */
+  readonly yields?: boolean;
+}
+
+interface Doing {
+  done: Promise<void>;
+  /** Ends it; undefined: somebody waits for it. */
+  readonly giveWay: AbortController | undefined;
+  /** What is done in its place. */
+  instead?: Promise<void>;
+}
+
 /** Of what everybody wants done anew, and one doing serves all who asked before it began: a summary. */
 export class Coalesced {
-  readonly #running = new Map<string, Promise<void>>();
-  readonly #next = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, Doing>();
+  readonly #next = new Map<string, { readonly done: Promise<void>; yields: boolean }>();
   readonly #took = new Map<string, number>();
 
-  /**
-   * Begins after this call, with others that want the same.
-   * @param ready what is waited for before, others joining meanwhile; told how long it took the last time, milliseconds
-   */
-  run(key: string, act: () => Promise<void>, ready?: (tookMs: number) => Promise<void>): Promise<void> {
+  /** Begins after this call, with others that want the same. */
+  run(key: string, act: (signal?: AbortSignal) => Promise<void>, wanted: Wanted = {}): Promise<void> {
+    const { ready, yields = false } = wanted;
     const waiting = this.#next.get(key);
-    if (waiting !== undefined) return waiting;
     const before = this.#running.get(key);
-    if (before === undefined && ready === undefined) return this.#begin(key, act);
-    const after = Promise.all([before?.catch(() => {}), ready?.(this.#took.get(key) ?? 0)]).then(() => {
-      this.#next.delete(key);
-      return this.#begin(key, act);
-    });
-    this.#next.set(key, after);
-    return after;
+    if (waiting === undefined && before === undefined && ready === undefined) return this.#begin(key, act, yields);
+    const next = waiting ?? { done: this.#after(key, act, before, ready), yields };
+    this.#next.set(key, next);
+    if (yields) return next.done;
+    next.yields = false;
+    if (before?.giveWay !== undefined) {
+      before.instead = next.done;
+      before.giveWay.abort();
+    }
+    return next.done;
   }
 
-  #begin(key: string, act: () => Promise<void>): Promise<void> {
+  async #after(
+    key: string,
+    act: (signal?: AbortSignal) => Promise<void>,
+    before: Doing | undefined,
+    ready: Wanted["ready"],
+  ): Promise<void> {
+    await Promise.all([before?.done.catch(() => {}), ready?.(this.#took.get(key) ?? 0)]);
+    const { yields } = this.#next.get(key)!;
+    this.#next.delete(key);
+    return this.#begin(key, act, yields);
+  }
+
+  #begin(key: string, act: (signal?: AbortSignal) => Promise<void>, yields: boolean): Promise<void> {
     const began = performance.now();
-    const running = act().finally(() => {
-      this.#took.set(key, performance.now() - began);
-      if (this.#running.get(key) === running) this.#running.delete(key);
+    const giveWay = yields ? new AbortController() : undefined;
+    const doing: Doing = { done: Promise.resolve(), giveWay };
+    doing.done = act(giveWay?.signal).finally(() => {
+      if (giveWay?.signal.aborted !== true) this.#took.set(key, performance.now() - began);
+      if (this.#running.get(key) === doing) this.#running.delete(key);
     });
-    this.#running.set(key, running);
-    return running;
+    this.#running.set(key, doing);
+    return doing.done.catch((error) => {
+      if (doing.instead === undefined) throw error;
+      return doing.instead;
+    });
   }
 }
 

@@ -103,6 +103,36 @@ test("a summary serves all who asked before it began, and only those; one that f
   await fourth;
 });
 
+test("what yields is broken off by who is in a hurry, and ends with that one; nobody waits for what yields", async () => {
+  const summaries = new Coalesced();
+  const begun: Array<{ readonly end: () => void; readonly signal: AbortSignal | undefined }> = [];
+  const act = (signal?: AbortSignal) =>
+    new Promise<void>((resolve, reject) => {
+      begun.push({ end: resolve, signal });
+      signal?.addEventListener("abort", () => reject(signal.reason));
+    });
+  const ended: string[] = [];
+  const run = (name: string, yields: boolean) =>
+    summaries.run("stable", act, { yields }).then(() => {
+      ended.push(name);
+    });
+  const patient = run("patient", true);
+  const hasty = run("hasty", false);
+  await turn();
+  assert.deepEqual([begun.length, begun[0]!.signal?.aborted, begun[1]!.signal, ended], [2, true, undefined, []]);
+  // One that yields breaks off nobody; and when somebody joins it before it has begun, it yields no longer.
+  const late = run("late", true);
+  const joined = run("joined", false);
+  const other = run("other", true);
+  begun[1]!.end();
+  await turn();
+  assert.deepEqual(ended.sort(), ["hasty", "patient"]);
+  assert.deepEqual([begun.length, begun[2]!.signal], [3, undefined]);
+  begun[2]!.end();
+  await Promise.all([patient, hasty, late, joined, other]);
+  assert.equal(begun.length, 3);
+});
+
 test("what is waited for before: others join meanwhile, and it is waited for no longer than it takes", async () => {
   const lanes = new Lanes(2);
   const [signal, coalesced] = [new AbortController().signal, new Coalesced()];
@@ -110,12 +140,7 @@ test("what is waited for before: others join meanwhile, and it is waited for no 
   const leave = await lanes.enter({ id: "a", priority: 0, since: 1, key: "r" }, signal);
   const waiting = lanes.enter({ id: "b", priority: 0, since: 2, key: "r" }, signal);
   await lanes.quiet("other", 1e6);
-  const run = () =>
-    coalesced.run(
-      "r",
-      async () => void did++,
-      () => lanes.quiet("r", 1e6),
-    );
+  const run = () => coalesced.run("r", async () => void did++, { ready: () => lanes.quiet("r", 1e6) });
   const all = [run(), run()];
   leave();
   const leaveToo = await waiting;

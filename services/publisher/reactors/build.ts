@@ -332,12 +332,16 @@ async function timeAfter(main: Repository, refs: ReadonlyArray<RefCommit>): Prom
   return new Date(seconds * 1_000);
 }
 
-/** What clients see of a repository, with whatever else is new in it. */
-async function tellClients(node: BuildNode, into: RepositoryState): Promise<void> {
+/**
+ * What clients see of a repository, with whatever else is new in it.
+ * @param yields a publication need not wait for it, and takes along what it would have told
+ */
+async function tellClients(node: BuildNode, into: RepositoryState, yields = false): Promise<void> {
   // What others bring at this moment is told of, too: a summary of many references takes longer than to bring one.
   const { times, mostMs } = SUMMARY_WAITS;
   const ready = (tookMs: number) => node.lanes.quiet(into.id, Math.min(times * tookMs, mostMs));
-  await node.summaries.run(into.id, async () => void (await presentRepository(node.place, into)), ready);
+  const present = async (signal?: AbortSignal) => void (await presentRepository(node.place, into, { signal }));
+  await node.summaries.run(into.id, present, { ready, yields });
 }
 
 /** Static deltas to what was published, unless something newer was. */
@@ -358,7 +362,7 @@ function deltas(node: BuildNode, work: BuildWork, into: RepositoryState, attempt
         made++;
       }
     }
-    if (made > 0) await tellClients(node, into);
+    if (made > 0) await tellClients(node, into, true);
     faultPoint("build.deltas.made");
     await work.record({ do: "deltasMade", attempt, worker, made });
     faultPoint("build.deltas.recorded");

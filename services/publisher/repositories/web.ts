@@ -1,6 +1,8 @@
 /** The files beside a repository that people and clients begin with: its page, `.flatpakrepo`, keys, a `.flatpakref` for each application. */
+import { readFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import type { RepositorySettings } from "@millrace/domain/publishing/repository.ts";
 import { writeWhole } from "@millrace/eventlog/durable-files.ts";
 import { armored } from "../adapters/ostree/keys.ts";
@@ -135,15 +137,25 @@ export async function writeWeb(tools: Tools, repository: Repository, web: string
     ["index.html", indexPage(shown, all, shown.settings.visibility === "private")],
     ...[...all].map(([id, ref]) => [`${id}.flatpakref`, flatpakref(shown, ref, hasRuntimes)] as const),
   ]);
+  let looked = 0;
   for (const [name, content] of files) {
     const path = join(web, name);
-    const before = await readFile(path).catch(() => undefined);
-    if (before === undefined || !before.equals(Buffer.from(content))) await writeWhole(path, content, 0o644);
+    if (!isAs(path, content)) await writeWhole(path, content, 0o644);
+    // There is one for each application: others have their turn.
+    if (++looked % 64 === 0) await turn();
   }
   for (const name of await readdir(web)) {
     if (/\.(flatpakref|flatpakrepo)$/.test(name) && !files.has(name)) await rm(join(web, name), { force: true });
   }
   for (const [ref, commit] of await repository.refs("appstream")) await checkOut(tools, repository, web, ref, commit);
+}
+
+function isAs(path: string, content: string | Buffer): boolean {
+  try {
+    return readFileSync(path).equals(Buffer.from(content));
+  } catch {
+    return false;
+  }
 }
 
 /** The catalogue of an architecture with its icons, as `appstream/<arch>`. */
