@@ -1,10 +1,19 @@
 /** Everything that a publisher does to a repository, under publishers that die at every step of it, one after another, over the same data. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { repository } from "@millrace/domain/publishing/repository.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
+import { ChunkWriter } from "@millrace/eventlog/backup/chunks.ts";
+import { backUpNode, restoreNode } from "@millrace/eventlog/backup/files.ts";
+import { NodeUnreachable, nodeAway } from "@millrace/eventlog/backup/files-away.ts";
+import { parseBackupKeys } from "@millrace/eventlog/backup/keys.ts";
+import { openTarget } from "@millrace/eventlog/backup/open-target.ts";
+import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { listNodes } from "@millrace/eventlog/presence.ts";
+import { parseMasterKeys } from "@millrace/eventlog/sealing.ts";
 import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { deltaFolder } from "@millrace/publisher/adapters/ostree/names.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
@@ -262,6 +271,42 @@ test("killed at every step, one after another", async (context) => {
     },
     async () => (existsSync(left) ? undefined : true),
   );
+
+  // What a backup takes of it: who asks hears that it broke off, and gets all of it from the next one.
+  const secret = parseBackupKeys(randomBytes(32).toString("base64"));
+  const target = openTarget(testFolder("target"));
+  const backUp = async () => {
+    const holders = (await listNodes(log.nats)).filter(({ service }) => service === "publisher");
+    const ticketKey = ticketKeyOf(parseMasterKeys(gateway.config.masterKey!)[0].bytes);
+    for (const { bytes: url } of holders) {
+      if (url === undefined) continue;
+      try {
+        return await backUpNode({
+          node: "local",
+          dataFolder: data,
+          ...nodeAway({ url, node: "local", ticketKey }),
+          writer: new ChunkWriter(target, secret[0], new Map(), new Set()),
+          before: (async function* () {})(),
+          signal: new AbortController().signal,
+        });
+      } catch (error) {
+        if (!(error instanceof NodeUnreachable)) throw error;
+      }
+    }
+    return undefined;
+  };
+  const part = await through(
+    ["publisher.backup.aside"],
+    () => eventually(async () => ((await backUp()) === undefined ? true : undefined), "it dies of it", PATIENCE_MS),
+    backUp,
+  );
+  const restoredTo = testFolder("restored");
+  await restoreNode({ target, keys: secret }, part, restoredTo);
+  const restored = await Repository.open(join(restoredTo, "publisher/local/repositories", id, "repo"));
+  await restored.ensureFolders();
+  assert.equal(await publishing.fsck(restored), undefined);
+  assert.deepEqual(await restored.refs(), await main.refs());
+  assert.ok(!existsSync(join(restoredTo, "publisher/local/backup")), "copies are not backed up as such");
 
   // Private, then deleted.
   await through(
