@@ -66,7 +66,8 @@ const SWITCH = ["projection-before-switch", "projection-in-switch", "projection-
 test("around a batch's transaction, one after the other, at rest and while more is written", async (t) => {
   const of = await world(t);
   await write(of, 150, 0);
-  for (const place of BATCH) await died(start(t, of, { dieAt: `${place}:3` }));
+  // So many at once that what is there takes each of them several batches.
+  for (const place of BATCH) await died(start(t, of, { dieAt: `${place}:3`, batchMost: 4 }));
   for (const [i, place] of BATCH.entries()) {
     const dead = died(start(t, of, { dieAt: `${place}:10` }));
     const stop = new AbortController();

@@ -15,6 +15,18 @@ const kept = ["MILLRACE_NATS_SERVER", "MILLRACE_CADDY", "MILLRACE_CACHE", "MILLR
 
 const FAST_START = new URL("../../local/fast-start.ts", import.meta.url).href;
 
+/**
+ * A database for each file, more than a hundred: its keepers would start a process for one after the other all the while. Who ends a server, or cuts
+ * its power, has one of his own.
+ */
+const POSTGRES = {
+  max_connections: "200",
+  autovacuum: "off",
+  synchronous_commit: "off",
+  checkpoint_timeout: "1h",
+  max_wal_size: "4GB",
+};
+
 export class RunServers {
   private readonly folder: string;
   private readonly accounts: ReadonlyMap<string, NatsAccount>;
@@ -76,7 +88,7 @@ export class RunServers {
   private async start(): Promise<[RunningNats, RunningPostgres]> {
     const starts = [
       startNats({ dataDir: join(this.folder, "nats"), accounts: [...this.accounts.values()] }),
-      startPostgres({ dataDir: join(this.folder, "postgres"), settings: { max_connections: "200" } }),
+      startPostgres({ dataDir: join(this.folder, "postgres"), settings: POSTGRES }),
     ] as const;
     const [nats, postgres] = await Promise.allSettled(starts);
     if (nats.status === "fulfilled" && postgres.status === "fulfilled") return [nats.value, postgres.value];

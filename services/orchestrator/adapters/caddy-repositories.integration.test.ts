@@ -96,6 +96,8 @@ test("each class of paths as it is to be kept; private ones by the word of the g
   const forGood = "public, max-age=31536000, immutable";
   const binary = "application/octet-stream";
 
+  // What is just opening when a configuration is loaded may be closed (docs/decisions/0085-what-a-load-of-caddy-costs.md).
+  await eventually(() => ask(object).catch(() => undefined), "it serves");
   assert.deepEqual(await shown(object), [200, forGood, binary, "0123456789"]);
   const { headers } = await ask(object);
   assert.deepEqual([headers.etag, headers["content-length"]], [`"cd${OBJECT}.filez"`, "10"]);
