@@ -1,5 +1,6 @@
 /** Reading a stream in order: in batches as they come, no more than can be taken, ended when the server has lost the consumer. */
 import assert from "node:assert/strict";
+import { setTimeout as pause } from "node:timers/promises";
 import { nuid } from "@nats-io/transport-node";
 import { eventually } from "../tests/harness/eventually.ts";
 import { testNats } from "../tests/harness/servers.ts";
@@ -17,7 +18,9 @@ async function streamOf(context: TestContext, count: number) {
   context.defer(() => nats.close());
   const stream = `ORDERED_${nuid.next()}`;
   await nats.jsm.streams.add({ name: stream, subjects: [`${stream}.>`], storage: "memory" });
-  context.defer(() => nats.jsm.streams.delete(stream).catch(() => false));
+  context.defer(async () => {
+    if (!nats.nc.isClosed()) await nats.jsm.streams.delete(stream).catch(() => false);
+  });
   const more = (from: number, to: number) =>
     Promise.all(
       Array.from({ length: to - from + 1 }, (_, n) =>
@@ -122,6 +125,12 @@ test("what the taker throws ends it; so does a consumer that the server has lost
   for await (const { name } of nats.jsm.consumers.list(stream)) await nats.jsm.consumers.delete(stream, name);
   await lost.ended;
   assert.ok(own !== undefined);
+  const { nats: other, begin: beginThere, consumer: there } = await streamOf(context, 1);
+  const closed = beginThere({ heartbeatMs: 10_000, onBatch: () => {} });
+  await eventually(there, "it reads");
+  await other.close();
+  const late = pause(5_000).then(() => "late");
+  assert.equal(await Promise.race([closed.ended, late]), undefined, "sooner than a heartbeat is missed");
   await assert.rejects(begin({ stream: "NO_SUCH_STREAM", onBatch: () => {} }).ended, LogUnavailable);
 });
 

@@ -32,7 +32,7 @@ export interface OrderedOptions {
   /** Messages of one batch at most; twice as many are on their way or wait. */
   readonly most: number;
   readonly signal: AbortSignal;
-  /** The server tells that it is there so often while nothing comes; default 5 s. */
+  /** The server tells that it is there so often while nothing comes; default 5 s, at most 15. */
   readonly heartbeatMs?: number;
   /** Told while messages may come (`true`, at each heartbeat), and when a heartbeat did not come. */
   readonly onHearing?: (hearing: boolean) => void;
@@ -220,13 +220,13 @@ class Reading {
 
 /**
  * A server that was restarted has forgotten the consumer, and the client finds that out late (up to half a minute when it asks
- * before JetStream answers): a new consumer is quicker.
+ * before JetStream answers): a new consumer is quicker. And nothing comes any more when the connection is closed.
  * @returns stops watching
  */
 export function endOnReconnect(nats: Nats, end: () => void): () => void {
   const status = nats.nc.status();
   void (async () => {
-    for await (const { type } of status) if (type === "reconnect") end();
+    for await (const { type } of status) if (type === "reconnect" || type === "close") end();
   })().catch(() => {});
   return () => (status as unknown as { stop?: () => void }).stop?.();
 }
