@@ -12,6 +12,7 @@ import { parseBackupKeys } from "@millrace/eventlog/backup/keys.ts";
 import { openTarget } from "@millrace/eventlog/backup/open-target.ts";
 import { ticketKeyOf } from "@millrace/eventlog/bytes-ticket.ts";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { listNodes } from "@millrace/eventlog/presence.ts";
 import { parseMasterKeys } from "@millrace/eventlog/sealing.ts";
 import { servedPlaces } from "@millrace/eventlog/served.ts";
@@ -295,10 +296,20 @@ test("killed at every step, one after another", async (context) => {
     }
     return undefined;
   };
+  let isDead = false;
+  let asking: Promise<void> | undefined;
   const part = await through(
     ["publisher.backup.aside"],
-    () => eventually(async () => ((await backUp()) === undefined ? true : undefined), "it dies of it", PATIENCE_MS),
-    backUp,
+    async () => {
+      asking = (async () => {
+        while (!isDead) await backUp().then(() => pause(200));
+      })();
+    },
+    async () => {
+      isDead = true;
+      await asking;
+      return backUp();
+    },
   );
   const restoredTo = testFolder("restored");
   await restoreNode({ target, keys: secret }, part, restoredTo);
