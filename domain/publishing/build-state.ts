@@ -111,6 +111,8 @@ export type BuildCommand =
       readonly step: BuildStepName;
       readonly node: string;
       readonly at?: string | undefined;
+      /** `at` instead of the time that was decided before: another was published since. */
+      readonly anew?: boolean | undefined;
     })
   | (Attempted & { readonly do: "fetched"; readonly objects: number; readonly bytes: number })
   | (Attempted & BuiltFactsOf & { readonly do: "built"; readonly refs: ReadonlyArray<RefMadeOf> })

@@ -210,11 +210,11 @@ type Report = Extract<BuildCommand, { readonly attempt: number }>;
 function report(command: Report, state: BuildState): Decision<DomainEvent> {
   const step = stepOf(state);
   if (command.do === "begin") {
-    const { do: _, ...data } = command;
+    const { do: _, anew = false, ...data } = command;
     const isNext = step === command.step && command.attempt === state.attempt + 1;
     const isLast = command.attempt > LIMITS.attempts;
     if (!isNext || isLast || (state.node !== null && state.node !== command.node)) return overtaken;
-    return happened("BuildStepBegun", without({ do: "", ...data, at: state.publishAt ?? command.at }));
+    return happened("BuildStepBegun", without({ do: "", ...data, at: anew ? data.at : (state.publishAt ?? data.at) }));
   }
   if (command.attempt !== state.attempt || command.worker !== state.worker) return overtaken;
   switch (command.do) {

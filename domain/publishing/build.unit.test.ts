@@ -135,6 +135,12 @@ test("what fails is tried again from where it stopped; what ends its publishers 
     [after.published, after.publishAt, nextOfBuild(after)],
     ["publishing", AT, { do: { kind: "publish", attempt: 1 } }],
   );
+  // Its time stays, unless another was published to the same reference since.
+  const again = given(build, [...PUBLISHING, begun("publish", 1, { at: AT })]);
+  const next = { do: "begin", step: "publish", attempt: 2, worker, node: "local" } as const;
+  again.when(next).happens(begun("publish", 2, { at: AT }));
+  const LATER = "2026-11-21T09:00:00.000Z";
+  again.when({ ...next, at: LATER, anew: true }).happens(begun("publish", 2, { at: LATER }));
   const worn = given(build, [created, refs, wanted, begun("commit", 10)]).state;
   assert.deepEqual(nextOfBuild(worn), { do: { kind: "giveUp", step: "commit", attempt: 10 } });
   const { worker: by } = worn;

@@ -231,33 +231,33 @@ async function publish(node: BuildNode, work: BuildWork, into: RepositoryState, 
   const { state } = work.loaded;
   const { worker } = work;
   const begin = { do: "begin", step: "publish", attempt, worker, node: node.place.name } as const;
+  let last: number | undefined = attempt;
   if (state.isBrought) await work.record(begin);
   else {
     const since = state.publishRequestedAt;
-    const isBrought = await inLane(node.lanes, work, { since, key: state.repository }, async () => {
-      if (!(await mayPublish(node, work, into))) return false;
-      await bringAll(node, work, into, begin);
-      return true;
-    });
-    if (!isBrought) return AGAIN;
+    last = await inLane(node.lanes, work, { since, key: state.repository }, async () =>
+      (await mayPublish(node, work, into)) ? bringAll(node, work, into, begin) : undefined,
+    );
+    if (last === undefined) return AGAIN;
   }
   // The next one's references may go in meanwhile: one summary tells of both.
   await tellClients(node, into);
-  await work.record({ do: "published", attempt, worker });
+  await work.record({ do: "published", attempt: last, worker });
   faultPoint("build.published.recorded");
   return AGAIN;
 }
 
-/** Its references, one build of a repository at a time. */
+/** Its references, one build of a repository at a time. @returns the attempt that it was */
 async function bringAll(
   node: BuildNode,
   work: BuildWork,
   into: RepositoryState,
   begin: Extract<BuildCommand, { do: "begin" }>,
-): Promise<void> {
+): Promise<number> {
   const { state } = work.loaded;
   const { signal } = work;
-  const { attempt, worker } = begin;
+  const { worker } = begin;
+  let { attempt } = begin;
   const { repository: main } = await node.store.main(state.repository);
   const refs = state.refs.map(({ ref, committed }) => ({ ref, commit: committed! }));
   const at = state.publishAt ?? (await timeAfter(main, refs)).toISOString();
@@ -271,15 +271,26 @@ async function bringAll(
     await work.record({ do: "refsRemoved", attempt, worker, refs: gone });
   } else {
     const touched = [into.id, ...(source.type === "promotion" ? [source.from] : [])];
-    const made = await node.place.repositories.writing(touched, () =>
-      withKeysOf(node.place, into, (signer) =>
-        bring(node, state, main, refs, { timestamp: new Date(at), signer, signal }),
-      ),
-    );
+    const bringAt = (time: string) =>
+      node.place.repositories.writing(touched, () =>
+        withKeysOf(node.place, into, (signer) =>
+          bring(node, state, main, refs, { timestamp: new Date(time), signer, signal }),
+        ),
+      );
+    const made = await bringAt(at).catch(async (error) => {
+      // Its time was decided before a death, and another was published to the same reference since: nothing of this one is there yet.
+      const isLate = error instanceof Refusal && error.code === "ref-moved" && source.type !== "promotion";
+      if (!isLate || state.publishAt === null) throw error;
+      const later = (await timeAfter(main, refs)).toISOString();
+      attempt++;
+      await work.record({ ...begin, attempt, at: later, anew: true });
+      return bringAt(later);
+    });
     faultPoint("build.publish.made");
     await work.record({ do: "refsPublished", attempt, worker, refs: made.map(plain) });
   }
   faultPoint("build.publish.recorded");
+  return attempt;
 }
 
 /** Nothing goes to what another build holds. @throws Refusal */
