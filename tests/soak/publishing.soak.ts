@@ -132,7 +132,9 @@ test("nothing is missing while four push, one prunes, one installs, and publishe
   }
   for (const { id: build } of builds) await assertOnce(log, build);
   const whole = async (name: string): Promise<void> => {
-    assert.equal(await publishing.fsck(main), undefined);
+    // What references lead to is told apart from what nothing leads to any more.
+    for (const [, commit] of await main.refs()) await closure(main, commit);
+    assert.equal(await publishing.fsck(main), undefined, `${name}: all that references lead to is there`);
     const seen = await published(main);
     const client = await add(name);
     for (const [ref, commit] of await main.refs()) {
