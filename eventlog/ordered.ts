@@ -118,9 +118,9 @@ class Reading {
       let missed = 0;
       const watch = setInterval(() => {
         // While all that was asked for waits here, nothing can be heard.
-        if (this.#heard || this.#asked === 0) missed = 0;
-        else if (++missed > 0) this.#options.onHearing?.(false);
+        missed = this.#heard || this.#asked === 0 ? 0 : missed + 1;
         this.#heard = false;
+        if (missed > 0) this.#options.onHearing?.(false);
         if (missed >= MISSED_MOST) this.#end();
       }, heartbeatMs * 1.5);
       const end = () => this.#end();
