@@ -7,12 +7,12 @@ import { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
-import { carry, Publishers } from "./faults/deaths-of-builds.ts";
+import { assertOnce, carry, Publishers } from "./faults/deaths-of-builds.ts";
 import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
-import { BOUNDARY, bodyOfObjects, develop, namesOf } from "./harness/publisher.ts";
+import { BOUNDARY, bodyOfObjects, develop, namesOf, spawnPublisher } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
-import { pushObjects, untilBuild } from "./harness/pushes.ts";
+import { commitDeveloped, isLive, patiently, pushObjects, untilBuild } from "./harness/pushes.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
@@ -51,6 +51,9 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.equal(number, 2);
   const refs = [{ ref: two.ref, commit: two.commit }];
   await expect(200, "POST", `/builds/${number}/refs`, { body: { refs } });
+  // Where no publisher answers, it is looked for later: so one answers.
+  const wanted = { body: { wanted: [`${two.commit}.commit`] } };
+  await patiently(world, 200, "POST", `/builds/${number}/missing-objects`, wanted);
   const early = await expect(422, "POST", `/builds/${number}/commit`, { body: {} });
   assert.equal(early.body.rule, "missing-objects");
   assert.match(early.body.reason, new RegExp(`${two.commit}.commit`));
@@ -116,6 +119,36 @@ test("pushed, committed, published, seen, while one publisher after another dies
   assert.equal((await published(main))?.has(one.ref), false);
   const queue = await expect(200, "GET", "/builds?waiting=true&sort=-priority");
   assert.ok(Array.isArray(queue.body.items));
+  await publishers.stop();
+});
+
+test("overtaken between its time and its commit, when its publisher had died: it follows what overtook it", async (context) => {
+  const publishing = await testPublishing(context);
+  const mortal = {
+    MILLRACE_PUBLISHING_TOOLS: JSON.stringify(publishing.programs.env),
+    MILLRACE_DIE_AT: "build.publish.begun",
+  };
+  const dies = spawnPublisher(gateway.config, data, mortal);
+  const { id } = (await expect(201, "POST", "/repositories", { body: { name: "late" } })).body;
+  const dev = await develop(publishing, "slow");
+  const number = await commitDeveloped({ caller, repository: "late" }, dev);
+  await expect(202, "POST", `/builds/${number}/publish`, { body: {} });
+  assert.equal(await dies.ended, "SIGKILL", dies.said());
+  // Its time is in the log; something of a later time comes to the same reference.
+  const main = await Repository.open(join(data, "publisher/local/repositories", id, "repo"));
+  const later = Math.floor(Date.now() / 1_000) + 60;
+  const tree = testFolder("overtakes");
+  const other = await publishing.commit(main, tree, dev.ref, [`--timestamp=@${later}`]);
+
+  const publishers = new Publishers({ gateway, caller, log, data, publishing }, ["build.publish.anew"]);
+  publishers.start();
+  const { id: build, status } = await untilBuild({ caller }, number, isLive, publishers.said);
+  assert.deepEqual(publishers.died, ["build.publish.anew"]);
+  const { published: commit } = status.refs[0];
+  const { parent, timestamp } = parseCommit(main.read(`${commit}.commit`)!, commit);
+  assert.deepEqual([await main.ref(dev.ref), parent, timestamp], [commit, other, later + 1]);
+  await untilBuild({ caller }, number, ({ deltas }) => deltas !== undefined, publishers.said);
+  await assertOnce(log, build);
   await publishers.stop();
 });
 

@@ -52,6 +52,7 @@ export class OpenRepositories {
   readonly #leases = new Map<string, Promise<Leases>>();
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #gates = new Map<string, Gate>();
+  readonly #kept = new Map<string, Set<ReadonlyArray<string>>>();
   readonly signers = new SharedSigners();
   /** Whose deltas were looked after since they were last configured. */
   readonly remade = new Set<string>();
@@ -90,6 +91,20 @@ export class OpenRepositories {
   /** What nothing leads to goes: while nobody writes. */
   clearing<T>(id: string, act: () => Promise<T>): Promise<T> {
     return this.#gate(id).alone(act);
+  }
+
+  /** Commits that somebody reads for long, such as deltas are made from: they are not pruned meanwhile. @returns lets go */
+  keep(id: string, commits: ReadonlyArray<string>): () => void {
+    const all = this.#kept.get(id) ?? new Set();
+    this.#kept.set(id, all.add(commits));
+    return () => {
+      all.delete(commits);
+      if (all.size === 0 && this.#kept.get(id) === all) this.#kept.delete(id);
+    };
+  }
+
+  kept(id: string): ReadonlyArray<string> {
+    return [...(this.#kept.get(id) ?? [])].flat();
   }
 
   /** One after the other for a name: summaries of a repository are written by one at a time. */

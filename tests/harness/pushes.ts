@@ -111,8 +111,8 @@ const comesTo = (
     timeoutMs,
   );
 
-/** From the first byte until clients see it. @returns the build as it is then */
-export async function publishDeveloped(asking: Publishing, ...devs: readonly Developed[]): Promise<any> {
+/** From the first byte until it can be published. @returns its number */
+export async function commitDeveloped(asking: Publishing, ...devs: readonly Developed[]): Promise<number> {
   const { repository, terms = {} } = asking;
   const { body } = await patiently(asking, 201, "POST", "/builds", { body: { repository } });
   const { number } = body.status;
@@ -121,6 +121,12 @@ export async function publishDeveloped(asking: Publishing, ...devs: readonly Dev
   await patiently(asking, 200, "POST", `/builds/${number}/refs`, { body: { refs } });
   await patiently(asking, 202, "POST", `/builds/${number}/commit`, { body: terms });
   await comesTo(asking, number, "state=ready|failed", isReady);
+  return number;
+}
+
+/** From the first byte until clients see it. @returns the build as it is then */
+export async function publishDeveloped(asking: Publishing, ...devs: readonly Developed[]): Promise<any> {
+  const number = await commitDeveloped(asking, ...devs);
   await patiently(asking, 202, "POST", `/builds/${number}/publish`, { body: {} });
   return comesTo(asking, number, "terminal", isLive);
 }

@@ -1,8 +1,16 @@
 /** What goes through a gateway to the publisher that holds a build's repository, and what comes back, as it is and as problems. */
 import type { IncomingMessage } from "node:http";
-import { Conflict, InvalidInput, NotFound, type Problem, Refused, TooLarge } from "@millrace/contracts/problems.ts";
+import {
+  Conflict,
+  InvalidInput,
+  NotFound,
+  type Problem,
+  Refused,
+  TooLarge,
+  Unavailable,
+} from "@millrace/contracts/problems.ts";
 import type { BuildState } from "@millrace/domain/publishing/build.ts";
-import { repository } from "@millrace/domain/publishing/repository.ts";
+import { type RepositoryState, repository } from "@millrace/domain/publishing/repository.ts";
 import type { BytesAct } from "@millrace/eventlog/bytes-ticket.ts";
 import { away, type Caller, Holders, hop, problemOfFault } from "../bytes.ts";
 import { fail } from "../failures.ts";
@@ -63,7 +71,7 @@ export class BuildUploads {
     return this.#call(caller, build, "review", {});
   }
 
-  /** @throws Failed (unavailable) where no publisher of the repository's node answers */
+  /** @throws Failed (unavailable) while the repository is being made, and where no publisher of its node answers; refused where it is none */
   async #call<T>(
     caller: Caller,
     { id, repository: into }: BuildState,
@@ -71,7 +79,7 @@ export class BuildUploads {
     sent: Sent,
   ): Promise<Answered<T>> {
     const { state } = await this.#gateway.log.aggregates.load(repository, into);
-    const holder = await this.#holders.of(state.node ?? fail(away("of its repository")));
+    const holder = await this.#holders.of(nodeOf(state));
     const { node } = holder;
     const headers =
       "body" in sent ? { "content-type": sent.body.headers["content-type"] } : { "content-encoding": sent.encoding };
@@ -81,6 +89,20 @@ export class BuildUploads {
     if (answer.statusCode === 200) return { ok: body as T };
     return { node, fault: typeof body === "object" && body !== null ? (body as Fault) : { fault: "unavailable" } };
   }
+}
+
+/** On which node a repository lies. @throws Failed where it is not there */
+function nodeOf({ name, state, node, failure }: RepositoryState): string {
+  if (state === "ready" && node !== null) return node;
+  if (state === "pending" || state === "making") {
+    const detail = `The repository "${name}" is still being made.`;
+    return fail(
+      new Unavailable({ what: "the repository", detail, fix: "Try again in a moment.", retryAfterSeconds: 1 }),
+    );
+  }
+  const reason = failure?.reason ?? `The repository "${name}" was deleted.`;
+  const fix = failure === null ? "Begin a build for another repository." : failure.fix;
+  return fail(new Refused({ rule: "repository-not-ready", reason, detail: reason, fix }));
 }
 
 async function bodyOf(answer: IncomingMessage): Promise<unknown> {

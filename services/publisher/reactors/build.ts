@@ -21,16 +21,7 @@ import type { EventLog } from "@millrace/eventlog/eventlog.ts";
 import { holdersOf } from "@millrace/eventlog/execute.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { Reactor, Verdict, Work } from "@millrace/eventlog/worker.ts";
-import {
-  commitBuild,
-  ensureDelta,
-  promote,
-  publishBuild,
-  type RefCommit,
-  rollBack,
-} from "../adapters/ostree/builds.ts";
-import { walk } from "../adapters/ostree/closure.ts";
-import { parseFlatpakRef } from "../adapters/ostree/names.ts";
+import { commitBuild, promote, publishBuild, type RefCommit, rollBack } from "../adapters/ostree/builds.ts";
 import { parseCommit } from "../adapters/ostree/objects.ts";
 import { Refusal } from "../adapters/ostree/refusal.ts";
 import { Repository } from "../adapters/ostree/repository.ts";
@@ -41,10 +32,11 @@ import { type Builder, buildFromManifest, needsOf, type Tried } from "../manifes
 import { missingOf } from "../missing.ts";
 import { type PublisherNode, repositoryFolder, withKeysOf } from "../places.ts";
 import type { Mirrors } from "../repositories/mirror.ts";
-import { presentRepository } from "../repositories/present.ts";
 import { mayPublish } from "../reviewing.ts";
 import type { Store } from "../store.ts";
+import { deltasStep } from "./deltas.ts";
 import { fetchStep } from "./fetch.ts";
+import { tellClients } from "./tell-clients.ts";
 
 export interface BuildNode {
   readonly place: PublisherNode;
@@ -67,11 +59,9 @@ export interface BuildNode {
   readonly keepMs: number;
 }
 
-type BuildWork = Work<BuildState, BuildCommand>;
+export type BuildWork = Work<BuildState, BuildCommand>;
 
 const AGAIN: Verdict = { again: true };
-/** How long a summary waits for what other builds bring into the repository: so many times what the last one took, and no longer than this. */
-const SUMMARY_WAITS = { times: 4, mostMs: 30_000 } as const;
 const NOT_READY_MS = 5_000;
 /** How often a build looks for those that it needs. */
 const NEEDED_MS = 2_000;
@@ -110,7 +100,7 @@ export const buildReactor = (node: BuildNode): Reactor<BuildState, BuildCommand,
         case "publish":
           return await publish(node, work, into, step.attempt);
         case "deltas":
-          return await deltas(node, work, into, step.attempt);
+          return await deltasStep(node, work, into, step.attempt);
       }
     } catch (error) {
       const failure = work.signal.aborted ? undefined : failureOf(error);
@@ -284,6 +274,7 @@ async function bringAll(
       const later = (await timeAfter(main, refs)).toISOString();
       attempt++;
       await work.record({ ...begin, attempt, at: later, anew: true });
+      faultPoint("build.publish.anew");
       return bringAt(later);
     });
     faultPoint("build.publish.made");
@@ -341,55 +332,4 @@ async function timeAfter(main: Repository, refs: ReadonlyArray<RefCommit>): Prom
     if (bytes !== undefined) seconds = Math.max(seconds, parseCommit(bytes, ref).timestamp + 1);
   }
   return new Date(seconds * 1_000);
-}
-
-/**
- * What clients see of a repository, with whatever else is new in it.
- * @param yields a publication need not wait for it, and takes along what it would have told
- */
-async function tellClients(node: BuildNode, into: RepositoryState, yields = false): Promise<void> {
-  // What others bring at this moment is told of, too: a summary of many references takes longer than to bring one.
-  const { times, mostMs } = SUMMARY_WAITS;
-  const ready = (tookMs: number) => node.lanes.quiet(into.id, Math.min(times * tookMs, mostMs));
-  const present = async (signal?: AbortSignal) => void (await presentRepository(node.place, into, { signal }));
-  await node.summaries.run(into.id, present, { ready, yields });
-}
-
-/** Static deltas to what was published, unless something newer was. */
-function deltas(node: BuildNode, work: BuildWork, into: RepositoryState, attempt: number): Promise<Verdict> {
-  const { state } = work.loaded;
-  return inLane(node.deltaLanes, work, { since: state.publishedAt }, async () => {
-    const { worker, signal } = work;
-    await work.record({ do: "begin", step: "deltas", attempt, worker, node: node.place.name });
-    faultPoint("build.deltas.begun");
-    const { repository: main } = await node.store.main(state.repository);
-    let made = 0;
-    for (const { ref, published } of state.refs) {
-      if (published === null || parseFlatpakRef(ref).kind === "screenshots") continue;
-      for (const from of await sourcesOf(main, published, node.deltaDepth)) {
-        signal.throwIfAborted();
-        if ((await main.ref(ref)) !== published) break;
-        await ensureDelta(node.place.tools, main, { from, to: published }, signal);
-        made++;
-      }
-    }
-    if (made > 0) await tellClients(node, into, true);
-    faultPoint("build.deltas.made");
-    await work.record({ do: "deltasMade", attempt, worker, made });
-    faultPoint("build.deltas.recorded");
-    return AGAIN;
-  });
-}
-
-/** From nothing, and from so many commits before it, as far as they are whole: what was pruned comes back from quarantine. */
-async function sourcesOf(main: Repository, commit: string, depth: number): Promise<(string | undefined)[]> {
-  const sources: (string | undefined)[] = depth > 0 ? [undefined] : [];
-  for (let at = commit; sources.length < depth; ) {
-    const bytes = main.read(`${at}.commit`);
-    const parent = bytes === undefined ? undefined : parseCommit(bytes, at).parent;
-    if (parent === undefined || (await walk(main, [`${parent}.commit`])).missing.size > 0) break;
-    sources.push(parent);
-    at = parent;
-  }
-  return sources;
 }

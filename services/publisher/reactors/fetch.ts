@@ -1,24 +1,18 @@
 /** The step of builds that take what another repository has. */
-
-import type { BuildCommand, BuildState } from "@millrace/domain/publishing/build.ts";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
-import type { Verdict, Work } from "@millrace/eventlog/worker.ts";
+import type { Verdict } from "@millrace/eventlog/worker.ts";
 import { Refusal } from "../adapters/ostree/refusal.ts";
 import { UpstreamFailed } from "../adapters/upstream.ts";
 import { fetchCommits } from "../fetching.ts";
 import { inLane } from "../lanes.ts";
 import { openUpstream } from "../repositories/mirror.ts";
-import type { BuildNode } from "./build.ts";
+import type { BuildNode, BuildWork } from "./build.ts";
 
 const AGAIN: Verdict = { again: true };
 const FETCH_MS = 6 * 3_600_000;
 
 /** What is taken from another repository; its commits of ours are made by the next step. */
-export async function fetchStep(
-  node: BuildNode,
-  work: Work<BuildState, BuildCommand>,
-  attempt: number,
-): Promise<Verdict> {
+export async function fetchStep(node: BuildNode, work: BuildWork, attempt: number): Promise<Verdict> {
   const { state } = work.loaded;
   if (state.source.type !== "mirror") return { skip: true };
   const { url } = state.source;

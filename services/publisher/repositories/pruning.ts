@@ -22,7 +22,7 @@ async function termsOf(node: PublisherNode, state: RepositoryState, signal?: Abo
   const all = await snapshotsOf(place);
   const surplus = surplusOf(all, most);
   const kept = all.filter((one) => !surplus.includes(one));
-  const pins = [...(await pinnedBy(place, kept))];
+  const pins = [...(await pinnedBy(place, kept)), ...node.repositories.kept(state.id)];
   const options = { depth, pins, youngMs: node.youngMs, graceMs: graceHours * HOUR_MS, signal };
   return { repository, place, surplus, options };
 }

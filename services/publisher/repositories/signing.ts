@@ -1,7 +1,7 @@
 /** Signatures of all references' commits by all keys that are valid: after a key came, commits and what was made of them are signed anew. */
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import { ensureDelta } from "../adapters/ostree/builds.ts";
-import { walk } from "../adapters/ostree/closure.ts";
+import { isWhole } from "../adapters/ostree/closure.ts";
 import { parseCommitMeta } from "../adapters/ostree/objects.ts";
 import { retireDeltasTo, retiredOf } from "../adapters/ostree/prune.ts";
 import type { Repository } from "../adapters/ostree/repository.ts";
@@ -42,7 +42,7 @@ export async function remakeDeltas(tools: Tools, repository: Repository, signal?
   for (const delta of await retiredOf(repository, new Set((await repository.refs()).values()))) {
     signal?.throwIfAborted();
     // From what was pruned meanwhile nobody updates.
-    if (delta.from !== undefined && (await walk(repository, [`${delta.from}.commit`])).missing.size > 0) continue;
+    if (delta.from !== undefined && !(await isWhole(repository, delta.from))) continue;
     if (!(await ensureDelta(tools, repository, delta, signal))) made++;
   }
   return made;

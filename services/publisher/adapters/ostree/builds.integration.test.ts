@@ -15,7 +15,7 @@ import {
   publishBuild,
   rollBack,
 } from "./builds.ts";
-import { closure } from "./closure.ts";
+import { closure, isWhole } from "./closure.ts";
 import { dies } from "./fixtures/dies.ts";
 import { receiveObject } from "./intake.ts";
 import { type GpgKey, generateKey, sweepGpgHomes, withSigner } from "./keys.ts";
@@ -121,6 +121,15 @@ test("pushed, committed, published, seen; again the same; then an update, a delt
     rollBack(tools, main, { ref, commit: one }, { timestamp: at(3) }),
     (error) => error instanceof Refusal && error.code === "ref-moved",
   );
+  // What was pruned, as long as it lies in quarantine.
+  await prune(main, leases, { depth: 0, youngMs: 0, graceMs: 3_600_000 });
+  assert.equal(main.placed(`${two}.commit`), undefined);
+  const forth = await signed(publishing, key, (signer) =>
+    rollBack(tools, main, { ref, commit: two }, { timestamp: at(9), signer }),
+  );
+  assert.equal(await main.ref(ref), forth.commit);
+  assert.equal(await publishing.fsck(main), undefined);
+  assert.ok((await isWhole(main, one)) && (await isWhole(main, two)));
   assert.equal(await ensureDelta(tools, main, { from: one, to: two }), false);
   assert.equal(await ensureDelta(tools, main, { from: one, to: two }), true);
   assert.equal(await publishing.fsck(main), undefined);

@@ -201,13 +201,15 @@ export async function publishBuild(
   return make(tools, repo, main, refs, terms);
 }
 
-/** What was published before is published again, as a new commit: clients take no older one. */
+/** What was published before is published again, as a new commit: clients take no older one. @throws Refusal where it has been pruned */
 export async function rollBack(
   tools: Tools,
   main: Repository,
   to: RefCommit,
   terms: Pick<CommitTerms, "timestamp" | "signer" | "signal">,
 ): Promise<Made> {
+  // It may be in quarantine, where the tool does not look.
+  await closure(main, to.commit, { signal: terms.signal });
   return (await make(tools, main, main, [to], terms))[0]!;
 }
 

@@ -25,6 +25,8 @@ export interface Walked {
   readonly objects: ReadonlySet<ObjectName>;
   /** What is reached and not there; parents of commits are not expected to be. */
   readonly missing: ReadonlySet<ObjectName>;
+  /** What is there, but in quarantine, where no tool finds it; of files only where they were looked for. */
+  readonly aside: ObjectName[];
 }
 
 /** Gives others their turn when it is time. */
@@ -60,6 +62,7 @@ export async function walk(
   const { depth = 0, looksForFiles = true } = options;
   const objects = new Set<ObjectName>();
   const missing = new Set<ObjectName>();
+  const aside: ObjectName[] = [];
   /** Dirtrees by how deep they were met, commits by how many parents were still wanted. */
   const seen = new Map<ObjectName, number>();
   const stack: [name: ObjectName, level: number, isParent: boolean][] = [];
@@ -67,7 +70,14 @@ export async function walk(
   const turns = new Turns(options.signal);
   const leaf = (name: ObjectName) => {
     if (objects.has(name) || missing.has(name)) return;
-    (!looksForFiles || repository.has(name) ? objects : missing).add(name);
+    if (looksForFiles && !isThere(name)) missing.add(name);
+    else objects.add(name);
+  };
+  const isThere = (name: ObjectName): boolean => {
+    if (repository.placed(name) !== undefined) return true;
+    if (!repository.has(name)) return false;
+    aside.push(name);
+    return true;
   };
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const turn = turns.next();
@@ -87,6 +97,7 @@ export async function walk(
       if (!isParent) missing.add(name);
       continue;
     }
+    if (!objects.has(name)) isThere(name);
     objects.add(name);
     if (objects.size > OBJECTS_MOST) throw new Refusal("too-large", name, `more than ${OBJECTS_MOST} objects`);
     if (isCommit) {
@@ -104,14 +115,14 @@ export async function walk(
       stack.push([`${tree}.dirtree`, level + 1, false]);
     }
   }
-  return { objects, missing };
+  return { objects, missing, aside };
 }
 
 /** Of what is missing, so many are named. */
 const NAMED = 100;
 
 /**
- * All objects of a commit.
+ * All objects of a commit, in their place: what went into quarantine meanwhile comes back, the commit after what it leads to.
  * @throws Refusal `missing-objects`, with the names of what is missing
  */
 export async function closure(
@@ -119,14 +130,32 @@ export async function closure(
   commit: string,
   options: Pick<WalkOptions, "signal"> = {},
 ): Promise<ReadonlySet<ObjectName>> {
-  const { objects, missing } = await walk(repository, [`${commit}.commit`], options);
-  if (missing.size === 0) return objects;
-  const names = [...missing].sort().slice(0, NAMED);
-  const more = missing.size > NAMED ? ` and ${missing.size - NAMED} more` : "";
-  const shown = names.slice(0, 5).join(", ");
-  const reason = `${missing.size} of its objects are missing: ${shown}${missing.size > 5 ? " ..." : ""}${more}`;
-  throw new Refusal("missing-objects", commit, reason, names);
+  const { objects, missing, aside } = await walk(repository, [`${commit}.commit`], options);
+  if (missing.size > 0) throw incomplete(commit, [...missing]);
+  if (aside.length > 0) repository.restore(`${commit}.commitmeta`);
+  // Against the order in which they were met, so the commit last; of what was deleted just now nothing more comes back.
+  const gone = aside.reverse().find((name) => !repository.restore(name));
+  if (gone !== undefined) throw incomplete(commit, [gone]);
+  return objects;
 }
+
+function incomplete(commit: string, missing: ReadonlyArray<ObjectName>): Refusal {
+  const names = [...missing].sort().slice(0, NAMED);
+  const more = missing.length > NAMED ? ` and ${missing.length - NAMED} more` : "";
+  const shown = names.slice(0, 5).join(", ");
+  const reason = `${missing.length} of its objects are missing: ${shown}${missing.length > 5 ? " ..." : ""}${more}`;
+  return new Refusal("missing-objects", commit, reason, names);
+}
+
+/** Whether all of a commit is there, in its place from now on. */
+export const isWhole = (repository: Repository, commit: string): Promise<boolean> =>
+  closure(repository, commit).then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof Refusal && error.code === "missing-objects") return false;
+      throw error;
+    },
+  );
 
 /** From every reference, with `depth` parents each, and from what is pinned beside them. */
 export async function reachable(

@@ -73,7 +73,8 @@ export class Leases {
   }
 
   /**
-   * Which of these objects are missing; all others are held for the build from now on, quarantined ones back in their place.
+   * Which of these objects are missing; all others are held for the build from now on, quarantined ones back in their place. A commit that
+   * lies in quarantine is missing: it comes back with all that it leads to, or not at all.
    * @returns those that are missing, in the same order
    * @throws Refusal for names that are none
    */
@@ -82,7 +83,7 @@ export class Leases {
     const wrong = names.find((name) => !isObjectName(name));
     if (wrong !== undefined) throw new Refusal("bad-name", wrong, "is no name of an object");
     return this.#inTurn(build, async () => {
-      const present = names.filter((name) => this.#repository.has(name));
+      const present = names.filter((name) => this.#isThere(name));
       if ((this.#builds.get(build)?.size ?? 0) + present.length > MOST) {
         throw new Refusal("too-large", build, `a build holds at most ${MOST} objects`);
       }
@@ -96,8 +97,13 @@ export class Leases {
         throw error;
       }
       faultPoint("ostree.lease.written");
-      return this.#repository.missing(names);
+      return names.filter((name) => !this.#isThere(name));
     });
+  }
+
+  #isThere(name: ObjectName): boolean {
+    if (this.#repository.placed(name) !== undefined) return true;
+    return !name.endsWith(".commit") && this.#repository.restore(name);
   }
 
   async #append(build: string, names: ReadonlyArray<ObjectName>): Promise<void> {

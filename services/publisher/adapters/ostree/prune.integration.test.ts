@@ -1,13 +1,25 @@
 /** What goes and what stays: as `ostree prune` says, with what builds hold, and when the process dies in the middle. */
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { type TestPublishing, testPublishing } from "../../../../tests/harness/publishing.ts";
 import { suite } from "../../../../tests/harness/suite.ts";
 import { closure, reachable } from "./closure.ts";
 import { dies } from "./fixtures/dies.ts";
 import { receiveObject } from "./intake.ts";
 import { Leases } from "./leases.ts";
+import { parseCommit } from "./objects.ts";
 import { planPrune, prune } from "./prune.ts";
 import { Refusal } from "./refusal.ts";
 import type { Repository } from "./repository.ts";
@@ -70,9 +82,16 @@ test("in two steps, with everything still there until the time of grace is over"
   assert.ok(first.quarantined > 4 && first.deleted === 0);
   assert.equal(await publishing.fsck(repository), undefined);
   assert.deepEqual(await prune(repository, leases, all), { ...first, quarantined: 0, quarantinedBytes: 0 });
-  // Needed again: back in place.
-  await repository.writeRef(ref("C"), gone);
+  // Looked at where it is, it stays there.
+  assert.ok(repository.read(`${gone}.commit`) !== undefined && repository.placed(`${gone}.commit`) === undefined);
+  assert.equal(await publishing.fsck(repository), undefined);
+  // Needed again: back in place, all of it.
   assert.deepEqual(await closure(repository, gone), names);
+  assert.deepEqual(
+    [...names].filter((name) => repository.placed(name) === undefined),
+    [],
+  );
+  await repository.writeRef(ref("C"), gone);
   assert.equal(await publishing.fsck(repository), undefined);
   await repository.removeRef(ref("C"));
   await prune(repository, leases, all);
@@ -112,9 +131,11 @@ test("what a build was told is present stays until it ends, over restarts and a 
   assert.ok(
     names.some((name) => !readdirSync(join(repository.root, "objects", name.slice(0, 2))).includes(name.slice(2))),
   );
-  assert.deepEqual(await leases.pin("b-2", names), []);
+  // But for the commit, which would be there without what leads to nothing held: a client has it at hand.
+  assert.deepEqual(await leases.pin("b-2", names), [`${gone}.commit`]);
   await prune(repository, leases, harmless);
-  assert.deepEqual(repository.missing(names), []);
+  assert.deepEqual(repository.missing(names), [`${gone}.commit`]);
+  assert.equal(await publishing.fsck(repository), undefined);
   await assert.rejects(async () => leases.pin("../b", names), Refusal);
   await assert.rejects(async () => leases.pin("b", ["x"]), Refusal);
 });
@@ -168,6 +189,72 @@ test("killed while it prunes or pins: nothing that is needed is gone", async (co
   assert.equal(await publishing.fsck(repository), undefined);
   assert.deepEqual(await tool(publishing, repository, -1), [(await reachable(repository)).size, 0]);
   assert.deepEqual(repository.missing(needed), []);
+  // What it brings back, for it keeps more than the last time.
+  const history = [...(await reachable(repository))];
+  await prune(repository, await Leases.open(repository), { ...all, depth: 0 });
+  assert.ok(history.some((name) => repository.placed(name) === undefined));
+  assert.ok(await dies(repository, "ostree.prune.restored:2", "prune", ["3600000"]));
+  assert.equal(await publishing.fsck(repository), undefined);
+  await prune(repository, await Leases.open(repository), all);
+  assert.ok(history.every((name) => repository.placed(name) !== undefined));
+  assert.equal(await publishing.fsck(repository), undefined);
+});
+
+test("what a tool had staged when it was killed does not come into place after what it counted on is gone", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone } = await story(publishing);
+  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  const staging = join(repository.root, "tmp", `staging-${boot}-AbCdEf`);
+  const stage = () => {
+    mkdirSync(join(staging, gone.slice(0, 2)), { recursive: true });
+    renameSync(repository.path(`${gone}.commit`), join(staging, gone.slice(0, 2), `${gone.slice(2)}.commit`));
+    writeFileSync(`${staging}-lock`, "");
+  };
+  const tree = join(publishing.folder, "tree-0");
+  // So the tools do: whoever comes next ends what another began.
+  stage();
+  await publishing.commit(repository, tree, ref("D"));
+  assert.ok(repository.placed(`${gone}.commit`) !== undefined);
+  stage();
+  const leases = await Leases.open(repository);
+  for (let round = 0; round < 2; round++) await prune(repository, leases, { ...all, graceMs: 0 });
+  await publishing.commit(repository, tree, ref("E"));
+  assert.equal(repository.find(`${gone}.commit`), undefined);
+  assert.equal(await publishing.fsck(repository), undefined);
+});
+
+test("what is brought back of a commit is all of it, or nothing", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone } = await story(publishing);
+  const leases = await Leases.open(repository);
+  await prune(repository, leases, all);
+  const { tree } = parseCommit(repository.read(`${gone}.commit`)!, gone);
+  rmSync(repository.quarantined(`${tree}.dirtree`));
+  await assert.rejects(closure(repository, gone), Refusal);
+  await assert.rejects(repository.writeRef(ref("C"), gone), Refusal);
+  assert.equal(repository.placed(`${gone}.commit`), undefined);
+  assert.equal(await publishing.fsck(repository), undefined);
+});
+
+test("a young commit keeps what it leads to, however old that is", async (context) => {
+  const publishing = await testPublishing(context);
+  const { repository, gone } = await story(publishing);
+  await pause(3_000);
+  // As a rollback does: old content, a new commit; which something newer replaces at once.
+  const args = [`--repo=${repository.root}`, "commit", `--branch=${ref("C")}`, `--tree=ref=${gone}`];
+  const back = (await publishing.tools.run("ostree", args)).toString("ascii").trim();
+  await repository.removeRef(ref("C"));
+  const names = await closure(repository, back);
+  const leases = await Leases.open(repository);
+  const { ctimeMs } = statSync(repository.path(`${back}.commit`));
+  const youngMs = Date.now() - ctimeMs + 2_000;
+  const { quarantined } = await prune(repository, leases, { ...all, youngMs });
+  assert.equal(quarantined, 1, "the commit of before alone");
+  assert.deepEqual(
+    [...names].filter((name) => repository.placed(name) === undefined),
+    [],
+  );
+  assert.equal(await publishing.fsck(repository), undefined);
 });
 
 test.run();

@@ -1,14 +1,15 @@
 /**
  * What nothing leads to goes in two steps, while everything goes on. First it is moved to quarantine, where it is still served and from
  * where whoever needs it brings it back (`Repository.find`); after a time of grace, looked at anew, it is deleted. What open builds
- * hold (leases.ts) is reached as if a reference led there, and what is young is left alone: it may belong to a commit that is just
- * being made.
+ * hold (leases.ts) is reached as if a reference led there, and what is young is left alone, with what it leads to: it may belong to a
+ * commit that is just being made. No commit is ever without what it leads to, in its place or in quarantine: the tools take that for a
+ * damage. So commits go first and come back last.
  */
 import { lstatSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
-import { reachable, Turns } from "./closure.ts";
+import { reachable, Turns, walk } from "./closure.ts";
 import type { Leases } from "./leases.ts";
 import { type DeltaName, decodeDelta, type ObjectName } from "./names.ts";
 import type { Repository } from "./repository.ts";
@@ -40,34 +41,54 @@ const OTHERS = [".commitmeta", ".commitmeta2"];
 /** Who leads to it: signatures belong to their commit. */
 const owner = (name: ObjectName): ObjectName => name.replace(/\.commitmeta$/, ".commit");
 
-type Reached = ReadonlySet<ObjectName>;
+interface Marks {
+  /** What references, pins and builds lead to. */
+  readonly reached: ReadonlySet<ObjectName>;
+  /** What commits lead to that nothing leads to, and that are too young to go. */
+  readonly young: ReadonlySet<ObjectName>;
+}
 
-function marks(repository: Repository, leases: Leases, options: PruneOptions): Promise<Reached> {
+async function marks(repository: Repository, leases: Leases, options: PruneOptions): Promise<Marks> {
   const pins = (options.pins ?? []).map((commit) => `${commit}.commit`);
   const { depth, signal } = options;
-  return reachable(repository, { depth, signal, pinned: [...pins, ...leases.names()] });
+  const reached = await reachable(repository, { depth, signal, pinned: [...pins, ...leases.names()] });
+  const commits: ObjectName[] = [];
+  if (options.youngMs > 0) {
+    for await (const names of repository.objects()) {
+      for (const name of names) {
+        if (!name.endsWith(".commit") || reached.has(name)) continue;
+        const found = statSync(repository.path(name), { throwIfNoEntry: false });
+        if (found !== undefined && isYoung(found.ctimeMs, options)) commits.push(name);
+      }
+    }
+  }
+  return { reached, young: (await walk(repository, commits, { signal, looksForFiles: false })).objects };
 }
+
+// Its change time: of one that was linked from another repository the others are as old as there.
+const isYoung = (ctimeMs: number, { youngMs }: PruneOptions): boolean => youngMs > 0 && Date.now() - ctimeMs < youngMs;
+
+const keeps = ({ reached, young }: Marks, name: ObjectName): boolean =>
+  reached.has(owner(name)) || young.has(owner(name));
 
 /** What pruning would do. Changes nothing. */
 export async function planPrune(repository: Repository, leases: Leases, options: PruneOptions): Promise<PrunePlan> {
   return planOf(repository, await marks(repository, leases, options), options);
 }
 
-async function planOf(repository: Repository, reached: Reached, options: PruneOptions): Promise<PrunePlan> {
+async function planOf(repository: Repository, marked: Marks, options: PruneOptions): Promise<PrunePlan> {
   const turns = new Turns(options.signal);
   const unreachable: ObjectName[] = [];
   let [objects, unreachableBytes, young] = [0, 0, 0];
-  const now = Date.now();
   for await (const names of repository.objects()) {
     for (const name of names) {
       const turn = turns.next();
       if (turn !== undefined) await turn;
       objects++;
-      if (reached.has(owner(name))) continue;
+      if (marked.reached.has(owner(name))) continue;
       const found = statSync(repository.path(name), { throwIfNoEntry: false });
       if (found === undefined) continue;
-      // Its change time: of one that was linked from another repository the others are as old as there.
-      if (now - found.ctimeMs < options.youngMs) young++;
+      if (keeps(marked, name) || isYoung(found.ctimeMs, options)) young++;
       else {
         unreachable.push(name);
         unreachableBytes += found.size;
@@ -92,14 +113,13 @@ export interface Pruned {
  * makes commits in it: a reference that comes after it was looked would find its objects gone.
  */
 export async function prune(repository: Repository, leases: Leases, options: PruneOptions): Promise<Pruned> {
-  const reached = await marks(repository, leases, options);
-  const purged = await purge(repository, leases, reached, options);
-  const plan = await planOf(repository, reached, options);
+  await repository.dropStaged();
+  const marked = await marks(repository, leases, options);
+  const purged = await purge(repository, leases, marked, options);
+  const plan = await planOf(repository, marked, options);
   const turns = new Turns(options.signal);
   let quarantined = 0;
-  // Commits first: then no commit is there whose objects are not.
-  const inOrder = [...plan.unreachable].sort((a, b) => Number(b.includes(".commit")) - Number(a.includes(".commit")));
-  for (const name of inOrder) {
+  for (const name of commitsFirst(plan.unreachable)) {
     const turn = turns.next();
     if (turn !== undefined) await turn;
     if (leases.holds(name)) continue;
@@ -118,38 +138,50 @@ export async function prune(repository: Repository, leases: Leases, options: Pru
   return { quarantined, quarantinedBytes: plan.unreachableBytes, deltas, ...purged };
 }
 
+const isCommit = (name: ObjectName): boolean => name.includes(".commit");
+
+const commitsFirst = (names: ReadonlyArray<ObjectName>): ObjectName[] => [
+  ...names.filter(isCommit),
+  ...names.filter((name) => !isCommit(name)),
+];
+
 /** What has been in quarantine for the time of grace is deleted, unless something leads there again. */
 async function purge(
   repository: Repository,
   leases: Leases,
-  reached: Reached,
+  marked: Marks,
   options: PruneOptions,
 ): Promise<Pick<Pruned, "restored" | "deleted" | "deletedBytes">> {
   const root = join(repository.root, ".millrace", "quarantine");
-  const folders = await readdir(root).catch(() => []);
   let [restored, deleted, deletedBytes] = [0, 0, 0];
-  if (folders.length === 0) return { restored, deleted, deletedBytes };
-  const turns = new Turns(options.signal);
-  const due = Date.now() - options.graceMs;
-  for (const folder of folders) {
+  const wanted: ObjectName[] = [];
+  const unwanted: ObjectName[] = [];
+  for (const folder of await readdir(root).catch(() => [])) {
     for (const rest of await readdir(join(root, folder))) {
-      const turn = turns.next();
-      if (turn !== undefined) await turn;
       const name = folder + rest;
-      const path = join(root, folder, rest);
-      if (reached.has(owner(name)) || leases.holds(name)) {
-        if (repository.restore(name)) restored++;
-        continue;
-      }
-      const found = lstatSync(path, { throwIfNoEntry: false });
-      if (found === undefined || found.ctimeMs > due) continue;
-      rmSync(path, { force: true });
-      faultPoint("ostree.prune.deleted");
-      deleted++;
-      deletedBytes += found.size;
-      if (!name.endsWith(".commit")) continue;
-      for (const other of OTHERS) rmSync(repository.path(name).replace(/\.commit$/, other), { force: true });
+      (keeps(marked, name) || leases.holds(name) ? wanted : unwanted).push(name);
     }
+  }
+  const turns = new Turns(options.signal);
+  for (const name of commitsFirst(wanted).reverse()) {
+    const turn = turns.next();
+    if (turn !== undefined) await turn;
+    if (repository.restore(name)) restored++;
+    faultPoint("ostree.prune.restored");
+  }
+  const due = Date.now() - options.graceMs;
+  for (const name of commitsFirst(unwanted)) {
+    const turn = turns.next();
+    if (turn !== undefined) await turn;
+    const path = repository.quarantined(name);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found === undefined || found.ctimeMs > due || leases.holds(name)) continue;
+    rmSync(path, { force: true });
+    faultPoint("ostree.prune.deleted");
+    deleted++;
+    deletedBytes += found.size;
+    if (!name.endsWith(".commit")) continue;
+    for (const other of OTHERS) rmSync(repository.path(name).replace(/\.commit$/, other), { force: true });
   }
   await purgeDeltas(repository, due);
   return { restored, deleted, deletedBytes };

@@ -103,18 +103,26 @@ export class Repository {
     return join(this.root, ".millrace", "quarantine", name.slice(0, 2), name.slice(2));
   }
 
-  /** Where an object lies: here, in a parent, or in quarantine, from where it is brought back. */
-  find(name: ObjectName): string | undefined {
+  /** Where the tools find an object: here, or in a parent. */
+  placed(name: ObjectName): string | undefined {
     const path = this.path(name);
     if (existsSync(path)) return path;
-    for (const parent of this.parents) {
-      const there = join(parent, objectPath(name));
-      if (existsSync(there)) return there;
-    }
-    return this.restore(name) ? path : undefined;
+    return this.parents.map((parent) => join(parent, objectPath(name))).find((there) => existsSync(there));
   }
 
-  /** Brings an object back from quarantine. @returns whether it was there */
+  /** Where an object lies: in its place, or in quarantine, where it stays. */
+  find(name: ObjectName): string | undefined {
+    const path = this.placed(name);
+    if (path !== undefined) return path;
+    const aside = this.quarantined(name);
+    return existsSync(aside) ? aside : undefined;
+  }
+
+  /**
+   * Brings an object back from quarantine. Of a commit only after all that it leads to (`closure`): the tools take a commit whose folders
+   * are not there for a damage.
+   * @returns whether it is in its place
+   */
   restore(name: ObjectName): boolean {
     const from = this.quarantined(name);
     // Mostly it is not there, and an error costs more than the question.
@@ -192,12 +200,14 @@ export class Repository {
   /**
    * Lets a reference point to a commit: it is the old or the new one, whatever happens.
    * @param expected what it must be now; undefined: not there. Left out: whatever it is
-   * @throws Refusal `ref-moved`; `not-found` where the commit is not here
+   * @throws Refusal `ref-moved`; `not-found` where the commit is not here, or in quarantine (`closure` brings it back)
    */
   async writeRef(name: string, commit: string, now: { readonly expected?: string | undefined } = {}): Promise<void> {
     const path = this.#refPath(name);
     checkedChecksum(commit, "commit");
-    if (!this.has(`${commit}.commit`)) throw new Refusal("not-found", commit, "there is no such commit");
+    if (this.placed(`${commit}.commit`) === undefined) {
+      throw new Refusal("not-found", commit, "there is no such commit");
+    }
     await this.#expect(name, now);
     try {
       await mkdir(dirname(path), { recursive: true });
@@ -239,6 +249,17 @@ export class Repository {
   temporaryPath(): string {
     const name = `${process.pid}-${process.hrtime.bigint().toString(36)}-${++counter}`;
     return join(this.root, GROWING, name);
+  }
+
+  /**
+   * Removes what tools left that were ended in a transaction. The next one would take it up as its own and bring it into place, a commit
+   * as well whose folders were there when it was made, and have been pruned since. While no tool writes.
+   */
+  async dropStaged(): Promise<void> {
+    const folder = join(this.root, "tmp");
+    for (const name of await readdir(folder).catch(() => [])) {
+      if (name.startsWith("staging-")) await rm(join(folder, name), { recursive: true, force: true });
+    }
   }
 
   /** Removes what processes left that died while something grew. */
