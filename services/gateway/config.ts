@@ -13,7 +13,7 @@ import {
   Text,
 } from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
-import { listOf, USUAL_LIMITS } from "./limits.ts";
+import { CONNECTIONS_USUAL, listOf, USUAL_LIMITS } from "./limits.ts";
 import { seedFault } from "./subscribers/issuer.ts";
 
 const limit = (name: string, describe: string, usual: number) =>
@@ -161,6 +161,7 @@ export const GATEWAY_SETTINGS = defineSettings({
   limitAddress: limit("ADDRESS", "Requests a minute from one address", USUAL_LIMITS.address),
   limitTries: limit("TRIES", "Tries a minute from one address that let nobody in", USUAL_LIMITS.tries),
   limitStreams: limit("STREAMS", "Subscriptions that one token may hold at once", 200),
+  limitConnections: limit("CONNECTIONS", "Connections that are open at once", CONNECTIONS_USUAL),
   trustedProxies: {
     variable: "MILLRACE_TRUSTED_PROXIES",
     schema: Text.check(Schema.makeFilter((text) => faultOf(text) ?? true)),

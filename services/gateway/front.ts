@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
-import { InvalidInput, NotFound, type Problem, TooLarge } from "@millrace/contracts/problems.ts";
+import { InvalidInput, NotFound, type Problem, TooLarge, Unavailable } from "@millrace/contracts/problems.ts";
 import type { Health } from "@millrace/eventlog/health.ts";
 import type { Logger } from "@millrace/eventlog/logging.ts";
 import { ACCESS_PATH } from "@millrace/eventlog/served.ts";
@@ -34,6 +34,8 @@ export interface FrontParts {
   readonly flatManager?: Taking;
   readonly logger: Logger;
   readonly limits: Limits;
+  /** Most that are open at once. */
+  readonly connections: number;
   /** Asked by Caddy before files of private repositories. */
   readonly access: { serve(request: IncomingMessage, response: ServerResponse, asked: Asked): void };
   /** Origins of pages, beside its own, that may change things. */
@@ -53,6 +55,12 @@ const HEADERS = {
   "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
   "cache-control": "no-store",
 } as const;
+const FULL = new Unavailable({
+  what: "the gateway",
+  detail: "The gateway holds as many connections as it may.",
+  fix: "Try again in a moment, use another gateway, or raise MILLRACE_LIMIT_CONNECTIONS.",
+  retryAfterSeconds: 5,
+});
 const HEADER_LIST = Object.entries(HEADERS);
 /** A year; only said where it came by TLS. */
 const HSTS = "max-age=31536000; includeSubDomains";
@@ -73,8 +81,14 @@ export function openFront(parts: FrontParts): Server {
     // What else a client would like to speak (h2c, say) may be passed over: it is answered as it is.
     shouldUpgradeCallback: ({ headers }) => /(^|,)\s*websocket\s*(,|$)/i.test(headers.upgrade ?? ""),
   });
-  server.maxConnections = 10_000;
   const refused = new WeakSet<Duplex>();
+  let connections = 0;
+  server.on("connection", (socket) => {
+    socket.once("close", () => connections--);
+    if (++connections <= parts.connections) return;
+    refused.add(socket);
+    refuseSocket(socket, FULL);
+  });
   const latest = new WeakMap<Duplex, readonly [IncomingMessage, ServerResponse]>();
   // An expectation that is not known may be passed over; Node's own answer is no problem.
   server.on("checkExpectation", (request, response) => server.emit("request", request, response));
@@ -114,6 +128,7 @@ export function openFront(parts: FrontParts): Server {
     response.end(request.method === "HEAD" ? undefined : document.body);
   });
   server.on("upgrade", (request, socket, head) => {
+    if (refused.has(socket)) return void socket.destroy();
     const path = (request.url ?? "").split("?", 1)[0]!;
     const foreign = fromElsewhere(request, parts.origins, true);
     if (foreign !== undefined) return refuseSocket(socket, foreign);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { SUBPROTOCOL } from "@millrace/contracts/feed.ts";
+import { pause } from "@millrace/eventlog/pause.ts";
 import { WebSocket } from "ws";
 import { ask, assertProblem, testGateway } from "../../tests/harness/gateway.ts";
 import { suite } from "../../tests/harness/suite.ts";
@@ -15,6 +16,7 @@ const at = await testGateway({
   limitExpensive: 3,
   limitTries: 4,
   limitStreams: 2,
+  limitConnections: 40,
   trustedProxies: "127.0.0.1",
   origins: "https://console.example.org",
 });
@@ -138,6 +140,35 @@ test("TRACE echoes nothing, CORS opens nothing, and what is no HTTP has the head
   assert.match(preflight, /^HTTP\/1\.1 404 /);
   assert.ok(!/access-control/i.test(preflight));
   assert.match(await raw("nonsense\n\n"), /x-content-type-options: nosniff/i);
+});
+
+test("one connection more than there may be is told so, WebSockets as well; and who is there stays", async ({
+  defer,
+}) => {
+  const { hostname, port } = new URL(at.url);
+  const open = async () => {
+    const socket = connect(Number(port), hostname);
+    defer(() => socket.destroy());
+    let said = "";
+    socket.setEncoding("utf8").on("data", (chunk) => {
+      said += chunk;
+    });
+    const closed = once(socket, "close");
+    await once(socket, "connect");
+    return {
+      closed,
+      said: () => said,
+      isRefused: await Promise.race([closed.then(() => true), pause(50).then(() => false)]),
+    };
+  };
+  const held: Awaited<ReturnType<typeof open>>[] = [];
+  let last = await open();
+  for (; !last.isRefused && held.length <= 40; last = await open()) held.push(last);
+  assert.ok(last.isRefused && held.length > 20, `${held.length}`);
+  assert.match(last.said(), /^HTTP\/1\.1 503 [\s\S]*Retry-After: 5\r\n[\s\S]*MILLRACE_LIMIT_CONNECTIONS/);
+  const socket = new WebSocket(`${home.replace("http", "ws")}/events`, [SUBPROTOCOL, `bearer.${streamer}`]);
+  assert.match(String(await once(socket, "error")), /503|hang up|ECONNRESET/);
+  assert.ok(held.every(({ said }) => said() === ""));
 });
 
 test("a page of another site changes nothing, and opens no WebSocket", async ({ defer }) => {

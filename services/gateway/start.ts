@@ -46,7 +46,7 @@ import { openFront } from "./front.ts";
 import type { Gateway } from "./gateway.ts";
 import { Hub } from "./hub.ts";
 import { IdentityDirectory } from "./identity.ts";
-import { Limits } from "./limits.ts";
+import { CONNECTIONS_USUAL, Limits } from "./limits.ts";
 import { RepositoryAccess } from "./publishing/access.ts";
 import { alertRoutes } from "./routes/alerts.ts";
 import { applicationRoutes } from "./routes/applications.ts";
@@ -259,6 +259,7 @@ export async function openGateway(config: GatewayConfig, shell: Shell): Promise<
     flatManager: (request, response) => flatManager.serve(request, response),
     logger,
     limits,
+    connections: config.limitConnections ?? CONNECTIONS_USUAL,
     access: new RepositoryAccess(gateway, flatManager.callers),
     origins: new Set(listed(config.origins)),
     api: await openApi(gateway, () => gate, scope),
