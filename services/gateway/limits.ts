@@ -12,10 +12,10 @@ import { RateLimiterMemory, type RateLimiterRes } from "rate-limiter-flexible";
 
 export type LimitClass = "read" | "write" | "expensive" | "address" | "tries";
 
-/** Of a minute. Nobody who means well comes near; what has gone wild does. */
 /** Connections open at once: each is a file, and of those a process has 20,000 and more on what it usually runs on. */
 export const CONNECTIONS_USUAL = 16_000;
 
+/** Of a minute. Nobody who means well comes near; what has gone wild does. */
 export const USUAL_LIMITS: Readonly<Record<LimitClass, number>> = {
   read: 60_000,
   write: 30_000,
