@@ -70,8 +70,9 @@ function judgeProblem(request: Request, { status, headers }: Answer, text: strin
     return bad("two request ids", value);
   if (/node_modules|\.ts:\d|\n\s+at |SQLSTATE|NatsError|postgres(ql)?:\/\//i.test(text))
     return bad("it shows its insides", value);
-  // Nothing is away here but nodes, publishers, and agents of sites, which are not looked for, so nothing else is unavailable.
-  if (status >= 500 && !/^(node |site |the publisher$)/.test(String(value.what ?? ""))) return bad(`${status}`, value);
+  // Nothing is away here but nodes, publishers (so repositories are never made), and agents of sites, which are not looked for.
+  if (status >= 500 && !/^(node |site |the (publisher|repository)$)/.test(String(value.what ?? "")))
+    return bad(`${status}`, value);
   return { violation: undefined, body: value };
 }
 
