@@ -237,6 +237,18 @@ export const OUTGOING_SETTINGS = defineSettings({
   },
 });
 
+/** Of services that clone. */
+export const GIT_SETTINGS = defineSettings({
+  knownHosts: {
+    variable: "MILLRACE_KNOWN_HOSTS",
+    schema: Text.check(Schema.isPattern(/^\/[^\n"]*$/u)),
+    describe:
+      "File with the keys of Git servers, as OpenSSH's known_hosts, absolute: by SSH no other server is talked to. Unless set, the key that a server shows first is kept, and no other believed.",
+    example: "/etc/ssh/ssh_known_hosts",
+    optional: true,
+  },
+});
+
 /** Whom services believe that send to addresses which others chose. */
 export const AUTHORITY_SETTINGS = defineSettings({
   outgoingCa: {

@@ -3,6 +3,15 @@ import { path, text, url, whole } from "./setting-values.ts";
 import type { Declaration } from "./settings.ts";
 
 export const publishingDeclarations = {
+  // For whatever clones: the orchestrator and the agent are told as well.
+  knownHosts: {
+    env: "MILLRACE_KNOWN_HOSTS",
+    key: "git.known_hosts",
+    read: path,
+    fallback: undefined,
+    meaning:
+      "file with the keys of Git servers (known_hosts of OpenSSH); unless set, the first that each shows is kept",
+  },
   repositoriesUrl: {
     env: "MILLRACE_REPOSITORIES_URL",
     key: "publishing.url",

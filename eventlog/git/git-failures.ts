@@ -49,11 +49,18 @@ const signs: readonly Sign[] = [
     "Renew the secret that the source names: it may have expired, or lack the right to read.",
   ],
   [
+    /No \S+ host key is known for/,
+    "permanent",
+    "HOST_KEY_UNKNOWN",
+    "The host's key is not among those that were given (MILLRACE_KNOWN_HOSTS).",
+    "Get the key (`ssh-keyscan`), compare its fingerprint with what the host's owner says, and add its line to that file.",
+  ],
+  [
     /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key verification failed/,
     "permanent",
     "HOST_KEY_CHANGED",
     "The host's key is not the one it had before.",
-    "Make sure that this is right; then remove the host's line from known_hosts in the node's folder.",
+    "Make sure that this is right; then remove the host's line from known_hosts in the node's folder, or correct it in the file of MILLRACE_KNOWN_HOSTS.",
   ],
   [
     /Load key .*(invalid|error in|incorrect|bad permissions)/,

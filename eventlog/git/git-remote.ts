@@ -32,7 +32,10 @@ export interface Remote {
 export interface GitDisk {
   readonly root: string;
   readonly tmp: string;
+  /** What servers showed first. */
   readonly knownHosts: string;
+  /** Keys that were given beforehand: no server with another one is talked to. */
+  readonly givenHosts?: string | undefined;
 }
 
 export interface GitRun {
@@ -204,10 +207,11 @@ async function environment(remote: Remote | undefined, run: GitRun) {
 /** For ssh; the words are quoted for the shell that git runs it with. */
 export function sshCommand(disk: GitDisk, keyFile: string | undefined, user?: string): string {
   const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
+  const { knownHosts, givenHosts } = disk;
   const options = [
-    `UserKnownHostsFile="${disk.knownHosts.replaceAll("%", "%%")}"`,
+    `UserKnownHostsFile="${(givenHosts ?? knownHosts).replaceAll("%", "%%")}"`,
     "GlobalKnownHostsFile=/dev/null",
-    "StrictHostKeyChecking=accept-new",
+    `StrictHostKeyChecking=${givenHosts === undefined ? "accept-new" : "yes"}`,
     "UpdateHostKeys=no",
     "BatchMode=yes",
     "IdentitiesOnly=yes",

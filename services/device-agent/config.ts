@@ -1,7 +1,14 @@
 /** Configuration of the device agent, from the environment. */
 
 import type { ConfigOf } from "@millrace/eventlog/settings.ts";
-import { defineSettings, Flag, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
+import {
+  defineSettings,
+  Flag,
+  GIT_SETTINGS,
+  IntegerBetween,
+  NATS_SETTINGS,
+  Text,
+} from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/u;
@@ -10,6 +17,7 @@ const LISTEN = /^[A-Za-z0-9.:[\]-]*:[0-9]{1,5}$/u;
 
 export const AGENT_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
+  ...GIT_SETTINGS,
   node: {
     variable: "MILLRACE_NODE",
     schema: Text.check(Schema.isPattern(NAME)),

@@ -34,7 +34,7 @@ export interface SyncsOptions {
   readonly log: EventLog;
   readonly index: LiveIndex;
   readonly logins: Logins;
-  readonly config: Pick<AgentConfig, "site" | "data" | "localSources">;
+  readonly config: Pick<AgentConfig, "site" | "data" | "knownHosts" | "localSources">;
 }
 
 /** How often it is fetched again because somebody pushed meanwhile. */
@@ -100,7 +100,8 @@ class Run {
     const credentials = await this.#credentials();
     if (credentials !== undefined && "failed" in credentials) return credentials;
     const root = join(resolve(this.#options.config.data), "device-agent", this.#work.node);
-    const disk = { root, tmp: join(root, "tmp"), knownHosts: join(root, "known_hosts") };
+    const { knownHosts: givenHosts } = this.#options.config;
+    const disk = { root, tmp: join(root, "tmp"), knownHosts: join(root, "known_hosts"), givenHosts };
     const run: GitRun = { disk, credentials, signal: this.#work.signal };
     const opened = await Branch.open({ remote, branch, folder }, run);
     if ("failed" in opened) return opened;

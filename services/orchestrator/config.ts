@@ -3,7 +3,14 @@ import { createHash } from "node:crypto";
 import { linkSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { BACKUP_SETTINGS } from "@millrace/eventlog/backup/settings.ts";
-import { type ConfigOf, defineSettings, IntegerBetween, NATS_SETTINGS, Text } from "@millrace/eventlog/settings.ts";
+import {
+  type ConfigOf,
+  defineSettings,
+  GIT_SETTINGS,
+  IntegerBetween,
+  NATS_SETTINGS,
+  Text,
+} from "@millrace/eventlog/settings.ts";
 import * as Schema from "effect/Schema";
 import * as SchemaGetter from "effect/SchemaGetter";
 
@@ -22,6 +29,7 @@ const SCOPE = /^[a-z0-9][a-z0-9.-]{0,62}$/u;
 
 export const ORCHESTRATOR_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
+  ...GIT_SETTINGS,
   node: {
     variable: "MILLRACE_NODE",
     schema: Text.check(Schema.isPattern(/^[a-z0-9][a-z0-9-]{0,62}$/u)),

@@ -142,7 +142,7 @@ export async function startOrchestrator(
 
 /** Disk, engine, secrets and lines, as every reactor has them. */
 async function openNode(config: OrchestratorConfig, log: EventLog, index: LiveIndex, logger: Logger) {
-  const disk = nodeDisk(resolve(config.data), config.node);
+  const disk = nodeDisk(resolve(config.data), config.node, config.knownHosts);
   mkdirSync(disk.apps, { recursive: true, mode: 0o700 });
   const secrets = await Secrets.open(log, config.masterKey, logger);
   const ports = portsOf(config);

@@ -3,6 +3,7 @@ import {
   AUTHORITY_SETTINGS,
   type ConfigOf,
   defineSettings,
+  GIT_SETTINGS,
   IntegerBetween,
   NATS_SETTINGS,
   OUTGOING_SETTINGS,
@@ -15,6 +16,7 @@ const ToolsEnvironment = Schema.fromJsonString(Schema.Record(Schema.String, Sche
 
 export const PUBLISHER_SETTINGS = defineSettings({
   ...NATS_SETTINGS,
+  ...GIT_SETTINGS,
   ...OUTGOING_SETTINGS,
   ...AUTHORITY_SETTINGS,
   node: {

@@ -55,6 +55,8 @@ export interface Builder {
   readonly commits: Tools;
   readonly system: string | undefined;
   readonly localSources: readonly string[];
+  /** File with the keys of Git servers, where they were given. */
+  readonly givenHosts: string | undefined;
   readonly limits: BuildLimits;
   readonly jobs: number;
   /** Builds at the same moment. */
@@ -106,6 +108,7 @@ export async function openBuilder(parts: {
     tools,
     commits: await Tools.open({ env: tools, home: join(parts.folder, "home") }),
     system: config.installation,
+    givenHosts: config.knownHosts,
     localSources: (config.localSources ?? "").split(":").filter((path) => path.startsWith("/")),
     limits: {
       timeoutMs: config.buildMinutes * 60_000,
@@ -318,6 +321,7 @@ async function pull(
       root: folder,
       tmp: join(folder, "tmp"),
       knownHosts: join(folder, "known_hosts"),
+      givenHosts: builder.givenHosts,
       mirrors: join(folder, "mirrors"),
     };
     const opened = await credentialsOf(builder, git, { organisation, purpose: `clone for ${id}` });

@@ -23,6 +23,8 @@ export interface NodeDisk {
   readonly apps: string;
   readonly tmp: string;
   readonly knownHosts: string;
+  /** Keys of Git servers that were given. */
+  readonly givenHosts: string | undefined;
   readonly bytes: string;
 }
 
@@ -42,7 +44,7 @@ export interface AppDisk {
  * @param node the node's name
  * @throws RangeError for a name that is none, or a folder whose path holds braces.
  */
-export function nodeDisk(data: string, node: string): NodeDisk {
+export function nodeDisk(data: string, node: string, givenHosts?: string): NodeDisk {
   if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(node)) throw new RangeError(`"${node}" is no name of a node`);
   // Caddy reads braces in a path as a placeholder.
   if (/[{}]/.test(resolve(data))) throw new RangeError("the path of the data folder must not hold { or }");
@@ -53,6 +55,7 @@ export function nodeDisk(data: string, node: string): NodeDisk {
     apps: join(root, "apps"),
     tmp: join(root, "tmp"),
     knownHosts: join(root, "known_hosts"),
+    givenHosts,
     bytes: join(root, "bytes"),
   };
 }

@@ -23,6 +23,7 @@ import {
 } from "@millrace/eventlog/sources/git.ts";
 import * as assert from "uvu/assert";
 import { testFolder } from "../../../tests/harness/servers.ts";
+import { sshKey, startSshd } from "../../../tests/harness/sshd.ts";
 import { suite } from "../../../tests/harness/suite.ts";
 import { collect, collectMirrors } from "./collect.ts";
 import { type AppDisk, appDisk, type NodeDisk, nodeDisk } from "./disk.ts";
@@ -249,6 +250,33 @@ exec sh -c "$last"
   assert.match(said, "arg git@git.example.org");
   assert.not.match(textBelow(here.disk.root), "SECRET");
   assert.equal(readdirSync(here.disk.tmp), []);
+});
+
+test("by SSH a server whose key was given is talked to; one of no key, or of another, is not", async ({ skip }) => {
+  const here = world();
+  const folder = join(here.root, "ssh");
+  mkdirSync(folder);
+  const [host, other, own] = ["host", "other", "own"].map((name) => sshKey(join(folder, name)));
+  const sshd = await startSshd(folder, host!, [`${own}.pub`]);
+  if (typeof sshd === "string") return skip(sshd);
+  const commit = repository(join(here.repos, "app")).commit({ "a.txt": "a" });
+  const source: Source = {
+    kind: "git",
+    url: `ssh://${sshd.user}@127.0.0.1:${sshd.port}${join(here.repos, "app")}/.git`,
+  };
+  const given = join(folder, "given hosts");
+  const credentials = { kind: "ssh-key", key: readFileSync(own!, "utf8") } as const;
+  const disk = nodeDisk(join(here.root, "data"), "n1", given);
+  const giving = (key: string | undefined) => {
+    const line = key === undefined ? "" : `[127.0.0.1]:${sshd.port} ${readFileSync(`${key}.pub`, "utf8")}`;
+    writeFileSync(given, line);
+    return pull(here, source, "main", { disk, credentials });
+  };
+  assert.match(bad(await giving(undefined), "HOST_KEY_UNKNOWN").fix, /ssh-keyscan/);
+  bad(await giving(other), "HOST_KEY_CHANGED");
+  assert.not.match(sshd.said(), /Accepted publickey/);
+  assert.is(good(await giving(host)).commit, commit);
+  assert.not.ok(existsSync(disk.knownHosts), "nothing is believed that a server shows");
 });
 
 test("ssh's own words are understood", async ({ defer }) => {
