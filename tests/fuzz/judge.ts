@@ -15,7 +15,7 @@ const CLOSED_SET = new Map(
 const SCHEMAS = OPERATIONS[0]!.answers;
 
 /** What only a node or the agent of a site can answer; without a body it is not told which is away. */
-const ELSEWHERE = /\/(plan|live|content|contents|prune|remote|statistics|review)$/;
+const ELSEWHERE = /\/(plan|live|content|contents|prune|remote|statistics|review|capabilities)$/;
 
 export interface Verdict {
   /** What does not hold; undefined: all is well. */
