@@ -62,7 +62,7 @@ export const away = (node: string): Unavailable =>
   new Unavailable({
     what: `node ${node}`,
     detail: `No worker of the node ${node} takes or gives bytes at the moment.`,
-    fix: "Try again in a moment: an upload goes on where it stopped. If that does not help, look whether the node's orchestrator runs, and has the master key.",
+    fix: "Try again in a moment: an upload goes on where it stopped. If that does not help, look whether the node's services run (`mill status`), and have the master key.",
     retryAfterSeconds: 1,
   });
 
