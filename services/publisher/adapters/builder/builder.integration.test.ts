@@ -137,6 +137,30 @@ test("the example: references, permissions, what stores want to know; a second t
   assert.deepEqual(two.refs, one.refs);
 });
 
+test("two architectures at the same moment, each with its own runtime", async (context) => {
+  const { asked, lines, publishing } = await world(context);
+  // The same programs under another label: an emulator would run them.
+  const other = HERE === "x86_64" ? "aarch64" : "x86_64";
+  const { root } = await testRuntime(context, publishing, other);
+  const supplies = [...asked.supplies, { name: `runtimes-${other}`, root }];
+  const all = await Promise.all(
+    [HERE, other].map((arch) => built({ ...asked, supplies, arch, name: `for-${arch}` }, lines)),
+  );
+  for (const [nth, arch] of [HERE, other].entries()) {
+    const refs = all[nth]!.refs.map(({ ref }) => ref);
+    assert.ok(refs.includes(`app/org.test.Hello/${arch}/stable`), refs.join(" "));
+    assert.ok(
+      refs.every((ref) => ref.split("/")[2] === arch),
+      refs.join(" "),
+    );
+    assert.deepEqual(
+      all[nth]!.used.map(({ ref }) => ref.split("/")[2]),
+      [arch, arch],
+    );
+    assert.equal(await publishing.fsck(all[nth]!.repository), undefined);
+  }
+});
+
 test("a module reaches nothing: no network, no processes, no files but its own", async (context) => {
   const { asked, lines, publishing } = await world(context);
   writeFileSync(join(publishing.folder, "secret"), "of the publisher");
