@@ -184,7 +184,7 @@ export async function createRepository(call: Of<{ readonly name: string }>): Pro
     ...keyOf(key),
   };
   await print(call, await gatewayOf(call).call("createRepository", { payload }));
-  call.io.err(`Next: mill repos show ${call.args.name} --wait state=ready\n`);
+  call.io.err(`Next: mill repos show ${call.args.name} --wait settled=true\n`);
 }
 
 export async function changeRepository(call: OfRepository): Promise<void> {

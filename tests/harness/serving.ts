@@ -1,5 +1,8 @@
-/** A Caddy that serves the repositories of a folder, as a node's does. */
+/** Repositories as clients reach them: by a Caddy, as a node's does, or by any server of files. */
 import assert from "node:assert/strict";
+import { createReadStream, existsSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { servedPlaces } from "@millrace/eventlog/served.ts";
 import { loadCaddy, renderCaddy } from "@millrace/orchestrator/adapters/caddy.ts";
@@ -19,4 +22,23 @@ export async function serveRepositories(context: TestContext, data: string, gate
   const node = { disk: nodeDisk(data, "local"), listen, admin, storage, tls: "off", repositories: serving } as const;
   assert.deepEqual(await loadCaddy(admin, renderCaddy([], node)), { changed: true });
   return `http://${listen}`;
+}
+
+/** Files of folders, below their names. @returns the address, and paths that are answered 404 */
+export async function serveFolders(context: TestContext, folders: Record<string, () => string>) {
+  const lost = new Set<string>();
+  const server = createServer((request, response) => {
+    const [, name = "", ...rest] = decodeURIComponent(request.url!.split("?")[0]!).split("/");
+    const path = join(folders[name]?.() ?? "/nowhere", ...rest);
+    if (lost.has([name, ...rest].join("/")) || !existsSync(path)) return response.writeHead(404).end();
+    return createReadStream(path)
+      .on("error", () => response.writeHead(404).end())
+      .pipe(response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  context.defer(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lost };
 }

@@ -3,9 +3,7 @@
  * of ours, and the real client installs it. What the other one loses, spoils or signs with another key is told, and changes nothing here.
  */
 import assert from "node:assert/strict";
-import { createReadStream, existsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "@millrace/domain/publishing/build.ts";
 import { readCommits } from "@millrace/eventlog/aggregate.ts";
@@ -20,7 +18,8 @@ import { APP, flatpakWorld, newClient } from "../harness/flatpak-world.ts";
 import { callerOf, testGateway } from "../harness/gateway.ts";
 import { testPublishing } from "../harness/publishing.ts";
 import { testFolder, testNats } from "../harness/servers.ts";
-import { deferToEndOfFile, suite, type TestContext } from "../harness/suite.ts";
+import { serveFolders } from "../harness/serving.ts";
+import { deferToEndOfFile, suite } from "../harness/suite.ts";
 
 const test = suite("a mirror", { timeoutMs: 900_000 });
 const REF = `app/${APP}/x86_64/stable`;
@@ -55,25 +54,6 @@ const log = await EventLog.open(connection, ["publishing"]);
 deferToEndOfFile(() => log.close());
 const data = testFolder("publisher");
 
-/** Files of folders, below their names. @returns the address, and paths that are answered 404 */
-async function serve(context: TestContext, folders: Record<string, () => string>) {
-  const lost = new Set<string>();
-  const server = createServer((request, response) => {
-    const [, name = "", ...rest] = decodeURIComponent(request.url!.split("?")[0]!).split("/");
-    const path = join(folders[name]?.() ?? "/nowhere", ...rest);
-    if (lost.has([name, ...rest].join("/")) || !existsSync(path)) return response.writeHead(404).end();
-    return createReadStream(path)
-      .on("error", () => response.writeHead(404).end())
-      .pipe(response);
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  context.defer(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, lost };
-}
-
 test("what another repository has is here whatever dies, and stays whatever that one loses", async (context) => {
   const publishing = await testPublishing(context);
   const { tools } = publishing;
@@ -88,7 +68,7 @@ test("what another repository has is here whatever dies, and stays whatever that
   await sign();
   let id = "";
   const place = () => join(data, "publisher/local/repositories", id, "repo");
-  const { url, lost } = await serve(context, { upstream: () => upstream.root, ours: place });
+  const { url, lost } = await serveFolders(context, { upstream: () => upstream.root, ours: place });
 
   const forbidden = await caller.call("POST", "/repositories", {
     body: { name: "bad", mirror: { url: "http://169.254.169.254/", allowUnsigned: true } },
