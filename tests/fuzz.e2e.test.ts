@@ -1,6 +1,6 @@
 /**
  * The whole API under fire, made from its own document: see tests/fuzz. FUZZ_SEED chooses the requests, FUZZ_REQUESTS how
- * many (20,000); what fails is printed with its seed and the smallest request that shows it.
+ * many (4,000); what fails is printed with its seed and the smallest request that shows it.
  */
 import assert from "node:assert/strict";
 import { heads, openTarget, run, type Target, table, unansweredCommits } from "./fuzz/campaign.ts";
@@ -9,7 +9,7 @@ import { talk } from "./fuzz/wire.ts";
 import { suite } from "./harness/suite.ts";
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_000);
-const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 20_000);
+const REQUESTS = Number(process.env.FUZZ_REQUESTS ?? 4_000);
 /** Nothing in the log, so nothing to be retried or dropped. */
 const NEVER = new Set([
   ...["system.retryDeadLetter", "system.dropDeadLetter"],
