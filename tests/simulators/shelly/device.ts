@@ -55,6 +55,7 @@ export abstract class Device implements DeviceHandle {
   /** Milliseconds of the device's own clock. */
   bootedAt = 0;
   #powered = true;
+  #changing: (() => void) | undefined;
   #up = false;
   #awake = false;
   #joined = true;
@@ -146,12 +147,18 @@ export abstract class Device implements DeviceHandle {
     this.restart(0);
   }
 
-  /** Goes down in `ms`, and comes up again. */
-  restart(ms: number): void {
+  /**
+   * Goes down in `ms`, and comes up again.
+   * @param changing what is another when it comes up, whoever sends it down: new firmware does not run before
+   */
+  restart(ms: number, changing?: () => void): void {
     const { clock, timing } = this.world;
+    this.#changing = changing ?? this.#changing;
     this.#cancelBoot?.();
     this.#cancelBoot = clock.after(ms, () => {
       this.#up = false;
+      this.#changing?.();
+      this.#changing = undefined;
       this.cut();
       this.#cancelBoot = clock.after(timing.bootMs, () => this.#boot());
     });

@@ -80,9 +80,10 @@ async function run(
     const next = image ?? release;
     if (next === undefined) throw new Error("Nothing to install");
     tell("ota_success", "Update applied, rebooting");
-    device.version = next.version;
-    device.build = next.buildId;
-    device.restart(device.world.timing.rebootMs);
+    device.restart(device.world.timing.rebootMs, () => {
+      device.version = next.version;
+      device.build = next.buildId;
+    });
   } catch (error) {
     tell("ota_error", error instanceof Error ? error.message : String(error));
   } finally {
