@@ -23,10 +23,19 @@ const HEADERS: Json = {
     schema: { type: "string", enum: ["true"] },
   },
   "Retry-After": { description: "Seconds", schema: { type: "integer" } },
+  "Content-Range": { description: "`bytes first-last/all`; `bytes */all` with 416", schema: { type: "string" } },
 };
+
+/** What requests for content are answered with as well (RFC 9110, 14 and 15), which says no more than its head. */
+const partial = (whole: Json): Json => ({
+  206: { ...whole, description: "The range that was asked for" },
+  304: { description: "Not changed: its ETag is among those of `If-None-Match`" },
+  416: { description: "The range begins behind the end; `Content-Range` says where that is. There is no body" },
+});
 
 const headersOf = (method: string, path: string, status: number): string[] => {
   const names = ["X-Request-Id"];
+  if (status === 206 || status === 416) names.push("Content-Range");
   if (status === 503 || status === 429) names.push("Retry-After");
   if (status >= 300) return names;
   names.push("Millrace-Position");
@@ -50,11 +59,14 @@ export function openapi(): Json {
           .filter(Boolean)
           .join(" ");
       }
+      if (operation.parameters?.some((one: Json) => one.in === "header" && one.name === "range"))
+        Object.assign(operation.responses, partial(operation.responses[200]));
       for (const [status, response] of Object.entries<Json>(operation.responses)) {
         response.headers = Object.fromEntries(
           headersOf(method, path, Number(status)).map((name) => [name, { $ref: `#/components/headers/${name}` }]),
         );
-        if (Number(status) >= 400) operation.responses[status] = shared(document, status, response);
+        if (Number(status) >= 400 && response.content !== undefined)
+          operation.responses[status] = shared(document, status, response);
       }
     }
   }

@@ -9,9 +9,6 @@ import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
 import { endOnReconnect } from "./ordered.ts";
 
-/** In this time after it was kept a place has been listed to all, in milliseconds. */
-const SEEN_MS = 1_000;
-
 export const STORE = "ATTACHMENTS";
 export const STREAM = `OBJ_${STORE}`;
 /** Beginning of the name of what is not whole yet. */
@@ -97,11 +94,17 @@ async function* places(nats: Nats, signal: AbortSignal, endThere: boolean): Asyn
   }
 }
 
+/** Gives back what was set aside: when it is kept, under this hash, as soon as it is counted among what is there; or will not be. */
+export type Reserved = (sha256: string | undefined) => void;
+
 /** How much each organisation has, live. */
 export class Tally {
   readonly #sizes = new Map<string, number>();
   readonly #sums = new Map<string, number>();
+  /** Set aside, for each organisation. */
   readonly #coming = new Map<string, number>();
+  /** By name, of what is kept and was not seen yet: gives back what was set aside for it. */
+  readonly #awaited = new Map<string, ReadonlyArray<() => void>>();
   readonly #ended = new AbortController();
   readonly #first: Promise<void>;
 
@@ -114,25 +117,34 @@ export class Tally {
     void this.#run(nats, seen);
   }
 
-  /** Bytes of what is there, and of what is on its way through this process. Waits until all has been seen once. */
-  async of(organisation: string, timeoutMs: number): Promise<number> {
+  /**
+   * Sets room aside for what is about to come, once all that there is has been seen; nothing comes between the look and the taking.
+   * @param quotaBytes what the organisation may have
+   * @returns a number: so many bytes are free, which are too few
+   * @throws LogUnavailable
+   */
+  async reserve(
+    organisation: string,
+    bytes: number,
+    quotaBytes: number,
+    timeoutMs: number,
+  ): Promise<Reserved | number> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new LogUnavailable({ what: "object store", cause: "not listed" })), timeoutMs);
     });
     await Promise.race([this.#first, late]).finally(() => clearTimeout(timer));
-    return (this.#sums.get(organisation) ?? 0) + (this.#coming.get(organisation) ?? 0);
-  }
-
-  /**
-   * Counts what is about to come.
-   * @returns takes that back, when it is there or will not be: a moment later, so that what is there has been seen; counted twice
-   * meanwhile rather than not at all
-   */
-  expect(organisation: string, bytes: number): () => void {
-    const add = (more: number) => this.#coming.set(organisation, (this.#coming.get(organisation) ?? 0) + more);
-    add(bytes);
-    return () => void setTimeout(() => add(-bytes), SEEN_MS).unref();
+    const coming = this.#coming.get(organisation) ?? 0;
+    const free = Math.max(0, quotaBytes - (this.#sums.get(organisation) ?? 0) - coming);
+    if (bytes > free) return free;
+    this.#coming.set(organisation, coming + bytes);
+    const giveBack = () => void this.#coming.set(organisation, this.#coming.get(organisation)! - bytes);
+    return (sha256) => {
+      const name = sha256 === undefined ? undefined : nameOf(organisation, sha256);
+      if (name === undefined || this.#sizes.has(name)) return giveBack();
+      // Counted twice for a moment rather than not at all.
+      this.#awaited.set(name, [...(this.#awaited.get(name) ?? []), giveBack]);
+    };
   }
 
   async #run(nats: Nats, seen: () => void): Promise<void> {
@@ -160,6 +172,8 @@ export class Tally {
     this.#sums.set(organisation, sum);
     if (now === 0) this.#sizes.delete(name);
     else this.#sizes.set(name, now);
+    for (const giveBack of this.#awaited.get(name) ?? []) giveBack();
+    this.#awaited.delete(name);
   }
 }
 

@@ -6,7 +6,18 @@ import { type ObjectStore, Objm } from "@nats-io/obj";
 import { nuid } from "@nats-io/transport-node";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
-import { COMING, chunksOf, nameOf, placeOf, readKept, STORE, STREAM, Tally, writeKept } from "./objects-kept.ts";
+import {
+  COMING,
+  chunksOf,
+  nameOf,
+  placeOf,
+  type Reserved,
+  readKept,
+  STORE,
+  STREAM,
+  Tally,
+  writeKept,
+} from "./objects-kept.ts";
 
 export interface Content {
   /** In hexadecimal digits. */
@@ -65,16 +76,15 @@ export class Objects {
   /**
    * Sets room aside for what is about to come.
    * @param quotaBytes what an organisation may have; what other processes are just taking in is not counted yet
-   * @returns gives back what was set aside, when it is kept or will not be; a number: so many bytes are free, which are too few
+   * @returns gives back what was set aside; a number: so many bytes are free, which are too few
    * @throws LogUnavailable
    */
-  async room(organisation: string, bytes: number, quotaBytes: number): Promise<(() => void) | number> {
+  async room(organisation: string, bytes: number, quotaBytes: number): Promise<Reserved | number> {
     await this.#open().catch((cause: unknown) => {
       throw new LogUnavailable({ what: "object store", cause });
     });
     this.#tally ??= new Tally(this.#nats);
-    const free = Math.max(0, quotaBytes - (await this.#tally.of(organisation, COUNT_MS)));
-    return bytes > free ? free : this.#tally.expect(organisation, bytes);
+    return this.#tally.reserve(organisation, bytes, quotaBytes, COUNT_MS);
   }
 
   /**

@@ -3,12 +3,14 @@ import { spawn } from "node:child_process";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { WorkItem } from "@millrace/contracts/work/entities.ts";
 import { LIMITS } from "@millrace/contracts/work/values.ts";
 import { roleOf } from "@millrace/eventlog/backup/streams.ts";
 import { connectNats, type Nats } from "@millrace/eventlog/connection.ts";
-import { letGo, nameOf, readKept } from "@millrace/eventlog/objects-kept.ts";
+import { Objects } from "@millrace/eventlog/objects.ts";
+import { letGo, nameOf, type Reserved, readKept } from "@millrace/eventlog/objects-kept.ts";
 import * as assert from "uvu/assert";
 import { sweep } from "./fixtures/sweep.ts";
 import { type Answer, ask, eventually, forkGateway, type TestGateway, testGateway } from "./harness/gateway.ts";
@@ -209,6 +211,25 @@ test("content that nobody names goes after its time: not before, not what anothe
   const [{ id }] = made.body.attachments;
   assert.is(sha256(new Uint8Array(await (await content(one, id)).arrayBuffer())), sha256(alone), "it can come again");
   assert.is((await sweep(access(), 16)).objects, 0);
+});
+
+test("room is taken in the moment it is looked at, and stays taken until what came is counted", async () => {
+  const objects = new Objects(nats);
+  const take = () => objects.room("org-tight", 100, 1_000);
+  const keep = async (bytes: Buffer) => (await objects.put("org-tight", Readable.from([bytes]))).sha256;
+  const all = await Promise.all(Array.from({ length: 20 }, take));
+  const given = all.filter((one) => typeof one === "function");
+  assert.is(given.length, 10);
+  assert.equal(new Set(all.filter((one) => typeof one === "number")), new Set([0]));
+  const same = randomBytes(100);
+  given.pop()!(await keep(same));
+  assert.is(await take(), 0, "its bytes are counted, or still set aside");
+  given.pop()!(undefined);
+  const [again, more] = [await take(), await take()];
+  assert.is(more, 0);
+  assert.type(again, "function");
+  (again as Reserved)(await keep(same));
+  await eventually(async () => typeof (await take()) === "function" || undefined, "the same content takes room once");
 });
 
 test("an organisation has so much room over all gateways, and what was swept is given back", async () => {

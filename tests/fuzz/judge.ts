@@ -33,11 +33,13 @@ export function judge(request: Request, answer: Answer): Verdict {
   // Who cannot read the head does not know that it was HEAD: then there is a body, and the end.
   const unread = request.bodiless && status === 400 && headers.connection === "close";
   if (answer.beyond > 0 && !unread) return bad(`${answer.beyond} bytes after the answer`);
-  if (status < 200 || (status >= 300 && status < 400)) return bad(`an answer of ${status}`);
+  if (status < 200 || (status >= 300 && status < 400 && status !== 304)) return bad(`an answer of ${status}`);
   const text = body.toString("utf8");
-  if (status >= 400) return judgeProblem(request, answer, text);
-  if (request.wrong !== undefined) return bad(`${status}, though ${request.wrong}`, text.slice(0, 500));
   const documented = request.operation?.answers;
+  // All that there is to say stands in its head.
+  const isBare = documented?.has(status) && documented.get(status) === undefined && text === "";
+  if (status >= 400) return isBare ? { violation: undefined, body: undefined } : judgeProblem(request, answer, text);
+  if (request.wrong !== undefined) return bad(`${status}, though ${request.wrong}`, text.slice(0, 500));
   if (documented === undefined || request.bodiless) return { violation: undefined, body: undefined };
   if (!documented.has(status)) return bad(`${status} is not documented`, text.slice(0, 500));
   const wanted = documented.get(status);

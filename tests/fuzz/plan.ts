@@ -30,6 +30,8 @@ interface Twist {
 export interface Plan {
   readonly operation: Operation;
   readonly path: Readonly<Record<string, Place>>;
+  /** The nth place that is there as a whole, instead of parts that may not belong together. */
+  readonly whole: number | undefined;
   readonly query: Readonly<Record<string, unknown>>;
   readonly headers: Readonly<Record<string, unknown>>;
   readonly body: unknown;
@@ -39,6 +41,8 @@ export interface Plan {
 
 /** What is there to be named, and who may ask. */
 export interface World {
+  /** What a path names, by parameter. */
+  readonly place: (operation: Operation, n: number) => Readonly<Record<string, string>>;
   readonly known: (operation: Operation, parameter: string, n: number) => string;
   readonly position: (n: number) => string;
   /** Bearer tokens; the first may do everything. */
@@ -211,6 +215,13 @@ const GOOD: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
   "identity.createToken": newName.map((name) => ({ name, grants: ["work:read"] })),
 };
 
+/** Headers whose form the document tells in words. */
+const HEADER: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
+  range: fc.constantFrom("bytes=0-", "bytes=0-3", "bytes=-2", "bytes=9999-"),
+  "if-range": fc.constantFrom('"x"', "*"),
+  "if-none-match": fc.constantFrom('"x"', "*", '"x", W/"y"'),
+};
+
 /** What these lead to is no JSON, and does not end: it has tests of its own. */
 const STREAMS = new Set(["follow", "download"]);
 
@@ -226,6 +237,7 @@ function planOf(operation: Operation): fc.Arbitrary<Plan> {
   return fc.record({
     operation: fc.constant(operation),
     path: of("path", (name) => (name === "name" ? byName.get(name)!.map((text) => ({ text: String(text) })) : place)),
+    whole: fc.oneof({ weight: 3, arbitrary: fc.nat(1_000) }, { weight: 1, arbitrary: fc.constant(undefined) }),
     query: fc
       .tuple(
         of("query", (name) => (name === "applications" ? fc.constantFrom("app-1", "app-1,app-2") : byName.get(name)!)),
@@ -244,17 +256,17 @@ function planOf(operation: Operation): fc.Arbitrary<Plan> {
       name === "idempotency-key"
         ? fc.oneof({ weight: 6, arbitrary: fc.uuid() }, { weight: 1, arbitrary: byName.get(name)! })
         : name === "if-match"
-          ? fc.constantFrom("*", "*", '"1"', '"2"', '"999999999999999"')
+          ? fc.constantFrom("*", "*", "*", "*", '"1"', '"2"', '"999999999999999"')
           : name === "millrace-position"
             ? fc.record({ known: fc.nat(1_000) })
-            : byName.get(name)!,
+            : fc.oneof({ weight: 3, arbitrary: HEADER[name] ?? byName.get(name)! }, byName.get(name)!),
     ),
     body:
       operation.body === undefined
         ? fc.constant(undefined)
         : fc.oneof(
             { weight: 2, arbitrary: validOf(operation.body) },
-            { weight: 1, arbitrary: GOOD[operation.id] ?? validOf(operation.body) },
+            { weight: 2, arbitrary: GOOD[operation.id] ?? validOf(operation.body) },
           ),
     who: fc.oneof({ weight: 14, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(20) }),
     twists,
@@ -266,7 +278,7 @@ const weightOf = ({ id, method }: Operation): number =>
   /rebuild|archive|createOrganisation/.test(id)
     ? 1
     : method === "DELETE"
-      ? 4
+      ? 10
       : /open|create|define|store/.test(id)
         ? 40
         : 20;
@@ -465,8 +477,9 @@ function chunked(bytes: Buffer): Buffer {
 
 function draftOf(plan: Plan, world: World): Draft {
   const { operation } = plan;
+  const whole = plan.whole === undefined ? {} : world.place(operation, plan.whole);
   const textOf = (name: string, value: Place): string =>
-    "known" in value ? world.known(operation, name, value.known) : encoded(value.text);
+    "known" in value ? (whole[name] ?? world.known(operation, name, value.known)) : encoded(value.text);
   const headers = Object.entries(plan.headers).map(([name, value]): [string, string] => [
     name,
     typeof value === "object" ? world.position((value as { known: number }).known) : String(value),

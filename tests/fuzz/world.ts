@@ -6,18 +6,21 @@ import type { World } from "./plan.ts";
 
 const MOST = 200;
 
-/** Ids of one collection: those made at the start, and the newest of those learnt. */
+/** What the path of something names, by parameter: its organisation, its id, and a part of it. */
+type Place = Readonly<Record<string, string>>;
+
+/** Places of one sort: those made at the start, and the newest of those learnt. */
 class Pool {
-  readonly #fixed: string[] = [];
-  readonly #learnt: string[] = [];
+  readonly #fixed: Place[] = [];
+  readonly #learnt: Place[] = [];
   #next = 0;
-  keep(id: string): void {
-    this.#fixed.push(id);
+  keep(place: Place): void {
+    this.#fixed.push(place);
   }
-  learn(id: string): void {
-    this.#learnt[this.#next++ % MOST] = id;
+  learn(place: Place): void {
+    this.#learnt[this.#next++ % MOST] = place;
   }
-  pick(n: number): string {
+  pick(n: number): Place {
     const all = n % 2 === 0 || this.#learnt.length === 0 ? this.#fixed : this.#learnt;
     return all[(n >> 1) % all.length]!;
   }
@@ -55,6 +58,15 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   "dead-letters": "dlq",
 };
 
+const SORTS = new Set(Object.values(COLLECTIONS));
+/** Parameter, and where an item tells of it. */
+const PARTS_OF_ITEMS = [
+  ["line", "checklist"],
+  ["comment", "comments"],
+  ["attachment", "attachments"],
+] as const;
+const PARTS = [...PARTS_OF_ITEMS.map(([part]) => part), "link"];
+
 const OCTETS = { "content-type": "application/octet-stream" };
 
 export class FuzzedWorld implements World {
@@ -73,14 +85,21 @@ export class FuzzedWorld implements World {
     return pool;
   }
 
-  known(operation: Operation, parameter: string, n: number): string {
+  #poolOf({ id, path }: Operation): Pool {
     // What is archived takes no commands any more, so it is archived where nobody else works.
-    if (parameter === "org")
-      return this.#pool(operation.id === "identity.archiveOrganisation" ? "spare" : "org").pick(n);
-    if (["line", "comment", "attachment", "link"].includes(parameter)) return this.#pool(parameter).pick(n);
-    const collection = /\/([a-z-]+)\/\{id\}/.exec(operation.path)![1]!;
-    const parts = /\{(line|comment|attachment)\}/.test(operation.path);
-    return this.#pool(parts ? "itm with parts" : COLLECTIONS[collection]!).pick(n);
+    if (id === "identity.archiveOrganisation") return this.#pool("spare");
+    const part = PARTS.find((name) => path.includes(`{${name}}`));
+    const collection = /\/([a-z-]+)\/\{id\}/.exec(path)?.[1];
+    return this.#pool(part ?? (collection === undefined ? "org" : COLLECTIONS[collection]!));
+  }
+
+  place(operation: Operation, n: number): Place {
+    return this.#poolOf(operation).pick(n);
+  }
+
+  known(operation: Operation, parameter: string, n: number): string {
+    const isAny = parameter === "org" && operation.id !== "identity.archiveOrganisation";
+    return (isAny ? this.#pool("org") : this.#poolOf(operation)).pick(n)[parameter]!;
   }
 
   position(n: number): string {
@@ -90,12 +109,14 @@ export class FuzzedWorld implements World {
   /** Takes note of what an answer tells of. */
   learn(body: unknown, position: string | undefined): void {
     if (position !== undefined) this.#positions[this.#next++ % MOST] = position;
-    const id = (body as { id?: unknown } | undefined)?.id;
-    if (
-      typeof id === "string" &&
-      /^(itm|wty|tok|sec|app|dep|usr|inv|rol|sch|rul|whk|chn|alr|dev|tsk|prf|grp|blk|rlo|scn|rep)_/.test(id)
-    )
-      this.#pool(id.slice(0, 3)).learn(id);
+    const { id, organisation: org, ...more } = (body ?? {}) as Record<string, unknown>;
+    if (typeof id !== "string" || typeof org !== "string") return;
+    const sort = id.slice(0, id.indexOf("_"));
+    if (SORTS.has(sort)) this.#pool(sort).learn({ org, id });
+    for (const [part, list] of PARTS_OF_ITEMS) {
+      const last = (more[list] as ReadonlyArray<{ readonly id: string }> | undefined)?.at(-1);
+      if (sort === "itm" && last !== undefined) this.#pool(part).learn({ org, id, [part]: last.id });
+    }
   }
 
   /** @param url of the gateway. @param owner the owner's token */
@@ -115,12 +136,14 @@ export class FuzzedWorld implements World {
     const home = (await call("GET", "/v1/organisations/home")).id as string;
     const other = (await post("/v1/organisations", { name: "other" })).id as string;
     world.home = home;
-    for (const org of [home, home, "home", other]) world.#pool("org").keep(org);
-    for (let i = 0; i < 6; i++) world.#pool("spare").keep((await post("/v1/organisations", { name: `spare-${i}` })).id);
-    world.#pool("dlq").keep("0000000000000000");
+    for (const org of [home, home, "home", other]) world.#pool("org").keep({ org });
+    for (let i = 0; i < 6; i++)
+      world.#pool("spare").keep({ org: (await post("/v1/organisations", { name: `spare-${i}` })).id });
+    world.#pool("dlq").keep({ org: home, id: "0000000000000000" });
     // Made by workers, of whom there is none here.
-    for (const prefix of ["upl", "prc"]) world.#pool(prefix).keep(`${prefix}_00000000000000000000000000`);
-    world.#pool("node").keep("local");
+    for (const prefix of ["upl", "prc"])
+      world.#pool(prefix).keep({ org: home, id: `${prefix}_00000000000000000000000000` });
+    world.#pool("node").keep({ org: home, id: "local" });
     const change = (path: string, body: unknown) => call("PATCH", path, body);
     for (const org of [home, other]) await world.#fill(post, change, org);
     await world.#makeTokens(call, home, other, owner);
@@ -134,6 +157,7 @@ export class FuzzedWorld implements World {
     org: string,
   ): Promise<void> {
     const under = `/v1/organisations/${org}`;
+    const keep = (sort: string, id: string, part: Place = {}) => this.#pool(sort).keep({ org, id, ...part });
     for (let i = 0; i < 6; i++) {
       const item = await post(`${under}/work-items`, {
         type: "task",
@@ -141,17 +165,16 @@ export class FuzzedWorld implements World {
         labels: ["a"],
         assignees: ["ada"],
       });
-      this.#pool("itm").keep(item.id);
+      keep("itm", item.id);
       if (i > 1) continue;
-      this.#pool("itm with parts").keep(item.id);
       const { checklist } = await post(`${under}/work-items/${item.id}/checklist`, { text: "A line" });
-      for (const { id } of checklist) this.#pool("line").keep(id);
+      for (const { id } of checklist) keep("line", item.id, { line: id });
       const { comments } = await post(`${under}/work-items/${item.id}/comments`, { text: "A comment" });
-      for (const { id } of comments) this.#pool("comment").keep(id);
+      for (const { id } of comments) keep("comment", item.id, { comment: id });
       for (let n = 0; n < 4; n++) {
         const file = new TextEncoder().encode(`File ${n}`);
         const { attachments } = await post(`${under}/work-items/${item.id}/attachments?name=file-${n}.txt`, file);
-        this.#pool("attachment").keep(attachments.at(-1).id);
+        keep("attachment", item.id, { attachment: attachments.at(-1).id });
       }
     }
     const states = [
@@ -159,58 +182,57 @@ export class FuzzedWorld implements World {
       { name: "done", title: "Done", group: "completed" },
     ];
     const type = { title: "Own", states, initial: "todo", transitions: [{ from: "todo", to: "done" }] };
-    for (const name of ["own", "task"])
-      this.#pool("wty").keep((await post(`${under}/work-types`, { name, ...type })).id);
-    this.#pool("wty").keep("incident");
+    for (const name of ["own", "task"]) keep("wty", (await post(`${under}/work-types`, { name, ...type })).id);
+    keep("wty", "incident");
     const source = { kind: "git", url: "https://git.example.org/site.git" };
     for (let i = 0; i < 8; i++) {
       const build =
         i % 2 === 0 ? { build: { kind: "static" } } : { build: { kind: "dockerfile" }, runtime: { port: 80 } };
       const app = await post(`${under}/applications`, { name: `app-${i}`, source, ...build });
-      this.#pool("app").keep(app.id);
+      keep("app", app.id);
       const { url } = await post(`${under}/applications/${app.id}/logs/share`, { expiresInMs: 86_400_000 });
-      this.#pool("link").keep(url.split("/").at(-1));
-      if (i > 3) this.#pool("dep").keep((await post(`${under}/applications/${app.id}/deploy`, {})).id);
+      keep("link", app.id, { link: url.split("/").at(-1) });
+      if (i > 3) keep("dep", (await post(`${under}/applications/${app.id}/deploy`, {})).id);
     }
     for (let i = 0; i < 4; i++) {
       const mac = `A8032AB6360${i}`;
       const { id: dev } = await post(`${under}/devices`, { mac, name: `d-${i}`, tags: ["a"] });
-      this.#pool("dev").keep(dev);
+      keep("dev", dev);
       const configuration = { "switch:0": { auto_off: true } };
       if (i > 1) await change(`${under}/devices/${dev}/configuration`, { configuration });
-      this.#pool("prf").keep((await post(`${under}/device-profiles`, { name: `p-${i}`, configuration })).id);
-      this.#pool("grp").keep((await post(`${under}/device-groups`, { name: `g-${i}` })).id);
-      this.#pool("tsk").keep((await post(`${under}/devices/${dev}/read`, {})).id);
+      keep("prf", (await post(`${under}/device-profiles`, { name: `p-${i}`, configuration })).id);
+      keep("grp", (await post(`${under}/device-groups`, { name: `g-${i}` })).id);
+      keep("tsk", (await post(`${under}/devices/${dev}/read`, {})).id);
       const select = { ids: [dev] };
-      this.#pool("blk").keep((await post(`${under}/devices/bulk`, { select, action: { kind: "reboot" } })).id);
-      this.#pool("rlo").keep((await post(`${under}/firmware-rollouts`, { select, name: `ro-${i}` })).id);
-      this.#pool("scn").keep((await post(`${under}/device-scans`, { ranges: ["10.0.0.1"] })).id);
+      keep("blk", (await post(`${under}/devices/bulk`, { select, action: { kind: "reboot" } })).id);
+      keep("rlo", (await post(`${under}/firmware-rollouts`, { select, name: `ro-${i}` })).id);
+      keep("scn", (await post(`${under}/device-scans`, { ranges: ["10.0.0.1"] })).id);
       const repository = { url: "https://git.example.org/a.git" };
-      this.#pool("syn").keep((await post(`${under}/device-syncs`, { name: `sy-${i}`, repository })).id);
-      this.#pool("rep").keep((await post(`${under}/repositories`, { name: `re-${i}` })).id);
-      this.#pool("bld").keep((await post(`${under}/builds`, { repository: `re-${i}` })).id);
+      keep("syn", (await post(`${under}/device-syncs`, { name: `sy-${i}`, repository })).id);
+      keep("rep", (await post(`${under}/repositories`, { name: `re-${i}` })).id);
+      keep("bld", (await post(`${under}/builds`, { repository: `re-${i}` })).id);
       const when = { kind: "interval", everyMs: 3_600_000 };
       const commands = [{ action: "work.openItem", body: { type: "task", title: "Look" } }];
-      this.#pool("sch").keep((await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
+      keep("sch", (await post(`${under}/schedules`, { name: `s-${i}`, when, commands })).id);
       const opened = { kind: "event", context: "work", types: ["ItemOpened"] };
-      this.#pool("rul").keep((await post(`${under}/rules`, { name: `r-${i}`, when: opened, commands })).id);
+      keep("rul", (await post(`${under}/rules`, { name: `r-${i}`, when: opened, commands })).id);
       // Nothing is sent there: no event is of this type.
       const events = { type: ["NeverHappens"] };
       const url = `https://hooks.example.com/${i}`;
-      this.#pool("whk").keep((await post(`${under}/webhooks`, { name: `w-${i}`, url, events })).id);
-      this.#pool("chn").keep((await post(`${under}/channels`, { name: `c-${i}`, url: `ntfy://c-${i}`, events })).id);
-      this.#pool("sub").keep((await post(`${under}/subscribers`, { name: `n-${i}`, events })).id);
+      keep("whk", (await post(`${under}/webhooks`, { name: `w-${i}`, url, events })).id);
+      keep("chn", (await post(`${under}/channels`, { name: `c-${i}`, url: `ntfy://c-${i}`, events })).id);
+      keep("sub", (await post(`${under}/subscribers`, { name: `n-${i}`, events })).id);
       const alert = { on: { kind: "node", id: "local" }, metric: "load_1m", condition: { is: "above", value: 1 } };
-      this.#pool("alr").keep((await post(`${under}/alerts`, { name: `a-${i}`, ...alert })).id);
-      this.#pool("rol").keep((await post(`${under}/roles`, { name: `r-${i}`, grants: ["work:read"] })).id);
+      keep("alr", (await post(`${under}/alerts`, { name: `a-${i}`, ...alert })).id);
+      keep("rol", (await post(`${under}/roles`, { name: `r-${i}`, grants: ["work:read"] })).id);
       const invite = { name: `m-${i}`, role: i === 0 ? "owner" : "viewer" };
       const { id, secret } = await post(`${under}/invitations`, invite);
-      this.#pool("inv").keep(id);
+      keep("inv", id);
       const { member, secret: token } = await post("/v1/invitations/accept", { secret });
-      this.#pool("usr").keep(member.id);
+      keep("usr", member.id);
       if (i === 0) this.members.push(token);
-      this.#pool("tok").keep((await post(`${under}/tokens`, { name: `t-${i}`, grants: ["work:read"] })).id);
-      this.#pool("sec").keep((await post(`${under}/secrets`, { name: `s-${i}`, value: `value ${i}` })).id);
+      keep("tok", (await post(`${under}/tokens`, { name: `t-${i}`, grants: ["work:read"] })).id);
+      keep("sec", (await post(`${under}/secrets`, { name: `s-${i}`, value: `value ${i}` })).id);
     }
   }
 
@@ -227,7 +249,7 @@ export class FuzzedWorld implements World {
     const made = [
       await token(home, "viewer", { grants: ["work:read", "identity:read"] }),
       await token(other, "other", { grants: ["*"] }),
-      await token(home, "narrow", { grants: [`work:*@${this.#pool("itm").pick(0)}`] }),
+      await token(home, "narrow", { grants: [`work:*@${this.#pool("itm").pick(0).id}`] }),
       revoked,
     ];
     this.tokens.push(owner, ...this.members, ...made.map(({ secret }) => secret as string), "mrt_garbage", "");

@@ -80,7 +80,11 @@ export function attachments(gateway: Gateway, newId: (prefix: string) => string)
     try {
       const room = await objects.room(organisation, bytes, gateway.attachmentGib * 1024 ** 3);
       if (typeof room === "number") return fail(noRoom(room, gateway.attachmentGib));
-      kept.set(message, await objects.put(organisation, bodyOf(message)).finally(room));
+      try {
+        kept.set(message, await objects.put(organisation, bodyOf(message)));
+      } finally {
+        room(kept.get(message)?.sha256);
+      }
     } finally {
       stop();
       leave();
