@@ -1,9 +1,10 @@
 /** Builds from HTTP to what clients see, through publishers that are killed on the way; refused where something is wrong. */
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { EventLog } from "@millrace/eventlog/eventlog.ts";
+import { deltaFolder } from "@millrace/publisher/adapters/ostree/names.ts";
 import { parseCommit } from "@millrace/publisher/adapters/ostree/objects.ts";
 import { Repository } from "@millrace/publisher/adapters/ostree/repository.ts";
 import { published } from "@millrace/publisher/adapters/ostree/summary.ts";
@@ -12,7 +13,15 @@ import { eventually } from "./harness/eventually.ts";
 import { callerOf, testGateway, testProjector } from "./harness/gateway.ts";
 import { BOUNDARY, bodyOfObjects, develop, namesOf, spawnPublisher } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
-import { commitDeveloped, isLive, patiently, pushObjects, untilBuild } from "./harness/pushes.ts";
+import {
+  commitDeveloped,
+  isLive,
+  patiently,
+  prune,
+  publishDeveloped,
+  pushObjects,
+  untilBuild,
+} from "./harness/pushes.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
@@ -150,6 +159,43 @@ test("overtaken between its time and its commit, when its publisher had died: it
   await untilBuild({ caller }, number, ({ deltas }) => deltas !== undefined, publishers.said);
   await assertOnce(log, build);
   await publishers.stop();
+});
+
+test("what a delta is being made from stays until it is there, although nothing else keeps it", async (context) => {
+  const publishing = await testPublishing(context);
+  // A delta from an earlier commit is as slow as is wanted.
+  const slow = testFolder("slow-flatpak");
+  const tools = publishing.programs.env;
+  const script = `case "$*" in *--generate-static-delta-from=*) touch begun; until [ -e go ]; do sleep 0.05; done;; esac`;
+  writeFileSync(join(slow, "flatpak"), `#!/bin/sh\n(cd ${slow}; ${script})\nPATH=${tools.PATH} exec flatpak "$@"\n`, {
+    mode: 0o755,
+  });
+  const env = {
+    MILLRACE_PUBLISHING_TOOLS: JSON.stringify({ ...tools, PATH: `${slow}${delimiter}${tools.PATH}` }),
+    MILLRACE_PRUNE_YOUNG_SECONDS: "0",
+    MILLRACE_DELTA_DEPTH: "2",
+  };
+  const publisher = spawnPublisher(gateway.config, data, env);
+  const retention = { depth: 0, snapshots: 0, everyHours: 24, graceHours: 0 };
+  const { id } = (await expect(201, "POST", "/repositories", { body: { name: "brief", retention } })).body;
+  const asking = { caller, repository: "brief" };
+  const withDeltas = ({ deltas }: any) => deltas !== undefined;
+  const one = await publishDeveloped(asking, await develop(publishing, "brief-one"));
+  await untilBuild({ caller }, one.status.number, withDeltas, publisher.said);
+  const two = await publishDeveloped(asking, await develop(publishing, "brief-two"));
+  await eventually(async () => existsSync(join(slow, "begun")) || undefined, "it is being made", 60_000);
+  const main = await Repository.open(join(data, "publisher/local/repositories", id, "repo"));
+  const [from, to] = [one, two].map(({ status }) => status.refs[0].published);
+  for (let round = 0; round < 2; round++) await prune(asking, "brief");
+  assert.ok(main.placed(`${from}.commit`) !== undefined, "it is kept");
+  writeFileSync(join(slow, "go"), "");
+  await untilBuild({ caller }, two.status.number, withDeltas, publisher.said);
+  assert.ok(existsSync(join(main.root, deltaFolder({ from, to }))));
+  for (let round = 0; round < 2; round++) await prune(asking, "brief");
+  assert.equal(main.find(`${from}.commit`), undefined, "it was kept by nothing else");
+  assert.equal(await publishing.fsck(main), undefined);
+  publisher.child.kill("SIGTERM");
+  await publisher.ended;
 });
 
 test("every command of docs/guides/builds.md does what the text says", async (context) => {

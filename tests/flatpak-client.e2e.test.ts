@@ -15,7 +15,7 @@ import { APP, flatpakWorld, newClient } from "./harness/flatpak-world.ts";
 import { ask, callerOf, testGateway } from "./harness/gateway.ts";
 import { type Developed, develop } from "./harness/publisher.ts";
 import { testPublishing } from "./harness/publishing.ts";
-import { isLive, type Publishing, publishDeveloped, untilBuild } from "./harness/pushes.ts";
+import { isLive, type Publishing, prune, publishDeveloped, untilBuild } from "./harness/pushes.ts";
 import { testFolder, testNats } from "./harness/servers.ts";
 import { serveRepositories } from "./harness/serving.ts";
 import { suite } from "./harness/suite.ts";
@@ -300,7 +300,7 @@ test("from the key to the end of an application", async (context) => {
   await publish({ retention });
   const preview = (await expect(200, "GET", "/repositories/stable/prune")).body;
   assert.ok(preview.unreachable > 0 && preview.examples.includes(file), JSON.stringify(preview));
-  const pruned = await prune(caller);
+  const pruned = await prune({ caller }, "stable");
   assert.deepEqual([pruned.quarantined, pruned.deleted], [preview.unreachable, 0]);
   assert.ok(!existsSync(repository.path(file)) && existsSync(repository.quarantined(file)));
   assert.equal(await publishing.fsck(repository), undefined);
@@ -311,25 +311,10 @@ test("from the key to the end of an application", async (context) => {
   assert.equal((await ask(address, "GET", "/repo/stable/summary.idx")).status, 401);
 });
 
-/** @returns what came of it */
-async function prune({ expect }: ReturnType<typeof callerOf>): Promise<{ quarantined: number; deleted: number }> {
-  const shown = async () => (await expect(200, "GET", "/repositories/stable")).body.status;
-  const { pruned: before } = await shown();
-  await expect(202, "POST", "/repositories/stable/prune", { body: {} });
-  return eventually(
-    async () => {
-      const { pruned, pruning } = await shown();
-      return pruning === true || pruned?.at === before?.at ? undefined : pruned;
-    },
-    "it is pruned",
-    60_000,
-  );
-}
-
 /** Again and again. @returns how often */
 async function pruneUntil(signal: AbortSignal, caller: ReturnType<typeof callerOf>): Promise<number> {
   for (let count = 1; ; count++) {
-    await prune(caller);
+    await prune({ caller }, "stable");
     if (signal.aborted) return count;
     await pause(300, signal);
   }

@@ -130,3 +130,21 @@ export async function publishDeveloped(asking: Publishing, ...devs: readonly Dev
   await patiently(asking, 202, "POST", `/builds/${number}/publish`, { body: {} });
   return comesTo(asking, number, "terminal", isLive);
 }
+
+/** @returns what came of it */
+export async function prune(
+  { caller: { expect } }: Asking,
+  repository: string,
+): Promise<{ quarantined: number; deleted: number }> {
+  const shown = async () => (await expect(200, "GET", `/repositories/${repository}`)).body.status;
+  const { pruned: before } = await shown();
+  await expect(202, "POST", `/repositories/${repository}/prune`, { body: {} });
+  return eventually(
+    async () => {
+      const { pruned, pruning } = await shown();
+      return pruning === true || pruned?.at === before?.at ? undefined : pruned;
+    },
+    "it is pruned",
+    60_000,
+  );
+}

@@ -1,5 +1,6 @@
 /** What belongs to what: the objects of a commit, what can be reached from references, what commits share. Reads metadata only. */
 import { statSync } from "node:fs";
+import { faultPoint } from "@millrace/eventlog/faultpoint.ts";
 import type { ObjectName } from "./names.ts";
 import { parseCommit, parseDirTree } from "./objects.ts";
 import { Refusal } from "./refusal.ts";
@@ -70,14 +71,10 @@ export async function walk(
   const turns = new Turns(options.signal);
   const leaf = (name: ObjectName) => {
     if (objects.has(name) || missing.has(name)) return;
-    if (looksForFiles && !isThere(name)) missing.add(name);
-    else objects.add(name);
-  };
-  const isThere = (name: ObjectName): boolean => {
-    if (repository.placed(name) !== undefined) return true;
-    if (!repository.has(name)) return false;
-    aside.push(name);
-    return true;
+    const located = looksForFiles ? repository.locate(name) : undefined;
+    if (looksForFiles && located === undefined) return void missing.add(name);
+    objects.add(name);
+    if (located?.isAside) aside.push(name);
   };
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const turn = turns.next();
@@ -92,12 +89,13 @@ export async function walk(
     const wanted = isCommit && level < 0 ? Number.MAX_SAFE_INTEGER : level;
     if (before !== undefined && before >= wanted) continue;
     seen.set(name, wanted);
-    const bytes = repository.read(name);
-    if (bytes === undefined) {
+    const read = repository.readLocated(name);
+    if (read === undefined) {
       if (!isParent) missing.add(name);
       continue;
     }
-    if (!objects.has(name)) isThere(name);
+    const { bytes, isAside } = read;
+    if (isAside && !objects.has(name)) aside.push(name);
     objects.add(name);
     if (objects.size > OBJECTS_MOST) throw new Refusal("too-large", name, `more than ${OBJECTS_MOST} objects`);
     if (isCommit) {
@@ -134,7 +132,11 @@ export async function closure(
   if (missing.size > 0) throw incomplete(commit, [...missing]);
   if (aside.length > 0) repository.restore(`${commit}.commitmeta`);
   // Against the order in which they were met, so the commit last; of what was deleted just now nothing more comes back.
-  const gone = aside.reverse().find((name) => !repository.restore(name));
+  const gone = aside.reverse().find((name) => {
+    const isBack = repository.restore(name);
+    faultPoint("ostree.closure.restored");
+    return !isBack;
+  });
   if (gone !== undefined) throw incomplete(commit, [gone]);
   return objects;
 }

@@ -216,6 +216,7 @@ test("what a tool had staged when it was killed does not come into place after w
   await publishing.commit(repository, tree, ref("D"));
   assert.ok(repository.placed(`${gone}.commit`) !== undefined);
   stage();
+  assert.ok(await dies(repository, "ostree.staged.dropped", "prune", ["0"]));
   const leases = await Leases.open(repository);
   for (let round = 0; round < 2; round++) await prune(repository, leases, { ...all, graceMs: 0 });
   await publishing.commit(repository, tree, ref("E"));
@@ -227,6 +228,13 @@ test("what is brought back of a commit is all of it, or nothing", async (context
   const publishing = await testPublishing(context);
   const { repository, gone } = await story(publishing);
   const leases = await Leases.open(repository);
+  await prune(repository, leases, all);
+  assert.ok(await dies(repository, "ostree.closure.restored:3", "closure", [gone]));
+  assert.equal(repository.placed(`${gone}.commit`), undefined);
+  assert.equal(await publishing.fsck(repository), undefined, "what came back is led to by nothing yet");
+  const names = [...(await closure(repository, gone))];
+  assert.ok(names.every((name) => repository.placed(name) !== undefined));
+  assert.equal(await publishing.fsck(repository), undefined);
   await prune(repository, leases, all);
   const { tree } = parseCommit(repository.read(`${gone}.commit`)!, gone);
   rmSync(repository.quarantined(`${tree}.dirtree`));

@@ -110,12 +110,16 @@ export class Repository {
     return this.parents.map((parent) => join(parent, objectPath(name))).find((there) => existsSync(there));
   }
 
-  /** Where an object lies: in its place, or in quarantine, where it stays. */
-  find(name: ObjectName): string | undefined {
+  /** Where an object lies: in its place, or aside, in quarantine, where it stays. */
+  locate(name: ObjectName): { readonly path: string; readonly isAside: boolean } | undefined {
     const path = this.placed(name);
-    if (path !== undefined) return path;
+    if (path !== undefined) return { path, isAside: false };
     const aside = this.quarantined(name);
-    return existsSync(aside) ? aside : undefined;
+    return existsSync(aside) ? { path: aside, isAside: true } : undefined;
+  }
+
+  find(name: ObjectName): string | undefined {
+    return this.locate(name)?.path;
   }
 
   /**
@@ -147,11 +151,23 @@ export class Repository {
 
   /** Metadata's bytes, at most 16 MiB; undefined where it is not there. */
   read(name: ObjectName): Buffer | undefined {
-    const path = this.find(name);
-    if (path === undefined) return undefined;
-    const bytes = readFileSync(path);
+    return this.readLocated(name)?.bytes;
+  }
+
+  /** As `read`, and whether it lies in quarantine. */
+  readLocated(name: ObjectName): { readonly bytes: Buffer; readonly isAside: boolean } | undefined {
+    const located = this.locate(name);
+    if (located === undefined) return undefined;
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(located.path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      // Pruning, in another process, moved it between the look and the reading.
+      return this.readLocated(name);
+    }
     if (bytes.length > METADATA_MOST) throw new Refusal("too-large", name, "it is too large for metadata");
-    return bytes;
+    return { bytes, isAside: located.isAside };
   }
 
   /** Every object that lies here, quarantine not counted, folder by folder. `.commitmeta2` and the like are not among them. */
@@ -258,7 +274,9 @@ export class Repository {
   async dropStaged(): Promise<void> {
     const folder = join(this.root, "tmp");
     for (const name of await readdir(folder).catch(() => [])) {
-      if (name.startsWith("staging-")) await rm(join(folder, name), { recursive: true, force: true });
+      if (!name.startsWith("staging-")) continue;
+      await rm(join(folder, name), { recursive: true, force: true });
+      faultPoint("ostree.staged.dropped");
     }
   }
 
