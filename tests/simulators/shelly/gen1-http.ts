@@ -317,11 +317,14 @@ async function install(device: Gen1Device, url: string | undefined, version: str
   // Its answer leaves first, and cuts nothing.
   await new Promise<void>((resolve) => device.world.clock.after(device.world.timing.otaStepMs, resolve));
   device.attach(connection);
+  let next = version ?? device.fw;
   try {
-    const image = url === undefined ? undefined : readImage(await fetchImage(url, abort.signal), device.model);
-    device.fw = image?.version ?? version ?? device.fw;
+    if (url !== undefined) next = readImage(await fetchImage(url, abort.signal), device.model).version ?? next;
   } finally {
     device.detach(connection);
   }
-  device.restart(device.world.timing.rebootMs);
+  // It runs from the boot on.
+  device.restart(device.world.timing.rebootMs, () => {
+    device.fw = next;
+  });
 }
