@@ -5,10 +5,10 @@
 import type { Delivery } from "@millrace/contracts/integrations/entities.ts";
 import type { StreamConfig } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { isNotFound, type Nats } from "./connection.ts";
+import type { Nats } from "./connection.ts";
 import { readBatch } from "./direct.ts";
 import { LogUnavailable } from "./failures.ts";
-import { addStream } from "./streams.ts";
+import { addStream, standing } from "./streams.ts";
 
 export const DELIVERIES = "DELIVERIES";
 
@@ -38,10 +38,7 @@ export async function ensureDeliveries(nats: Nats): Promise<void> {
     ...(nats.replicas === 1 ? { persist_mode: "async" as never } : {}),
   };
   try {
-    await nats.jsm.streams.info(DELIVERIES).catch((error: unknown) => {
-      if (!isNotFound(error)) throw error;
-      return addStream(nats, config);
-    });
+    if ((await standing(nats, DELIVERIES)) === undefined) await addStream(nats, config);
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });
   }

@@ -1,10 +1,10 @@
 /** The stream of log lines and its subjects. */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { isNotFound, type Nats } from "./connection.ts";
+import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import type { LogFilter, LogSource } from "./logs.ts";
-import { addStream, isTooLarge } from "./streams.ts";
+import { addStream, isTooLarge, standing } from "./streams.ts";
 
 export const LOGS = "LOGS";
 
@@ -42,11 +42,8 @@ const configOf = (nats: Nats, limits: LogLimits): Partial<StreamConfig> & { name
  */
 export async function ensureLogs(nats: Nats, limits: LogLimits): Promise<number> {
   try {
-    const there = await nats.jsm.streams.info(LOGS).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
-    if (there !== undefined) return await limitLogs(nats, there.config, limits);
+    const there = await standing(nats, LOGS);
+    if (there !== undefined) return await limitLogs(nats, there, limits);
     return await addStream(nats, configOf(nats, limits));
   } catch (error) {
     throw new LogUnavailable({ what: "NATS", cause: error });

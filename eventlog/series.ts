@@ -13,10 +13,10 @@
  */
 import type { StreamConfig } from "@nats-io/jetstream";
 import { headers, nanos } from "@nats-io/transport-node";
-import { isNotFound, type Nats } from "./connection.ts";
+import type { Nats } from "./connection.ts";
 import { LogUnavailable } from "./failures.ts";
 import { faultPoint } from "./faultpoint.ts";
-import { addStream } from "./streams.ts";
+import { addStream, standing } from "./streams.ts";
 
 export const TELEMETRY = "TELEMETRY";
 
@@ -87,14 +87,11 @@ export async function ensureTelemetry(nats: Nats, limits: TelemetryLimits = {}):
     ...(nats.replicas === 1 ? { persist_mode: "async" as never } : {}),
   };
   try {
-    const there = await nats.jsm.streams.info(TELEMETRY).catch((error: unknown) => {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    });
+    const there = await standing(nats, TELEMETRY);
     if (there !== undefined) {
-      const max_age = limits.maxAgeMs === undefined ? there.config.max_age : config.max_age!;
-      const max_bytes = limits.maxBytes ?? there.config.max_bytes;
-      if (max_age === there.config.max_age && max_bytes === there.config.max_bytes) return;
+      const max_age = limits.maxAgeMs === undefined ? there.max_age : config.max_age!;
+      const max_bytes = limits.maxBytes ?? there.max_bytes;
+      if (max_age === there.max_age && max_bytes === there.max_bytes) return;
       await nats.jsm.streams.update(TELEMETRY, { max_age, max_bytes });
       return;
     }

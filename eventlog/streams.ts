@@ -24,14 +24,30 @@ export async function ensureStreams(
 ): Promise<void> {
   for (const context of contexts) {
     for (const config of [logStreamConfig(context, settings), feedStreamConfig(context, settings)]) {
-      try {
-        const { config: now } = await nats.jsm.streams.info(config.name);
-        if (config.name === feedStream(context)) await limitFeed(nats, now, settings);
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-        await addStream(nats, config);
-      }
+      const there = await standing(nats, config.name);
+      if (there === undefined) await addStream(nats, config);
+      else if (config.name === feedStream(context)) await limitFeed(nats, there, settings);
     }
+  }
+}
+
+/** Name in a stream's metadata, while it is being added: what its `max_bytes` are to be. */
+const MEANT = "millrace_meant_bytes";
+
+/**
+ * A stream as it stands: where a process died while it added it, that is done to its end.
+ * @returns undefined where there is none
+ */
+export async function standing(nats: Nats, name: string): Promise<StreamConfig | undefined> {
+  try {
+    const { config } = await nats.jsm.streams.info(name);
+    const { [MEANT]: meant, ...metadata } = config.metadata ?? {};
+    if (meant === undefined) return config;
+    const max_bytes = Math.min(Number(meant), config.max_bytes);
+    return (await nats.jsm.streams.update(name, { metadata, max_bytes })).config;
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
   }
 }
 
@@ -118,15 +134,16 @@ async function add(nats: Nats, config: Partial<StreamConfig> & { name: string })
     const isLarge = bytes > 4 * LEAST_BYTES;
     try {
       faultPoint("streams.add.before");
-      await nats.jsm.streams.add({ ...config, max_bytes: isLarge ? 2 * bytes : bytes });
+      const meant = { max_bytes: 2 * bytes, metadata: { ...config.metadata, [MEANT]: `${bytes}` } };
+      await nats.jsm.streams.add({ ...config, ...(isLarge ? meant : { max_bytes: bytes }) });
       faultPoint("streams.add.made");
-      if (isLarge) await nats.jsm.streams.update(config.name, { max_bytes: bytes });
+      if (isLarge) await standing(nats, config.name);
       faultPoint("streams.add.after");
       return bytes;
     } catch (error) {
       // Another process was faster.
       if ((error as { code?: number }).code === NAME_IN_USE) {
-        return (await nats.jsm.streams.info(config.name)).config.max_bytes;
+        return (await standing(nats, config.name))!.max_bytes;
       }
       if (isComingUp(error) && Date.now() < deadline) {
         await pause(100 + Math.random() * 100);
