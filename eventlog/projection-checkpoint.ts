@@ -183,6 +183,15 @@ export async function advance(
   return touched === 1;
 }
 
+/** Whether the build is still ours. */
+export async function isHeld(db: Queryable, { name, context, build, epoch }: Lease): Promise<boolean> {
+  const rows = await db.query(
+    `SELECT FROM millrace.projection WHERE name = $1 AND context = $2 AND build = $3 AND epoch = $4 AND state <> 'retired'`,
+    [name, context, build, epoch],
+  );
+  return rows.length > 0;
+}
+
 /** Gives the lease up at once. */
 export async function release(db: Queryable, lease: Lease): Promise<void> {
   await db.run(

@@ -13,7 +13,16 @@ import { endOnReconnect } from "./ordered.ts";
 import { parseOwner, surelyDead } from "./owner.ts";
 import { PostgresUnavailable, StatementRefused } from "./postgres.ts";
 import { aggregateKey, type Projection } from "./projection.ts";
-import { acquire, type Beat, type Checkpoint, hold, type Lease, release, stop } from "./projection-checkpoint.ts";
+import {
+  acquire,
+  type Beat,
+  type Checkpoint,
+  hold,
+  isHeld,
+  type Lease,
+  release,
+  stop,
+} from "./projection-checkpoint.ts";
 import { Lost, Session, type SessionSettings, Stopped } from "./projection-session.ts";
 import { startAnew, switchTo } from "./projection-switch.ts";
 import { logStream } from "./subjects.ts";
@@ -267,7 +276,10 @@ export class Runner {
   async #ended(session: Session | undefined, error: unknown): Promise<void> {
     const { postgres, log } = this.#settings;
     const { name, context } = this.projection;
-    if (error instanceof Lost) {
+    // A table that is not there is that of a build which another has replaced, and whoever saw that first has dropped.
+    const isMissing = error instanceof StatementRefused && error.because === "missing";
+    const isReplaced = isMissing && session !== undefined && !(await isHeld(postgres, session.lease).catch(() => true));
+    if (error instanceof Lost || isReplaced) {
       this.#become("standby", undefined);
       return;
     }

@@ -15,7 +15,7 @@ import {
   startProjector,
   type World,
 } from "./fixtures/projecting.ts";
-import { requestRebuild, waitForProjected } from "./projection-checkpoint.ts";
+import { requestRebuild, retire, waitForProjected } from "./projection-checkpoint.ts";
 
 const test = suite("projections", { timeoutMs: 120_000 });
 
@@ -185,6 +185,27 @@ test("who lost the checkpoint drops its work", async (t) => {
   );
   await caughtUp(of);
   await assertExact(of);
+});
+
+test("a build that another has replaced is given up in silence, its table being gone already", async (t) => {
+  const of = await world(t);
+  const failures: unknown[] = [];
+  const log = { info: () => {}, warn: () => {}, error: (...said: unknown[]) => void failures.push(said) };
+  projector(t, of, { lookMs: 2_000, log });
+  await write(of, 50, 3);
+  await caughtUp(of);
+  // What another projector does, between two looks of this one.
+  for (const { name, context, build, table } of (await checkpoints(of)).filter(({ shown }) => shown)) {
+    await of.postgres.transaction(async (tx) => {
+      await retire(tx, { name, context }, build);
+      await tx.run(`DROP TABLE projection."${table}" CASCADE`);
+    });
+  }
+  // Of those that it does not know yet, it asks PostgreSQL first.
+  await write(of, 20, 4, 4_000);
+  await caughtUp(of);
+  await assertExact(of);
+  assert.equal(failures, []);
 });
 
 test("a newer version is built beside and switched: readers see the old or the new, whole", async (t) => {
