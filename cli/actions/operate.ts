@@ -5,6 +5,7 @@ import { gatewayOf, sleep } from "../gateway.ts";
 import { printList } from "../output.ts";
 import { styleOf } from "../run.ts";
 import { type AnyCall, type Call, EXIT, type None } from "../table.ts";
+import { listAll } from "./read.ts";
 
 type Arg<K extends string> = { readonly [P in K]: { readonly summary: string } };
 type Text<K extends string> = { readonly [P in K]: { readonly type: "string"; readonly summary: string } };
@@ -16,14 +17,9 @@ export async function search(
   >,
 ): Promise<void> {
   const { io, args, flags } = call;
-  const { items } = await gatewayOf(call).call("search", {
-    query: {
-      q: args.words.join(" "),
-      ...(flags.limit === undefined ? {} : { limit: flags.limit }),
-      ...(flags.in === undefined ? {} : { context: flags.in }),
-      ...(flags.kind === undefined ? {} : { kind: flags.kind }),
-    },
-  });
+  const query = { q: args.words.join(" "), context: flags.in, kind: flags.kind };
+  const limit = flags.limit ?? 50;
+  const { items, more } = await listAll(gatewayOf(call), "search", { query }, limit);
   await printList(
     io,
     styleOf(call),
@@ -37,6 +33,7 @@ export async function search(
     (hit) => hit.id,
   );
   if (items.length === 0) io.err("Nothing is found\n");
+  if (more) io.err(`There are more: --limit ${Math.min(100_000, limit * 4)}\n`);
 }
 
 export async function retryDeadLetter(call: Call<None, Arg<"id">>): Promise<number> {

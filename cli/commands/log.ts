@@ -92,7 +92,7 @@ export const logCommands = [
     flags: {
       in: { type: "string", value: "CONTEXT", summary: "Only in this context" },
       kind: { type: "string", value: "KIND", names: { from: "kinds" }, summary: "Only this kind of entity" },
-      limit: { type: "integer", value: "N", range: [1, 200], summary: "At most so many" },
+      limit: { type: "integer", value: "N", range: [1, 100_000], summary: "At most so many (default 50)" },
     },
     examples: [{ line: "mill search certificate", says: "Best hits first" }],
     impact: "read",

@@ -48,7 +48,7 @@ export const Hit = Schema.Struct({
   path: Schema.String.annotate({ description: "Of the entity in this API" }),
   updatedAt: Time,
 }).annotate({ identifier: "Hit" });
-export const Hits = Schema.Struct({ items: Schema.Array(Hit) }).annotate({ identifier: "Hits" });
+export const Hits = page(Hit).annotate({ identifier: "Hits" });
 
 export const KeyRotation = Schema.Struct({
   rewrapped: Schema.Int.annotate({ description: "Subjects whose data keys are under the current master key now" }),
@@ -149,7 +149,7 @@ const ofOrganisation = HttpApiGroup.make("system")
         q: Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(200)).annotate({
           description: "Words, or a phrase in quotes",
         }),
-        limit: pageQuery.limit,
+        ...pageQuery,
         context: textFilter("Only in this context"),
         kind: textFilter("Only this kind of entity"),
       },

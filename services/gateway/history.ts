@@ -10,7 +10,7 @@ import { type Handle, handle, invalidInput, json, pathOf, type Request } from ".
 import { fail } from "./failures.ts";
 import { type Gateway, resolve } from "./gateway.ts";
 import { positionAsked } from "./past.ts";
-import { ask, decodeCursor, encodeCursor, reachConditions, waitForPosition } from "./queries.ts";
+import { ask, decodeCursor, encodeCursor, orForeignCursor, reachConditions, waitForPosition } from "./queries.ts";
 
 interface Filters {
   readonly organisation: string;
@@ -139,7 +139,17 @@ interface Found {
   readonly title: string;
   readonly excerpt: string;
   readonly updated_at: Date;
+  readonly rank: string;
+  /** As exactly as PostgreSQL keeps it. */
+  readonly at: string;
 }
+
+type Sought = { q: string; limit?: number; cursor?: string; context?: string; kind?: string };
+
+/** The last hit of a page: its rank, when it changed, its id. */
+type HitMark = readonly [rank: string, at: string, id: string];
+const isHitMark = (mark: any): boolean =>
+  Array.isArray(mark) && mark.length === 3 && mark.every((part) => typeof part === "string");
 
 /** Which of the hits the caller may see: kinds of which all may be read, and of others what is reached. */
 function visible(readable: ReadonlyMap<string, string>, asked: Asked, add: (value: unknown) => string): string[] {
@@ -165,7 +175,7 @@ function visible(readable: ReadonlyMap<string, string>, asked: Asked, add: (valu
  */
 export const search = <R extends Request>(gateway: Gateway, readable: ReadonlyMap<string, string>): Handle<R> =>
   handle(gateway, async (request, asked) => {
-    const { q, limit, context, kind } = request.query as { q: string; limit?: number; context?: string; kind?: string };
+    const { q, limit = LIMITS.listDefault, cursor, context, kind } = request.query as Sought;
     const organisation = asked.organisation!.id;
     const kinds = new Map(
       [...readable].filter(([name]) => {
@@ -175,24 +185,37 @@ export const search = <R extends Request>(gateway: Gateway, readable: ReadonlyMa
     );
     const contexts = [...kinds.keys()].map((name) => [name.split(".")[0]!, []] as const);
     await waitForPosition(gateway, positionAsked(request), Object.fromEntries(contexts));
-    const values: unknown[] = [organisation, q, limit ?? LIMITS.listDefault];
-    const seen = visible(kinds, asked, (value) => `$${values.push(value)}`);
+    const values: unknown[] = [organisation, q];
+    const add = (value: unknown) => `$${values.push(value)}`;
+    const seen = visible(kinds, asked, add).join(" OR ");
+    let after = "";
+    if (cursor !== undefined) {
+      const [rank, at, id] = decodeCursor<HitMark>(cursor, isHitMark);
+      const [r, t, i] = [`${add(rank)}::float4`, `${add(at)}::timestamptz`, add(id)];
+      after = `WHERE (-h.rank, ${t} - h.updated_at, h.id) > (-${r}, interval '0', ${i})`;
+    }
     const rows = await ask(() =>
-      gateway.postgres.query<Found>(
-        `SELECT s.context, s.kind, s.id, s.title, s.updated_at,
+      gateway.postgres
+        .query<Found>(
+          `SELECT s.context, s.kind, s.id, s.title, s.updated_at, s.rank::text, s.updated_at::text AS at,
            ts_headline('simple', left(s.text, 10000), query, 'StartSel="", StopSel="", MaxFragments=1, MaxWords=24, MinWords=8') AS excerpt
          FROM (
-           SELECT s.*, query FROM v.search AS s, millrace.search_query($2) AS query
-           WHERE s.organisation = $1 AND (${seen.join(" OR ")}) AND s.document @@ query
-           ORDER BY ts_rank(s.document, query) DESC, s.updated_at DESC, s.id LIMIT $3
-         ) AS s`,
-        values,
-      ),
+           SELECT h.* FROM (
+             SELECT s.*, query, ts_rank(s.document, query) AS rank
+             FROM v.search AS s, millrace.search_query($2) AS query
+             WHERE s.organisation = $1 AND (${seen}) AND s.document @@ query
+           ) AS h ${after}
+           ORDER BY h.rank DESC, h.updated_at DESC, h.id LIMIT ${add(limit + 1)}
+         ) AS s ORDER BY s.rank DESC, s.updated_at DESC, s.id`,
+          values,
+        )
+        .catch(orForeignCursor(cursor)),
     );
-    const items = rows.map(({ updated_at, ...hit }) => ({
+    const items = rows.slice(0, limit).map(({ updated_at, rank: _, at: __, ...hit }) => ({
       ...hit,
       path: pathOf(kindOf(hit.context, hit.kind)!, organisation, hit.id),
       updatedAt: updated_at.toISOString(),
     }));
-    return json({ items });
+    const last = rows.length > limit ? rows[limit - 1] : undefined;
+    return json({ items, ...(last && { nextCursor: encodeCursor([last.rank, last.at, last.id]) }) });
   });

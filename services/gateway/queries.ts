@@ -115,6 +115,12 @@ const FOREIGN_CURSOR = invalidInput(
   "Begin again without it, or keep `sort` as it was.",
 );
 
+/** All else was read by its schema: only a cursor that was made up brings in what is no value of its column. */
+export const orForeignCursor = (cursor: string | undefined) => (error: unknown) =>
+  cursor !== undefined && error instanceof StatementRefused && error.because === "data"
+    ? fail(FOREIGN_CURSOR)
+    : Promise.reject(error);
+
 export type ListQuery = { limit?: number; cursor?: string; sort?: string; q?: string; fields?: string } & Record<
   string,
   unknown
@@ -253,11 +259,7 @@ export async function readPage(
   const rows = await ask(() =>
     gateway.postgres
       .query<{ position: number; id: string | null; state: unknown; mark: string }>(statement, values.list)
-      .catch((error: unknown) => {
-        // All else was read by its schema: only a cursor that was made up brings in what is no value of its column.
-        const madeUp = query.cursor !== undefined && error instanceof StatementRefused && error.because === "data";
-        return madeUp ? fail(FOREIGN_CURSOR) : Promise.reject(error);
-      }),
+      .catch(orForeignCursor(query.cursor)),
   );
   if (rows.length === 0) return fail(BUILDING);
   const found = rows.filter(({ id }) => id !== null);

@@ -188,4 +188,34 @@ test("search finds by name what the token may read, and nothing else", async () 
   assert.equal(elsewhere.body.items, []);
 });
 
+test("search: pages by cursor without hole or double, best hits first", async () => {
+  const { id } = (await call("POST", "/v1/organisations", { body: { name: fresh() } })).body;
+  const at = `/v1/organisations/${id}`;
+  let position = "";
+  // Of several ranks, and several of each.
+  for (let i = 0; i < 12; i++) {
+    const title = `Gadget ${"gadget ".repeat(i % 3)}${i}`;
+    const made = await call("POST", `${at}/work-items`, { body: { type: "task", title } });
+    position = made.headers.get("millrace-position")!;
+  }
+  const find = async (more: string) => {
+    const { body } = await call("GET", `${at}/search?q=gadget${more}`, { headers: { "millrace-position": position } });
+    return body as { items: { id: string }[]; nextCursor?: string };
+  };
+  const all = (await find("")).items.map((hit) => hit.id);
+  assert.is(all.length, 12);
+  const paged: string[] = [];
+  for (let cursor = ""; ; ) {
+    const { items, nextCursor } = await find(`&limit=5${cursor}`);
+    paged.push(...items.map((hit) => hit.id));
+    if (nextCursor === undefined) break;
+    cursor = `&cursor=${nextCursor}`;
+  }
+  assert.equal(paged, all);
+  for (const mark of [["x", "y", "z"], ["0.1", "2026-01-01", 1], { sort: "name", value: "a", id: "b" }]) {
+    const cursor = Buffer.from(JSON.stringify(mark)).toString("base64url");
+    assertProblem(await call("GET", `${at}/search?q=gadget&cursor=${cursor}`), 400, "invalid-input");
+  }
+});
+
 test.run();
