@@ -112,8 +112,8 @@ export class FeedEvent {
   readonly id: string;
   readonly type: string;
   readonly bytes: number;
-  readonly #headers: EventHeaders;
-  readonly #data: Uint8Array;
+  /** What it was read from; undefined once it is kept as text alone. */
+  #message: { readonly headers: EventHeaders; readonly data: Uint8Array } | undefined;
   #json: string | undefined;
 
   /** @throws TypeError when the message is no event of a feed */
@@ -132,8 +132,17 @@ export class FeedEvent {
     this.id = parts[4]!;
     this.type = parts[5]!;
     this.bytes = data.length;
-    this.#headers = h;
-    this.#data = data;
+    this.#message = { headers: h, data };
+  }
+
+  /**
+   * Holds on to its text alone from now on, for those that are kept long: what was read from the server shares its memory with all that
+   * came in the same piece, ten times as much as the event.
+   */
+  keep(): this {
+    this.#json = this.json;
+    this.#message = undefined;
+    return this;
   }
 
   /** The log's own time of it, RFC 3339. */
@@ -143,25 +152,26 @@ export class FeedEvent {
 
   /** One attribute of the CloudEvent; "" when it has none of this name. @param name e.g. `source` */
   attribute(name: string): string {
-    return decodeHeader(this.#headers.get(`ce-${name}`));
+    if (this.#message !== undefined) return decodeHeader(this.#message.headers.get(`ce-${name}`));
+    return name === "data" ? "" : ((this.event as unknown as Record<string, string>)[name] ?? "");
   }
 
   /** The event in structured mode, as text: made once, however many it is sent to. */
   get json(): string {
-    this.#json ??= `${JSON.stringify(this.#attributes()).slice(0, -1)},"data":${decoder.decode(this.#data)}}`;
+    this.#json ??= textOf(this.#message!);
     return this.#json;
   }
 
   get event(): CloudEvent {
     return JSON.parse(this.json) as CloudEvent;
   }
+}
 
-  #attributes(): Record<string, string> {
-    const attributes: Record<string, string> = {};
-    // Not by `keys` and `get`: that is quadratic in the number of headers.
-    for (const [name, values] of this.#headers) {
-      if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(values[0]!);
-    }
-    return attributes;
+function textOf({ headers, data }: { readonly headers: EventHeaders; readonly data: Uint8Array }): string {
+  const attributes: Record<string, string> = {};
+  // Not by `keys` and `get`: that is quadratic in the number of headers.
+  for (const [name, values] of headers) {
+    if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(values[0]!);
   }
+  return `${JSON.stringify(attributes).slice(0, -1)},"data":${decoder.decode(data)}}`;
 }

@@ -5,7 +5,7 @@ import type { FeedEvent } from "./cloudevents.ts";
 export class Ring {
   readonly #most: number;
   readonly #mostBytes: number;
-  #events: FeedEvent[] = [];
+  #events: (FeedEvent | undefined)[] = [];
   /** Index of the oldest that still counts: what stands before it is cut off now and then. */
   #start = 0;
   #bytes = 0;
@@ -27,10 +27,11 @@ export class Ring {
   }
 
   push(event: FeedEvent): void {
-    this.#events.push(event);
+    this.#events.push(event.keep());
     this.#bytes += event.bytes;
     while (this.length > 1 && (this.length > this.#most || this.#bytes > this.#mostBytes)) {
-      const oldest = this.#events[this.#start++]!;
+      const oldest = this.#events[this.#start]!;
+      this.#events[this.#start++] = undefined;
       this.#bytes -= oldest.bytes;
       this.coveredFrom = oldest.seq;
     }

@@ -29,6 +29,23 @@ test("keeps the newest by number and by bytes, and at least one", () => {
   assert.is(ring.first?.seq, 25);
 });
 
+test("an event that is kept says the same as it did", () => {
+  const h = headers();
+  const attributes = {
+    id: "7.0",
+    type: "millrace.toy.CounterAdded.v1",
+    source: "/a%20b",
+    time: "2026-01-01T00:00:00.000Z",
+  };
+  for (const [name, value] of Object.entries(attributes)) h.set(`ce-${name}`, value);
+  const read = new FeedEvent("feed.org_a.toy.counter.cnt_1.CounterAdded", 7, h, Buffer.from('{"by":1}'));
+  const said = () => [...Object.keys(attributes), "data", "none"].map((name) => read.attribute(name));
+  const [before, json] = [said(), read.json];
+  assert.equal(before.slice(0, 2), ["7.0", "millrace.toy.CounterAdded.v1"]);
+  assert.equal([read.keep().json, said()], [json, before]);
+  assert.equal(read.event.data, { by: 1 });
+});
+
 test("finds the last event at or before a place", () => {
   const ring = new Ring(10, 1_000, 4);
   for (let seq = 5; seq <= 9; seq++) ring.push(event(seq));
