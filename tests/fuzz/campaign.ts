@@ -119,7 +119,12 @@ const shown = ({ bytes }: Request, violation: string): string =>
 const SHRINKS_MOST = 300;
 
 /** Sends `count` requests over `connections` connections. The seed decides all of them. */
-export async function run(target: Target, seed: number, count: number, connections = 24): Promise<Outcome> {
+export async function run(
+  target: Target,
+  seed: number,
+  count: number,
+  { connections = 24, plans = anyPlan }: { readonly connections?: number; readonly plans?: fc.Arbitrary<Plan> } = {},
+): Promise<Outcome> {
   const statuses = new Map<string, Map<number, number>>();
   const succeeded = new Set<string>();
   const failures: string[] = [];
@@ -149,7 +154,7 @@ export async function run(target: Target, seed: number, count: number, connectio
     const wire = new Wire(target.port);
     let shrinks = 0;
     let found: string | undefined;
-    const property = fc.asyncProperty(anyPlan, async (plan) => {
+    const property = fc.asyncProperty(plans, async (plan) => {
       if (found !== undefined && shrinks++ > SHRINKS_MOST) return;
       const why = await send(wire, plan);
       if (why === undefined) return;

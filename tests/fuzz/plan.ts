@@ -287,6 +287,10 @@ export const anyPlan: fc.Arbitrary<Plan> = fc.oneof(
   ...OPERATIONS.map((operation) => ({ weight: weightOf(operation), arbitrary: planOf(operation) })),
 );
 
+/** One operation as it is meant: nothing twisted, by who may do all, about something that is there. */
+export const plainPlan = (operation: Operation): fc.Arbitrary<Plan> =>
+  fc.tuple(planOf(operation), fc.nat(1_000)).map(([plan, whole]) => ({ ...plan, whole, who: 0, twists: [] }));
+
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY", "get"];
 
 /** Headers that mean something to somebody on the way. */
