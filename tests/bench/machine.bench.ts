@@ -114,11 +114,15 @@ await bench(async (b) => {
   const settle = () => new Promise((resolve) => setTimeout(resolve, 20_000));
   await settle();
   const idle = memoryOf(pid);
+  const open = async (n: number) => {
+    ids.push((await send("POST", items, { type: "task", title: `item ${n}` })).id);
+  };
+  // Enough that those at once are at different ones.
+  for (let n = 0; n < 100; n++) await open(n);
   // A thousandth of the commands open items; the others change them.
   const work = (commands: number) =>
     rateOf(32, commands, async (n) => {
-      if (n % 1_000 === 0 || ids.length === 0)
-        ids.push((await send("POST", items, { type: "task", title: `item ${n}` })).id);
+      if (n % 1_000 === 0) await open(n);
       else await send("PATCH", `${items}/${ids[n % ids.length]}`, { title: `title ${n}` });
     });
   await work(10_000);
