@@ -115,6 +115,8 @@ export class FeedEvent {
   /** What it was read from; undefined once it is kept as text alone. */
   #message: { readonly headers: EventHeaders; readonly data: Uint8Array } | undefined;
   #json: string | undefined;
+  /** Where the data begin in the text. */
+  #dataAt = 0;
 
   /** @throws TypeError when the message is no event of a feed */
   constructor(subject: string, seq: number, h: EventHeaders, data: Uint8Array) {
@@ -153,25 +155,26 @@ export class FeedEvent {
   /** One attribute of the CloudEvent; "" when it has none of this name. @param name e.g. `source` */
   attribute(name: string): string {
     if (this.#message !== undefined) return decodeHeader(this.#message.headers.get(`ce-${name}`));
-    return name === "data" ? "" : ((this.event as unknown as Record<string, string>)[name] ?? "");
+    const attributes = JSON.parse(`${this.json.slice(0, this.#dataAt)}}`) as Record<string, string>;
+    return attributes[name] ?? "";
   }
 
   /** The event in structured mode, as text: made once, however many it is sent to. */
   get json(): string {
-    this.#json ??= textOf(this.#message!);
+    if (this.#json !== undefined) return this.#json;
+    const { headers, data } = this.#message!;
+    const attributes: Record<string, string> = {};
+    // Not by `keys` and `get`: that is quadratic in the number of headers.
+    for (const [name, values] of headers) {
+      if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(values[0]!);
+    }
+    const head = JSON.stringify(attributes).slice(0, -1);
+    this.#dataAt = head.length;
+    this.#json = `${head},"data":${decoder.decode(data)}}`;
     return this.#json;
   }
 
   get event(): CloudEvent {
     return JSON.parse(this.json) as CloudEvent;
   }
-}
-
-function textOf({ headers, data }: { readonly headers: EventHeaders; readonly data: Uint8Array }): string {
-  const attributes: Record<string, string> = {};
-  // Not by `keys` and `get`: that is quadratic in the number of headers.
-  for (const [name, values] of headers) {
-    if (name.startsWith("ce-")) attributes[name.slice(3)] = decodeHeader(values[0]!);
-  }
-  return `${JSON.stringify(attributes).slice(0, -1)},"data":${decoder.decode(data)}}`;
 }
