@@ -127,22 +127,46 @@ const toCommit = (kind: Kind, id: string, message: StoredMsg | DirectMessage): S
   time: typeof message.time === "number" ? message.time : message.time.getTime(),
 });
 
+/** Of all states in memory, as JSON. */
+const MOST_BYTES = 64 * 1024 ** 2;
+
+interface Entry {
+  readonly loaded: Loaded<unknown>;
+  readonly bytes: number;
+  /** Version at which it was weighed. */
+  readonly weighedAt: number;
+}
+
+/** A state is weighed again when it has seen a quarter more events: a few times in all, however often it changes. */
+function weighed(loaded: Loaded<unknown>, before: Entry | undefined): Entry {
+  const { version, state, commands } = loaded;
+  if (before !== undefined && version < before.weighedAt * 1.25) return { ...before, loaded };
+  return { loaded, bytes: (JSON.stringify(state) ?? "").length + commands.size * COMMAND_BYTES, weighedAt: version };
+}
+const COMMAND_BYTES = 200;
+
 /** Aggregates in memory, the most recently used. Never wrong for writing: the append's expectation decides. */
 export class Aggregates {
   readonly #nats: Nats;
   readonly #snapshots: Snapshots | undefined;
   readonly #most: number;
-  readonly #cache = new Map<string, Loaded<unknown>>();
+  readonly #mostBytes: number;
+  readonly #cache = new Map<string, Entry>();
+  #bytes = 0;
 
-  constructor(nats: Nats, options: { readonly most?: number; readonly snapshots?: Snapshots } = {}) {
+  constructor(
+    nats: Nats,
+    options: { readonly most?: number; readonly mostBytes?: number; readonly snapshots?: Snapshots } = {},
+  ) {
     this.#nats = nats;
     this.#most = options.most ?? 5_000;
+    this.#mostBytes = options.mostBytes ?? MOST_BYTES;
     this.#snapshots = options.snapshots;
   }
 
   /** As last seen by this process, or undefined: good enough to decide on, never to answer a reader with. */
   cached<S>(kind: Kind<S>, id: string): Loaded<S> | undefined {
-    return this.#cache.get(key(kind, id)) as Loaded<S> | undefined;
+    return this.#cache.get(key(kind, id))?.loaded as Loaded<S> | undefined;
   }
 
   /** As the log has it now. @throws LogUnavailable, UnknownEvent */
@@ -189,17 +213,28 @@ export class Aggregates {
 
   keep<S>(kind: Kind<S>, loaded: Loaded<S>): void {
     const name = key(kind, loaded.id);
+    const entry = weighed(loaded, this.#cache.get(name));
+    this.#drop(name);
+    this.#cache.set(name, entry);
+    this.#bytes += entry.bytes;
+    for (const oldest of this.#cache.keys()) {
+      if (this.#cache.size === 1 || (this.#cache.size <= this.#most && this.#bytes <= this.#mostBytes)) break;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(name: string): void {
+    this.#bytes -= this.#cache.get(name)?.bytes ?? 0;
     this.#cache.delete(name);
-    this.#cache.set(name, loaded);
-    if (this.#cache.size > this.#most) this.#cache.delete(this.#cache.keys().next().value!);
   }
 
   forget(kind: Kind, id: string): void {
-    this.#cache.delete(key(kind, id));
+    this.#drop(key(kind, id));
   }
 
   clear(): void {
     this.#cache.clear();
+    this.#bytes = 0;
   }
 }
 
