@@ -1,5 +1,6 @@
 /** Following along with `mill`: a tail that survives the gateway's death, positions, watching, Ctrl-C. */
 import * as assert from "uvu/assert";
+import { eventually } from "./harness/eventually.ts";
 import { ONE_PROCESS, testMill } from "./harness/mill.ts";
 import { deferToEndOfFile, suite } from "./harness/suite.ts";
 
@@ -52,12 +53,18 @@ test("the gateway dies again and again under it, and it shows every event once, 
 test("a position goes on exactly where the one before ended", async () => {
   const until = (...args: string[]) =>
     mill.run(["events", "tail", "--kind", "item", "--until-now", "-o", "jsonl", ...args]);
+  // What was just done is told a moment later.
+  const told = (title: string, ...args: string[]) =>
+    eventually(async () => {
+      const ended = await until(...args);
+      return ended.code !== 0 || eventsIn(ended.out).some(({ data }) => data.title === title) ? ended : undefined;
+    }, `${title} is told`);
   await open("Before the position");
-  const first = await until("--from", "beginning");
+  const first = await told("Before the position", "--from", "beginning");
   assert.is(first.code, 0, first.err);
   const position = /^position: ([\w-]+)$/m.exec(first.err)![1]!;
   const id = await open("After the position");
-  const second = await until("--after", position);
+  const second = await told("After the position", "--after", position);
   assert.equal(
     eventsIn(second.out).map(({ data, source }) => [data.title, source.split("/").at(-1)]),
     [["After the position", id]],
