@@ -129,6 +129,8 @@ const toCommit = (kind: Kind, id: string, message: StoredMsg | DirectMessage): S
 
 /** Of all states in memory, as JSON. */
 const MOST_BYTES = 64 * 1024 ** 2;
+/** About what one remembered command takes. */
+const COMMAND_BYTES = 200;
 
 interface Entry {
   readonly loaded: Loaded<unknown>;
@@ -143,8 +145,6 @@ function weighed(loaded: Loaded<unknown>, before: Entry | undefined): Entry {
   if (before !== undefined && version < before.weighedAt * 1.25) return { ...before, loaded };
   return { loaded, bytes: (JSON.stringify(state) ?? "").length + commands.size * COMMAND_BYTES, weighedAt: version };
 }
-const COMMAND_BYTES = 200;
-
 /** Aggregates in memory, the most recently used. Never wrong for writing: the append's expectation decides. */
 export class Aggregates {
   readonly #nats: Nats;
