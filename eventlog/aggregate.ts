@@ -145,6 +145,7 @@ function weighed(loaded: Loaded<unknown>, before: Entry | undefined): Entry {
   if (before !== undefined && version < before.weighedAt * 1.25) return { ...before, loaded };
   return { loaded, bytes: (JSON.stringify(state) ?? "").length + commands.size * COMMAND_BYTES, weighedAt: version };
 }
+
 /** Aggregates in memory, the most recently used. Never wrong for writing: the append's expectation decides. */
 export class Aggregates {
   readonly #nats: Nats;
