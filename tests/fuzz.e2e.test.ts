@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { heads, openTarget, run, type Target, table, unansweredCommits } from "./fuzz/campaign.ts";
-import { OPERATIONS } from "./fuzz/document.ts";
-import { plainPlan } from "./fuzz/plan.ts";
+import { OPERATIONS, type Operation } from "./fuzz/document.ts";
+import { makerOf, plainPlan } from "./fuzz/plan.ts";
 import { talk } from "./fuzz/wire.ts";
 import { suite } from "./harness/suite.ts";
 
@@ -71,9 +71,15 @@ test(`every answer to ${REQUESTS} requests is as documented, and what was refuse
   const outcomes = [first, second];
   const answered = (id: string) => outcomes.flatMap(({ statuses }) => [...(statuses.get(id) ?? [])]);
   const succeeds = (id: string) => answered(id).some(([status]) => status < 300);
+  let seed = SEED + 2_000;
+  const plainly = async (operation: Operation | undefined, count: number) => {
+    seed += 100;
+    if (operation !== undefined) outcomes.push(await run(target, seed, count, { plans: plainPlan(operation) }));
+  };
   for (const operation of OPERATIONS.filter(({ id }) => !NEVER.has(id))) {
     for (let round = 0; round < ROUNDS && !succeeds(operation.id); round++) {
-      outcomes.push(await run(target, SEED + round, 24, { plans: plainPlan(operation) }));
+      await plainly(makerOf(operation), 6);
+      await plainly(operation, 24);
     }
   }
   assert.deepEqual(

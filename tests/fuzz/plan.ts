@@ -287,9 +287,21 @@ export const anyPlan: fc.Arbitrary<Plan> = fc.oneof(
   ...OPERATIONS.map((operation) => ({ weight: weightOf(operation), arbitrary: planOf(operation) })),
 );
 
-/** One operation as it is meant: nothing twisted, by who may do all, about something that is there. */
+/** One operation as it is meant: nothing twisted, by who may do all, about something that is there, however it is by now. */
 export const plainPlan = (operation: Operation): fc.Arbitrary<Plan> =>
-  fc.tuple(planOf(operation), fc.nat(1_000)).map(([plan, whole]) => ({ ...plan, whole, who: 0, twists: [] }));
+  fc.tuple(planOf(operation), fc.nat(1_000)).map(([plan, whole]) => ({
+    ...plan,
+    headers: "if-match" in plan.headers ? { ...plan.headers, "if-match": "*" } : plan.headers,
+    whole,
+    who: 0,
+    twists: [],
+  }));
+
+/** What makes that which an operation is about: where everything there has tasks or was removed, a new one is needed. */
+export const makerOf = ({ path }: Operation): Operation | undefined => {
+  const collection = /^.*\/[a-z-]+(?=\/\{[a-z]+\})/i.exec(path)?.[0];
+  return OPERATIONS.find((one) => one.method === "POST" && one.path === collection);
+};
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "QUERY", "get"];
 

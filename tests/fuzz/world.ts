@@ -5,6 +5,8 @@ import type { Operation } from "./document.ts";
 import type { World } from "./plan.ts";
 
 const MOST = 200;
+/** Of those learnt last, so that some are there that nothing has been done to yet. */
+const NEWEST = 8;
 
 /** What the path of something names, by parameter: its organisation, its id, and a part of it. */
 type Place = Readonly<Record<string, string>>;
@@ -21,8 +23,11 @@ class Pool {
     this.#learnt[this.#next++ % MOST] = place;
   }
   pick(n: number): Place {
-    const all = n % 2 === 0 || this.#learnt.length === 0 ? this.#fixed : this.#learnt;
-    return all[(n >> 1) % all.length]!;
+    const nth = n >> 2;
+    if (n % 2 === 0 || this.#learnt.length === 0) return this.#fixed[nth % this.#fixed.length]!;
+    if (n % 4 === 1) return this.#learnt[nth % this.#learnt.length]!;
+    const back = 1 + (nth % Math.min(NEWEST, this.#learnt.length));
+    return this.#learnt[(this.#next - back) % MOST]!;
   }
 }
 
