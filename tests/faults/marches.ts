@@ -137,12 +137,13 @@ export async function dieAt(
   const workers: Worker[] = [];
   const survived: string[] = [];
   const all: string[] = [];
+  const began = Date.now();
   try {
     for (const [i, point] of points.entries()) {
       const doomed = spawnWorker({ ...options, env: { ...options.env, MILLRACE_DIE_AT: point } });
       workers.push(doomed);
       await doomed.says("working ").catch(() => {}); // it may die of what is there already
-      const ids = Array.from({ length: marches }, (_, n) => `mar_at-${i}-${n}`);
+      const ids = Array.from({ length: marches }, (_, n) => `mar_at-${began}-${i}-${n}`);
       const notBefore = Date.now() + 1_000;
       for (const [n, id] of ids.entries()) await command(log, id, { do: "ask", ...(n === 0 ? { notBefore } : {}) });
       all.push(...ids);
