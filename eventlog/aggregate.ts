@@ -7,6 +7,7 @@ import { decodeCommitBody, type StoredCommit } from "./commit.ts";
 import { leaderMessage, type Nats } from "./connection.ts";
 import { type DirectMessage, readBatch } from "./direct.ts";
 import { loads } from "./meters.ts";
+import { Recent } from "./recent.ts";
 import { RememberedCommands } from "./remembered.ts";
 import type { Snapshots } from "./snapshots.ts";
 import { aggregateSubject, logStream } from "./subjects.ts";
@@ -150,18 +151,14 @@ function weighed(loaded: Loaded<unknown>, before: Entry | undefined): Entry {
 export class Aggregates {
   readonly #nats: Nats;
   readonly #snapshots: Snapshots | undefined;
-  readonly #most: number;
-  readonly #mostBytes: number;
-  readonly #cache = new Map<string, Entry>();
-  #bytes = 0;
+  readonly #cache: Recent<Entry>;
 
   constructor(
     nats: Nats,
     options: { readonly most?: number; readonly mostBytes?: number; readonly snapshots?: Snapshots } = {},
   ) {
     this.#nats = nats;
-    this.#most = options.most ?? 5_000;
-    this.#mostBytes = options.mostBytes ?? MOST_BYTES;
+    this.#cache = new Recent(options.most ?? 5_000, options.mostBytes ?? MOST_BYTES);
     this.#snapshots = options.snapshots;
   }
 
@@ -214,28 +211,16 @@ export class Aggregates {
 
   keep<S>(kind: Kind<S>, loaded: Loaded<S>): void {
     const name = key(kind, loaded.id);
-    const entry = weighed(loaded, this.#cache.get(name));
-    this.#drop(name);
-    this.#cache.set(name, entry);
-    this.#bytes += entry.bytes;
-    for (const oldest of this.#cache.keys()) {
-      if (this.#cache.size === 1 || (this.#cache.size <= this.#most && this.#bytes <= this.#mostBytes)) break;
-      this.#drop(oldest);
-    }
-  }
-
-  #drop(name: string): void {
-    this.#bytes -= this.#cache.get(name)?.bytes ?? 0;
-    this.#cache.delete(name);
+    this.#cache.set(name, weighed(loaded, this.#cache.get(name)));
+    this.#cache.trim();
   }
 
   forget(kind: Kind, id: string): void {
-    this.#drop(key(kind, id));
+    this.#cache.delete(key(kind, id));
   }
 
   clear(): void {
     this.#cache.clear();
-    this.#bytes = 0;
   }
 }
 

@@ -21,6 +21,7 @@ import {
   type Unwritable,
 } from "./projection.ts";
 import { SEARCH_DOCUMENT } from "./projection-schema.ts";
+import { Recent } from "./recent.ts";
 
 /** The columns that every view has. Times are the log's own: of the first commit and of the last. */
 const BASE = [
@@ -139,20 +140,17 @@ class StateFold implements Fold {
   readonly #view: View;
   readonly #kind: Kind;
   readonly #table: string;
-  readonly #most: number;
   readonly #names: ReadonlyArray<string>;
   readonly #values: ReadonlyArray<(state: any) => unknown>;
   readonly #upsert: string;
-  readonly #known = new Map<string, Known>();
+  readonly #known: Recent<Known>;
   readonly #changed = new Map<string, Known>();
-  /** Bytes of what is known. */
-  #cached = 0;
 
   constructor(view: View, table: string, options: FoldOptions) {
     this.#view = view;
     this.#kind = view.kind;
     this.#table = qualified(table);
-    this.#most = options.cacheMost;
+    this.#known = new Recent(options.cacheMost, CACHE_BYTES);
     this.#names = Object.keys(view.columns);
     this.#values = Object.values(view.columns).map((column) => column.value);
     this.#upsert = upsertStatement(view, this.#table);
@@ -244,17 +242,9 @@ class StateFold implements Fold {
   }
 
   keep(): void {
-    for (const [id, known] of this.#changed) {
-      this.#cached += known.bytes - (this.#known.get(id)?.bytes ?? 0);
-      this.#known.delete(id);
-      this.#known.set(id, known);
-    }
+    for (const [id, known] of this.#changed) this.#known.set(id, known);
     this.#changed.clear();
-    for (const [id, { bytes }] of this.#known) {
-      if (this.#known.size <= this.#most && this.#cached <= CACHE_BYTES) break;
-      this.#known.delete(id);
-      this.#cached -= bytes;
-    }
+    this.#known.trim();
   }
 
   discard(): void {
@@ -264,13 +254,11 @@ class StateFold implements Fold {
   forget(): void {
     this.#changed.clear();
     this.#known.clear();
-    this.#cached = 0;
   }
 
   leaveOut(aggregate: string): void {
     const id = aggregate.slice(aggregate.indexOf("/") + 1);
     this.#changed.delete(id);
-    this.#cached -= this.#known.get(id)?.bytes ?? 0;
     this.#known.delete(id);
   }
 

@@ -1,5 +1,5 @@
 /** The settings of devices: of which network they are, and where they may come by themselves. */
-import { flag, path, text, url, whole } from "./setting-values.ts";
+import { file, flag, text, url, whole } from "./setting-values.ts";
 import type { Declaration } from "./settings.ts";
 
 export const deviceDeclarations = {
@@ -111,7 +111,7 @@ export const deviceDeclarations = {
   firmwareCa: {
     env: "MILLRACE_FIRMWARE_CA",
     key: "firmware.ca",
-    read: path,
+    read: file,
     fallback: undefined,
     meaning: "a file with the authority of the maker's servers (PEM), where the system does not know it",
   },

@@ -1,5 +1,5 @@
 /** Settings of `mill up` for publishing, and for building what is published. */
-import { path, text, url, whole } from "./setting-values.ts";
+import { file, path, text, url, whole } from "./setting-values.ts";
 import type { Declaration } from "./settings.ts";
 
 export const publishingDeclarations = {
@@ -7,7 +7,7 @@ export const publishingDeclarations = {
   knownHosts: {
     env: "MILLRACE_KNOWN_HOSTS",
     key: "git.known_hosts",
-    read: path,
+    read: file,
     fallback: undefined,
     meaning:
       "file with the keys of Git servers (known_hosts of OpenSSH); unless set, the first that each shows is kept",
@@ -23,7 +23,7 @@ export const publishingDeclarations = {
   flatManagerConfigFile: {
     env: "MILLRACE_FLAT_MANAGER_CONFIG_FILE",
     key: "publishing.flat_manager_config_file",
-    read: path,
+    read: file,
     fallback: undefined,
     meaning: "configuration of a flat-manager whose clients push here, as it is; its tokens are taken",
   },

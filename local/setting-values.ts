@@ -1,4 +1,5 @@
 /** How the text of a setting becomes its value: each answers it, or throws an Error that says what it should be. */
+import { statSync } from "node:fs";
 import { delimiter, isAbsolute, resolve } from "node:path";
 import type { Declaration } from "./settings.ts";
 
@@ -7,6 +8,13 @@ export type Reader<T> = (text: string, folder: string) => T;
 
 export const text: Reader<string> = (value) => value;
 export const path: Reader<string> = (value, folder) => (isAbsolute(value) ? value : resolve(folder, value));
+/** One that somebody made: were it not there, nobody would be told before it is needed. */
+export const file: Reader<string> = (value, folder) => {
+  const found = path(value, folder);
+  if (statSync(found, { throwIfNoEntry: false })?.isFile() !== true)
+    throw new Error(`a file that is there (looked for at ${found})`);
+  return found;
+};
 /** A folder, made absolute, or the address of a bucket. */
 export const backupPlace: Reader<string> = (value, folder) => {
   if (value.startsWith("s3://") && URL.canParse(value)) return value;

@@ -84,6 +84,14 @@ test("a file that is no TOML, and one that is not there", (context) => {
   assert.match(problemsOf(absent)[0]!, "MILLRACE_CONFIG: there is no ");
 });
 
+test("a file that is named has to be there", (context) => {
+  const folder = folderWith(context, '[git]\nknown_hosts = "hosts"\n');
+  const named = () => readSettings({ folder, env: {} });
+  assert.match(problemsOf(named)[0]!, `git.known_hosts: "hosts" is not a file that is there (looked for at ${folder}`);
+  writeFileSync(join(folder, "hosts"), "");
+  assert.is(named().values.knownHosts, join(folder, "hosts"));
+});
+
 test("a secret is shown nowhere", (context) => {
   const folder = folderWith(context);
   const good = readSettings({

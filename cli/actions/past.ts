@@ -7,12 +7,11 @@ import { outline, printList, printOne } from "../output.ts";
 import { styleOf } from "../run.ts";
 import { type Call, EXIT } from "../table.ts";
 import type { Answer } from "../typed.ts";
-import { waitFor } from "./read.ts";
+import { listAll, waitFor } from "./read.ts";
 
 type Text<K extends string> = { readonly [P in K]: { readonly type: "string"; readonly summary: string } };
 type Entity = { readonly kind: { readonly summary: string }; readonly id: { readonly summary: string } };
 
-type HistoryEntry = Answer<"historyOfToken">["items"][number];
 type Difference = Answer<"diffToken">["changes"][number];
 
 export async function history(
@@ -21,24 +20,16 @@ export async function history(
   const { io, args, flags } = call;
   const kind = kindNamed(args.kind);
   const gateway = gatewayOf(call);
-  const operation = operationOn(kind, "/history");
+  // All histories answer alike.
+  const operation = operationOn(kind, "/history") as "historyOfToken";
   // The history of an organisation itself is in the audit log, among that of all that belongs to it.
-  const only = operation === "auditLog" ? { context: "identity", kind: "organisation" } : {};
+  const only = kind.collection === "organisations" ? { context: "identity", kind: "organisation" } : {};
   const limit = flags.limit ?? 200;
-  const entries: HistoryEntry[] = [];
-  let cursor: string | undefined;
-  do {
-    const page = (await gateway.callAny(operation, {
-      params: paramsOf(kind, args.id),
-      query: { ...only, limit: Math.min(200, limit - entries.length), cursor },
-    })) as { items: HistoryEntry[]; nextCursor?: string };
-    entries.push(...page.items);
-    cursor = page.nextCursor;
-  } while (cursor !== undefined && entries.length < limit);
+  const { items, more } = await listAll(gateway, operation, { params: paramsOf(kind, args.id), query: only }, limit);
   await printList(
     io,
     styleOf(call),
-    entries,
+    items,
     [
       { title: "", value: (entry) => `v${entry.version}` },
       { title: "when", value: (entry) => entry.at },
@@ -47,7 +38,7 @@ export async function history(
     ],
     (entry) => `v${entry.version}`,
   );
-  if (cursor !== undefined) io.err(`There is more: --limit ${limit * 4}\n`);
+  if (more) io.err(`There is more: --limit ${limit * 4}\n`);
 }
 
 export async function show(call: Call<Text<"at" | "wait">, Entity>): Promise<void> {
