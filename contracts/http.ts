@@ -14,6 +14,7 @@ import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { Reference } from "./ids.ts";
+import { isMoment } from "./moments.ts";
 import { type Permission, Requires } from "./permissions.ts";
 import { PROBLEMS } from "./problems.ts";
 
@@ -72,6 +73,7 @@ export const queryHeaders = { "millrace-position": Schema.optionalKey(PositionTo
 
 /** `?at=`: a moment of the past. */
 export const At = Schema.String.check(
+  Schema.makeFilter((text: string) => text.startsWith("v") || isMoment(text) || "a moment that exists"),
   Schema.isPattern(/^(v\d{1,9}|\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2}))$/u),
 ).annotate({
   description: "As it was then: a time (RFC 3339, the log's own), or `v` and the number of events",

@@ -2,6 +2,7 @@
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint";
 import * as Schema from "effect/Schema";
 import { entityParams } from "./http.ts";
+import { Moment } from "./moments.ts";
 
 export const METRICS = {
   /** Points of one series in one answer. */
@@ -13,9 +14,6 @@ export const MetricName = Schema.String.check(Schema.isPattern(/^[a-z][a-z0-9_]{
   description: "Lower-case, with underscores and the unit last",
   examples: ["memory_bytes"],
 });
-const Moment = Schema.String.check(
-  Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
-).annotate({ description: "RFC 3339", examples: ["2026-11-21T08:00:00Z"] });
 
 export const metricsQuery = {
   metric: Schema.optionalKey(MetricName),

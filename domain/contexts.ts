@@ -5,6 +5,7 @@ import { devices } from "./devices/context.ts";
 import { identity } from "./identity/context.ts";
 import { integrations } from "./integrations/context.ts";
 import type { ContextDeclaration, Kind } from "./kind.ts";
+import { own } from "./own.ts";
 import { publishing } from "./publishing/context.ts";
 import { work } from "./work/context.ts";
 
@@ -19,7 +20,10 @@ export const CONTEXTS: Readonly<Record<string, ContextDeclaration>> = {
 };
 
 /** @returns the kind, or undefined when this version of the product does not know it */
-export const kindOf = (context: string, kind: string): Kind | undefined => CONTEXTS[context]?.kinds[kind];
+export const kindOf = (context: string, kind: string): Kind | undefined => {
+  const kinds = own(CONTEXTS, context)?.kinds;
+  return kinds && own(kinds, kind);
+};
 
 const BY_PREFIX = new Map(
   Object.values(CONTEXTS)

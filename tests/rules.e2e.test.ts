@@ -174,7 +174,9 @@ test("what cannot be, is refused with its place: paths, types, patterns, code, w
     assert.match(found.detail, detail);
   };
   const title = (text: string) => ({ commands: [{ action: "work.openItem", body: { type: "task", title: text } }] });
-  await refused({ when: on("weather", "ItemOpened") }, "/body/when/context", /no context/);
+  for (const context of ["weather", "constructor"]) {
+    await refused({ when: on(context, "ItemOpened") }, "/body/when/context", /no context/);
+  }
   await refused({ when: on("work", "ItemExploded") }, "/body/when/types/0", /no type of event/);
   await refused({ condition: "event.data.nothing == 1" }, "/body/condition", /leads nowhere/);
   await refused({ condition: "event.data.title > 3" }, "/body/condition", /a string is not > a number/);

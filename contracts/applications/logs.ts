@@ -4,6 +4,7 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup";
 import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { booleanFilter, created, entityParams, ORGANISATION, organisationParams, page, says, Time } from "../http.ts";
+import { Moment } from "../moments.ts";
 import { Expensive, Partly } from "../permissions.ts";
 
 const { optionalKey } = Schema;
@@ -46,9 +47,6 @@ export const BuildLogLine = Schema.Struct({
   position: LogLine.fields.position,
 }).annotate({ identifier: "BuildLogLine" });
 
-const Moment = Schema.String.check(
-  Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
-).annotate({ examples: ["2026-11-21T08:00:00Z"] });
 const Token = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,64}$/u));
 const Position = Schema.String.check(Schema.isPattern(/^\d{1,15}(\.\d{1,7})?$/u));
 

@@ -8,6 +8,7 @@ import type { PublicEvents } from "../events.ts";
 import { ActorShown, changeHeaders, entity, entityParams, ORGANISATION, says, Time, textFilter } from "../http.ts";
 import { Id, Name, Reference } from "../ids.ts";
 import { MetricName } from "../metrics.ts";
+import { Moment } from "../moments.ts";
 import { diffOf, historyOf } from "../past.ts";
 
 const { optionalKey } = Schema;
@@ -127,7 +128,7 @@ export const ChangeAlert = Schema.Struct({
   forMs: optionalKey(forMs),
 }).annotate({ identifier: "ChangeAlert" });
 export const SilenceAlert = Schema.Struct({
-  until: Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u)),
+  until: Moment,
   reason: AlertReason,
 }).annotate({ identifier: "SilenceAlert" });
 

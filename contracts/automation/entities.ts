@@ -2,7 +2,8 @@
 import * as Schema from "effect/Schema";
 import { entity, Time } from "../http.ts";
 import { Id, Name } from "../ids.ts";
-import { Commands, LIMITS, Moment, TimeZone, Title } from "./values.ts";
+import { Moment } from "../moments.ts";
+import { Commands, LIMITS, TimeZone, Title } from "./values.ts";
 
 export const ScheduleId = Id("sch", "Schedule id");
 

@@ -16,10 +16,11 @@ import {
   textFilter,
 } from "../http.ts";
 import { Id, Name, Reference } from "../ids.ts";
+import { Moment } from "../moments.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { WhenAsked } from "./api.ts";
 import { CommandOutcome, Maker, When } from "./entities.ts";
-import { Command, Commands, Moment, RULES, TimeZone, Title } from "./values.ts";
+import { Command, Commands, RULES, TimeZone, Title } from "./values.ts";
 
 const { optionalKey } = Schema;
 

@@ -33,11 +33,6 @@ export const TimeZone = Schema.String.check(Schema.isPattern(/^[A-Za-z][A-Za-z0-
   examples: ["Europe/Berlin"],
 });
 
-export const Moment = Schema.String.check(
-  Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
-  Schema.makeFilter((text: string) => !Number.isNaN(Date.parse(text)) || "a moment that exists"),
-).annotate({ description: "RFC 3339", examples: ["2026-12-24T17:00:00Z"] });
-
 /** References, or templates of them. */
 const Target = Schema.String.check(
   Schema.isPattern(/^([a-z0-9][a-z0-9_-]{0,62}|\{\{[A-Za-z0-9_.[\]]{1,200}\}\})$/u),

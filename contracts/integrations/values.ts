@@ -1,6 +1,7 @@
 /** What webhooks and channels are made of: limits, addresses, filters, and where a delivery begins. */
 import * as Schema from "effect/Schema";
 import { LIMITS as FEED_LIMITS, PARAMETERS } from "../feed.ts";
+import { Moment } from "../moments.ts";
 
 const { optionalKey } = Schema;
 
@@ -98,16 +99,12 @@ export const StateName = Schema.Literals(STATES).annotate({
 const Position = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9_-]{1,1024}$/u)).annotate({
   description: "A position, as events, answers and subscriptions have it: what came after it is sent",
 });
-const Moment = Schema.String.check(
-  Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
-).annotate({
-  description: "A time (RFC 3339, the log's own): what happened then and after it is sent",
-  examples: ["2026-11-21T08:00:00.000Z"],
-});
 
 /** Where a delivery begins; exactly one of them. */
 export const From = Schema.Struct({
   position: optionalKey(Position),
-  time: optionalKey(Moment),
+  time: optionalKey(
+    Moment.annotate({ description: "A time (RFC 3339, the log's own): what happened then and after it is sent" }),
+  ),
 }).annotate({ identifier: "DeliveryFrom", description: "Exactly one of them; an empty object: the oldest there is" });
 export type From = typeof From.Type;

@@ -17,6 +17,7 @@ import {
   says,
   textFilter,
 } from "../http.ts";
+import { Day } from "../moments.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { Partly } from "../permissions.ts";
 import { BuildRetention } from "./asks.ts";
@@ -39,7 +40,6 @@ import {
 import { DecideBuild } from "./reviews.ts";
 
 const { optionalKey } = Schema;
-const Day = Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}$/u));
 const builds = `${ORGANISATION}/builds` as const;
 const build = `${builds}/:id` as const;
 const act = { params: entityParams, headers: commandHeaders } as const;

@@ -5,6 +5,7 @@ import * as OpenApi from "effect/http-api/OpenApi";
 import * as Schema from "effect/Schema";
 import { changeOf, createOf, deleteOf, getOf, listOf } from "../endpoints.ts";
 import { accepted, changeHeaders, commandHeaders, entityParams, ORGANISATION, says, textFilter } from "../http.ts";
+import { Day } from "../moments.ts";
 import { diffOf, historyOf } from "../past.ts";
 import { PrunePreview, RepositoryContents, Statistics } from "./asks.ts";
 import { MirrorRepository } from "./mirrors.ts";
@@ -58,7 +59,6 @@ export const RepositoryRemote = Schema.Struct({
 const repositories = `${ORGANISATION}/repositories` as const;
 const repository = `${repositories}/:id` as const;
 const act = { params: entityParams, headers: commandHeaders, success: accepted(Repository) } as const;
-const Day = Schema.String.check(Schema.isPattern(/^\d{4}-\d{2}-\d{2}$/u));
 
 export const repositoriesApi = HttpApiGroup.make("repositories")
   .add(

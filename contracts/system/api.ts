@@ -17,16 +17,8 @@ import {
   Time,
   textFilter,
 } from "../http.ts";
+import { Moment } from "../moments.ts";
 import { Expensive } from "../permissions.ts";
-
-const Moment = Schema.optionalKey(
-  Schema.String.check(
-    Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})$/u),
-  ).annotate({
-    description: "RFC 3339",
-    examples: ["2026-11-21T08:00:00Z"],
-  }),
-);
 
 const auditQuery = {
   ...pageQuery,
@@ -35,8 +27,8 @@ const auditQuery = {
   kind: textFilter("Kind of entity, e.g. `token`"),
   id: textFilter("Id of an entity"),
   type: textFilter("Type of event, e.g. `TokenRevoked`"),
-  from: Moment,
-  to: Moment,
+  from: Schema.optionalKey(Moment),
+  to: Schema.optionalKey(Moment),
 };
 
 export const Hit = Schema.Struct({

@@ -9,6 +9,7 @@ import type * as Schema from "effect/Schema";
 import { CONTEXTS } from "../contexts.ts";
 import type { Actor } from "../decider.ts";
 import type { Kind } from "../kind.ts";
+import { own } from "../own.ts";
 import { wallAt } from "../zone.ts";
 import { parseCondition } from "./expression.ts";
 import type { Made, Sees } from "./rule-decide.ts";
@@ -55,7 +56,7 @@ const isPublic = (kind: Kind, type: string): boolean =>
 
 /** Kinds and the types of their events that are waited for. */
 function awaited({ context, types, kinds }: EventWhen): ReadonlyArray<readonly [Kind, ReadonlyArray<string>]> {
-  return Object.values(CONTEXTS[context]?.kinds ?? {})
+  return Object.values(own(CONTEXTS, context)?.kinds ?? {})
     .filter(({ kind }) => kinds === undefined || kinds.includes(kind))
     .map((kind) => {
       const found = Object.keys(kind.publicEvents).filter((type) => types.some((pattern) => fits(pattern, type)));
@@ -68,7 +69,7 @@ function awaited({ context, types, kinds }: EventWhen): ReadonlyArray<readonly [
 export function seesOf(when: Pick<RuleWhen, "kind">): Sees {
   if (when.kind !== "event") return { type: objectOf({ time: TIME }) };
   const { context, types, kinds } = when as EventWhen;
-  const declared = CONTEXTS[context];
+  const declared = own(CONTEXTS, context);
   if (declared === undefined) {
     return { pointer: "/when/context", fault: `is no context; there are ${Object.keys(CONTEXTS).join(", ")}` };
   }

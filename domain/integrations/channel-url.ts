@@ -2,6 +2,8 @@
  * Addresses of notification channels: one URL each, in the two dialects that people know (shoutrrr's and apprise's), where they do not
  * contradict each other. A URL holds secrets, so it is sealed as a whole; what may be shown of it is made here, too.
  */
+import { own } from "../own.ts";
+
 export const SERVICES = ["mail", "slack", "discord", "ntfy", "gotify", "telegram", "matrix", "json"] as const;
 export type Service = (typeof SERVICES)[number];
 
@@ -221,7 +223,7 @@ const SCHEMES: Readonly<Record<string, Service>> = {
 /** Reads the URL of a channel. Faults say what is expected, and never repeat what was given: it holds secrets. */
 export function readChannelUrl(text: string): ChannelUrl {
   const parts = partsOf(text);
-  const service = parts === undefined ? undefined : SCHEMES[parts.scheme];
+  const service = parts === undefined ? undefined : own(SCHEMES, parts.scheme);
   if (parts === undefined || service === undefined) {
     return wrong(`an address that begins with ${Object.keys(SCHEMES).join("://, ")}://`);
   }

@@ -47,6 +47,7 @@ test("mail has its server, its way of TLS, and who is written to", () => {
     "smtp://host/?from=a&to=b@example.com",
     "smtp://host:22/?from=a@b.example&to=b@b.example",
     "mailto://x",
+    "constructor://x",
   ]) {
     assert.ok("fault" in readChannelUrl(wrong), wrong);
   }

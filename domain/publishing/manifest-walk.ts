@@ -1,5 +1,6 @@
 /** The walk through a manifest: key by key against the tables, with what is wrong said by its place, and the manifest made anew on the way. */
 import { posix } from "node:path";
+import { own } from "../own.ts";
 import {
   BUILD_SYSTEMS,
   EXTENSION_KEYS,
@@ -89,7 +90,7 @@ export class ManifestWalk {
     for (const [key, is] of Object.entries(value)) {
       if (key.startsWith("x-") || key.startsWith("//") || key === "$schema") continue;
       const here = { ...place, at: place.at + pointed(key) };
-      const takes = Object.hasOwn(table, key) ? table[key] : undefined;
+      const takes = own(table, key);
       if (takes === undefined) {
         const other = meant(key, Object.keys(table));
         const fix = other === undefined ? "Correct it, or take it out." : `"${other}" may be meant.`;
@@ -299,7 +300,7 @@ export class ManifestWalk {
   #source(is: Json, place: Place): Fields | undefined {
     if (!isFields(is)) return this.#wrong(is, "a source", place);
     const { type } = is;
-    const table = typeof type === "string" && Object.hasOwn(SOURCE_KEYS, type) ? SOURCE_KEYS[type] : undefined;
+    const table = typeof type === "string" ? own(SOURCE_KEYS, type) : undefined;
     if (table === undefined) {
       const fix = `Use one of ${Object.keys(SOURCE_KEYS).join(", ")}.`;
       const message = type === undefined ? "The source has no type." : `"${String(type).slice(0, 80)}" is no type.`;

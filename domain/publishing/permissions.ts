@@ -2,6 +2,8 @@
  * What an application may do once it is installed: the arguments `finish-args` of a manifest in the words of `metadata`, so that a manifest
  * and a commit can be compared; and which of these are dangerous, and why.
  */
+
+import { own } from "../own.ts";
 import { BUSES } from "./metadata.ts";
 
 export interface ParsedArguments {
@@ -87,7 +89,7 @@ function parseOne(argument: string): ReadonlyArray<string> | string {
   const shown = argument.slice(0, 80);
   if (name === undefined) return `"${shown}" is no option`;
   if (/[\p{Cc}]/u.test(argument)) return "it holds control characters";
-  const context = Object.hasOwn(CONTEXT, name) ? CONTEXT[name] : undefined;
+  const context = own(CONTEXT, name);
   if (context !== undefined) {
     const [key, prefix, values] = context;
     if (value === undefined || value === "") return `--${name} needs a value`;
@@ -96,7 +98,7 @@ function parseOne(argument: string): ReadonlyArray<string> | string {
       return `"${value.slice(0, 80)}" is no place that can be given`;
     return [`${key}=${prefix}${value}`];
   }
-  const bus = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined;
+  const bus = own(NAMES, name);
   if (bus !== undefined) {
     if (value === undefined || !BUS_NAME.test(value)) return `--${name} needs a name on the bus`;
     return [`${bus[0]}: ${value}=${bus[1]}`];

@@ -40,7 +40,7 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
             ? waiting.loaded
             : at === undefined
               ? await gateway.log.aggregates.load(kind, id)
-              : await gateway.log.aggregates.loadUntil(kind, id, momentOf(at, "/query/at")),
+              : await gateway.log.aggregates.loadUntil(kind, id, momentOf(at)),
           asked,
         );
         return json(kind.represent(loaded.state), {
@@ -59,10 +59,10 @@ export function past<S>(gateway: Gateway, kind: Kind<S>) {
         const id = await idOf(request, asked);
         const { from, to } = request.query as { from: string; to?: string };
         const [before, after] = await Promise.all([
-          gateway.log.aggregates.loadUntil(kind, id, momentOf(from, "/query/from")),
+          gateway.log.aggregates.loadUntil(kind, id, momentOf(from)),
           to === undefined
             ? gateway.log.aggregates.load(kind, id)
-            : gateway.log.aggregates.loadUntil(kind, id, momentOf(to, "/query/to")),
+            : gateway.log.aggregates.loadUntil(kind, id, momentOf(to)),
         ]);
         // It is enough that one of the two moments shows it: the other is compared as nothing.
         const shown = [before, after].map((loaded) =>
@@ -99,13 +99,9 @@ async function waitFor<S>(
   return waits.until(kind, id, condition, timeout);
 }
 
-/** `v3` or a time. @throws Failed (invalid-input) for a day that no calendar has */
-export function momentOf(text: string, pointer: string): Until {
-  if (text.startsWith("v")) return { version: Number(text.slice(1)) };
-  const time = Date.parse(text);
-  if (Number.isNaN(time)) fail(invalidInput(pointer, "is no time", "Give RFC 3339, e.g. 2026-11-21T08:00:00Z."));
-  return { time };
-}
+/** `v3` or a time, as `At` has let it in. */
+const momentOf = (text: string): Until =>
+  text.startsWith("v") ? { version: Number(text.slice(1)) } : { time: Date.parse(text) };
 
 export interface Changed {
   readonly pointer: string;

@@ -167,7 +167,27 @@ test("the audit log: who did what, filtered by actor, kind, type and time", asyn
   assert.equal(await audit(`from=${after}`), ["TokenCreated"]);
   assert.equal(await audit(`to=${after}&context=identity`), ["TokenCreated", "OrganisationCreated"]);
   assert.equal(await audit("context=nothing"), []);
-  assertProblem(await call("GET", `/v1/organisations/${home}/history?from=2026-99-99T00:00:00Z`), 400, "invalid-input");
+  // What no calendar has, and a place that was made up.
+  const marks = Buffer.from(JSON.stringify({ identity: [1, 2 ** 31] })).toString("base64url");
+  for (const query of [
+    "from=2026-99-99T00:00:00Z",
+    "to=2026-02-30T00:00:00Z",
+    "to=0000-01-01T00:00:00Z",
+    `cursor=${marks}`,
+  ]) {
+    assertProblem(await call("GET", `/v1/organisations/${home}/history?${query}`, { headers }), 400, "invalid-input");
+  }
+  // The ends of the calendar.
+  assert.is((await audit("from=0001-01-01T00:00:00%2B23:59&to=9999-12-31T23:59:59-23:59")).length, 3);
+});
+
+test("statistics of builds: days that there are, and no others", async () => {
+  const ask = (query: string) => call("GET", `/v1/organisations/home/builds/statistics?${query}`);
+  await eventually(async () => ((await ask("")).status === 200 ? true : undefined), "the view is built");
+  for (const day of ["0001-01-01", "9999-12-31"]) assert.is((await ask(`to=${day}`)).status, 200, day);
+  for (const day of ["0000-01-01", "2026-02-30", "9999-99-99"]) {
+    assertProblem(await ask(`to=${day}`), 400, "invalid-input");
+  }
 });
 
 test("search finds by name what the token may read, and nothing else", async () => {

@@ -3,6 +3,8 @@
  * a component, or a field, that is not named is nobody's business. Named as a whole are the lists `schedules`, `webhooks` and `scripts`;
  * of `kvs` and `virtual` the entries that are named, where `null` means that there shall be none, and `"*": null` none but the named.
  */
+
+import { own } from "../../own.ts";
 import { aligned, isDictionaryName, isListName, type ListName } from "./collections.ts";
 import { type Configuration, isSecretField, isSecretReference, isWhole } from "./configuration.ts";
 import { at, equal, fieldOf, isObject, leaves, listOf, type Path, pathText } from "./json.ts";
@@ -100,7 +102,7 @@ function inDictionary(component: string, desired: Json, observed: Json | undefin
 /** @returns in the order of what is wanted */
 export function differences(desired: Configuration, observed: Configuration): ReadonlyArray<Difference> {
   return Object.entries(desired).flatMap(([component, wanted]) => {
-    const there = Object.hasOwn(observed, component) ? observed[component] : undefined;
+    const there = own(observed, component);
     if (isDictionaryName(component)) return inDictionary(component, wanted, there);
     // Most of most devices is as it should be, and is not taken apart.
     if (equal(wanted, there)) return [];

@@ -1,4 +1,6 @@
 /** Three ways: what is wanted, what was applied last, and what is there. Who brought a field out of step follows from it. */
+
+import { own } from "../../own.ts";
 import { aligned, isListName } from "./collections.ts";
 import { type Configuration, isSecretReference, isWhole } from "./configuration.ts";
 import { type Difference, differences, same } from "./difference.ts";
@@ -30,7 +32,7 @@ export function causeOf(desired: Json | undefined, applied: Json | undefined, ob
 /** The applied value of a field; of an entry of a list that of its counterpart. */
 function appliedAt(difference: Difference, desired: Configuration, applied: Configuration): Json | undefined {
   const { component, path } = difference;
-  const before = Object.hasOwn(applied, component) ? applied[component] : undefined;
+  const before = own(applied, component);
   if (!isListName(component)) return at(before, path);
   const [place, ...field] = path;
   const entries = listOf(before);

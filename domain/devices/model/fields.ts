@@ -2,6 +2,8 @@
  * What the fields of the known components hold: values, ranges, units (documented for Gen2+; Gen1's words beside them where it has others).
  * A component or field that is not listed is what the device itself shows: its kind of value, and no other.
  */
+
+import { own } from "../../own.ts";
 import { componentOf } from "./collections.ts";
 import { fieldsOf, isSecretField, isSecretReference, leftOutOfGen2 } from "./configuration.ts";
 import { pointerOf } from "./difference.ts";
@@ -232,7 +234,7 @@ export function unfit(
   if (fault !== undefined)
     return no("secret-needed", fault, "Give the password as a secret beside it, or null for a network without one.");
   const now = at(there, path);
-  const known = Object.hasOwn(FIELDS, type) ? FIELDS[type]![field] : undefined;
+  const known = own(own(FIELDS, type) ?? {}, field);
   if (now === undefined && !mayBeNew(component, path, there, known)) {
     const near = nearest(
       field,

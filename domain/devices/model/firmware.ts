@@ -1,4 +1,6 @@
 /** Which firmware is newer, and which update applies. Never "another than now": devices offer older ones (captured), and install them. */
+
+import { own } from "../../own.ts";
 import type { Firmware, Identity } from "./identity.ts";
 import { at, fieldOf, isObject, textOf } from "./json.ts";
 import type { Json } from "./report.ts";
@@ -116,7 +118,7 @@ export function updateFor(
   const wanted = offers.filter(({ stage }) => stages.includes(stage));
   const compared = wanted.map((offer) => ({ offer, newer: compareFirmware(generation, offer, firmware) }));
   const newer = compared.filter((one) => (one.newer ?? 0) > 0).map(({ offer }) => offer);
-  const limit = FROZEN[app];
+  const limit = own(FROZEN, app);
   const allowed = newer.filter(
     (offer) =>
       limit === undefined || generation === 1 || (compareFirmware(generation, offer, { version: limit }) ?? 0) < 0,

@@ -1,4 +1,6 @@
 /** Gen1's `/settings`, taken apart: each setting with the fields it comes to and the write that changes it. */
+
+import { own } from "../../own.ts";
 import { same } from "./gen1-codec.ts";
 import { CONTAINERS, GEN1_LEFT_OUT, type Left, lightMappings, MAPPINGS, type Mapping, nightMode } from "./gen1-map.ts";
 import { fieldOf, isList, isObject, listOf, objectOf, type Path, textOf } from "./json.ts";
@@ -89,7 +91,7 @@ export function settingsOf(report: Gen1Report): ReadonlyArray<Setting> {
     const { component, path } =
       container === "lights"
         ? { component: light, path: lightPath(settings) }
-        : (CONTAINERS[container] ?? {
+        : (own(CONTAINERS, container) ?? {
             component: `${container}:#`,
             path: `/settings/${container.replace(/s$/, "")}/#`,
           });
@@ -133,5 +135,5 @@ const isContainer = (name: string, value: Json): boolean =>
 
 /** Why a setting is no part of a configuration; undefined: it is part of it. @param pattern its path, an index as `#` */
 export function leftOut(pattern: string): Left | undefined {
-  return GEN1_LEFT_OUT[pattern] ?? GEN1_LEFT_OUT[pattern.replace(/^[^.]+\.#\./, "*.#.")];
+  return own(GEN1_LEFT_OUT, pattern) ?? own(GEN1_LEFT_OUT, pattern.replace(/^[^.]+\.#\./, "*.#."));
 }

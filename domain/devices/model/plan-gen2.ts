@@ -1,4 +1,6 @@
 /** Writes of Gen2 and later: one `SetConfig` for each component with the fields that differ; entries made, changed and removed. */
+
+import { own } from "../../own.ts";
 import {
   aligned,
   componentOf,
@@ -52,7 +54,7 @@ const NAMESPACES: Readonly<Record<string, string>> = {
   blutrv: "BluTrv",
   devicepower: "DevicePower",
 };
-const namespaceOf = (type: string): string => NAMESPACES[type] ?? type.charAt(0).toUpperCase() + type.slice(1);
+const namespaceOf = (type: string): string => own(NAMESPACES, type) ?? type.charAt(0).toUpperCase() + type.slice(1);
 
 /** Everything that the making of writes collects. */
 class Making {

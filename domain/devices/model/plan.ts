@@ -2,6 +2,8 @@
  * From what is wanted and what is there to the calls that make the one the other, in order: first what is harmless, then one restart if one is
  * needed, then what may cut us off (login, network, profile). What cannot be written is refused before anything is done.
  */
+
+import { own } from "../../own.ts";
 import { componentOf, isCollection } from "./collections.ts";
 import { type Configuration, configurationOf, isSecretReference, isWhole } from "./configuration.ts";
 import { type Difference, differences, governed, pointerOf, same } from "./difference.ts";
@@ -88,7 +90,7 @@ const rebootOf = ({ generation }: Report): Write => ({
 /** What the device cannot be asked for, whatever it has now. */
 function faultsOf(component: string, wanted: Json, observed: Configuration): Unwritable[] {
   if (isCollection(component)) return [];
-  const there = Object.hasOwn(observed, component) ? observed[component] : undefined;
+  const there = own(observed, component);
   if (there === undefined && !leaves(wanted, isWhole).every(({ value }) => isSecretReference(value))) {
     const near = nearest(component, Object.keys(observed));
     return [
@@ -125,7 +127,7 @@ function secretsDue(desired: Configuration, observed: Configuration, applied: Co
 export function undoOf(before: Report, plan: Plan, applied: Configuration | null = null): Configuration {
   const observed = configurationOf(before);
   return plan.changes.reduce<Configuration>((all, { component, path, desired }) => {
-    const was = Object.hasOwn(observed, component) ? observed[component] : undefined;
+    const was = own(observed, component);
     if (isCollection(component) && !isObject(was)) return assign(all, component, was ?? []);
     const value = isSecretReference(desired) ? at(fieldOf(applied ?? {}, component), path) : at(was, path);
     // An entry of a dictionary that was not there shall not be there again.

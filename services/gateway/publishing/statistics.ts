@@ -28,20 +28,16 @@ interface Row {
 
 const DAY_MS = 86_400_000;
 const DAYS_MOST = 3_660;
-const dayOf = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
-/** @throws Failed (invalid-input) */
-function daysOf({ from, to }: Query): { readonly from: string; readonly until: string } {
-  const read = (name: string, text: string): number => {
-    const ms = Date.parse(`${text}T00:00:00Z`);
-    return Number.isFinite(ms) && dayOf(ms) === text ? ms : fail(invalidInput(`/query/${name}`, "is no day"));
-  };
-  const last = to === undefined ? Date.now() : read("to", to);
-  const first = from === undefined ? last - 30 * DAY_MS : read("from", from);
+/** First and behind the last, milliseconds since 1970. @throws Failed (invalid-input) */
+function daysOf({ from, to }: Query): { readonly from: number; readonly until: number } {
+  const read = (text: string): number => Date.parse(`${text}T00:00:00Z`);
+  const last = to === undefined ? Date.now() - (Date.now() % DAY_MS) : read(to);
+  const first = from === undefined ? last - 30 * DAY_MS : read(from);
   if (first > last) fail(invalidInput("/query/from", "is after the last day"));
   if (last - first > DAYS_MOST * DAY_MS)
     fail(invalidInput("/query/from", `is more than ${DAYS_MOST} days before the last`));
-  return { from: dayOf(first), until: dayOf(last + DAY_MS) };
+  return { from: first, until: last + DAY_MS };
 }
 
 const SPREAD = (column: string) =>
@@ -53,7 +49,7 @@ function statementOf(query: Query, organisation: string, reach: Reach): { text: 
   const add = (value: unknown) => `$${values.push(value)}`;
   const where = [
     `r.organisation = ${add(organisation)}`,
-    `r.created_at >= ${add(from)}::timestamptz AND r.created_at < ${add(until)}::timestamptz`,
+    `r.created_at >= to_timestamp(${add(from / 1_000)}::float8) AND r.created_at < to_timestamp(${add(until / 1_000)}::float8)`,
     ...(query.repository === undefined ? [] : [`r.repository = ${add(query.repository)}`]),
     ...(query.appId === undefined ? [] : [`r."appId" = ${add(query.appId)}`]),
     ...reachConditions(buildsView, reach, add),

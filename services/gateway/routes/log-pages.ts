@@ -67,12 +67,6 @@ export function refusedAsInput(error: unknown, at = "/query"): unknown {
   return invalidInput(pointer, error.reason, error.fix);
 }
 
-function time(query: Query, name: "since" | "until"): number | undefined {
-  const text = query[name];
-  const ms = text === undefined ? undefined : Date.parse(text);
-  return Number.isNaN(ms) ? fail(invalidInput(`/query/${name}`, "is no time", "Send RFC 3339.")) : ms;
-}
-
 export const matchOf = ({ level, q, regex }: Query): LogMatch => ({
   ...(level === undefined ? {} : { level }),
   ...(q === undefined ? {} : { q }),
@@ -80,9 +74,11 @@ export const matchOf = ({ level, q, regex }: Query): LogMatch => ({
 });
 
 export function rangeOf(query: Query): { since?: number; until?: number } {
-  const since = time(query, "since");
-  const until = time(query, "until");
-  return { ...(since === undefined ? {} : { since }), ...(until === undefined ? {} : { until }) };
+  const { since, until } = query;
+  return {
+    ...(since === undefined ? {} : { since: Date.parse(since) }),
+    ...(until === undefined ? {} : { until: Date.parse(until) }),
+  };
 }
 
 /** As the world sees it. */

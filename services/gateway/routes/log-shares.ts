@@ -10,17 +10,7 @@ import { type Handle, handle, invalidInput, json, type Request } from "../comman
 import { fail } from "../failures.ts";
 import type { Gateway } from "../gateway.ts";
 import { Places } from "../places.ts";
-import {
-  filtersOf,
-  matchOf,
-  own,
-  type Query,
-  rangeOf,
-  readPage,
-  refusedAsInput,
-  type Scope,
-  type Scopes,
-} from "./log-pages.ts";
+import { filtersOf, matchOf, own, type Query, readPage, refusedAsInput, type Scope, type Scopes } from "./log-pages.ts";
 
 export type Share = typeof ShareLogs.Type;
 
@@ -101,7 +91,6 @@ export function logShares(gateway: Gateway): LogShares {
         const { id: org } = asked.organisation!;
         try {
           // What cannot be asked is refused now, and not to whoever opens the link.
-          rangeOf(chosen);
           await gateway.logs.read({
             of: filtersOf(org, of, chosen),
             ...matchOf(chosen),

@@ -1,5 +1,6 @@
 /** A device as it is written to files and read from them: what people say of it, and what is wanted. No state, and no secret but by reference. */
 
+import { own } from "../../../own.ts";
 import { componentOf, isCollection } from "../collections.ts";
 import type { Configuration } from "../configuration.ts";
 import { fieldsOf, isSecretField, isSecretReference, isWhole } from "../configuration.ts";
@@ -106,8 +107,8 @@ function componentFaults(component: string, value: Json, seen: Configuration | u
     return right ? [] : [{ place: component, detail: "has a value of another kind", fix: "Write entries of it." }];
   }
   const { type } = componentOf(component);
-  const there = seen !== undefined && Object.hasOwn(seen, component) ? seen[component] : undefined;
-  const table = Object.hasOwn(FIELDS, type) ? FIELDS[type]! : {};
+  const there = seen === undefined ? undefined : own(seen, component);
+  const table = own(FIELDS, type) ?? {};
   const isKnown =
     there !== undefined ||
     (Object.hasOwn(FIELDS, type) && (seen === undefined || component.endsWith(":*") || type === "auth"));
