@@ -126,7 +126,14 @@ test("when the table is exhausted it is parked, and resumed by hand; one entity 
   }, "it is parked");
   assert.match(parked.reason, /503/);
   assert.equal(hook.at().length, 10);
-  receiver.answer(({ path, body }) => (path === hook.path && body.source.endsWith(id) ? 500 : 204));
+  const others = () => hook.at().filter(({ body }) => !body.source.endsWith(id)).length;
+  // Between two tries nothing is waited for here: each is answered when another one has come, so that others do go through meanwhile.
+  receiver.answer(async ({ path, body }) => {
+    if (path !== hook.path || !body.source.endsWith(id)) return 204;
+    const before = others();
+    await eventually(async () => others() > before || undefined, "another one", 900).catch(() => {});
+    return 500;
+  });
   await expect(200, "POST", `/webhooks/${hook.id}/resume`, { body: {} });
   let n = 0;
   const status = await eventually(async () => {
