@@ -2,6 +2,7 @@
 import * as Schema from "effect/Schema";
 import type { PublicEvents } from "../events.ts";
 import { Name } from "../ids.ts";
+import { isMoment } from "../moments.ts";
 import { Grant } from "../permissions.ts";
 import { Binding } from "./roles.ts";
 
@@ -22,6 +23,7 @@ export const Title = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLeng
 });
 
 export const Timestamp = Schema.String.check(
+  Schema.makeFilter((text: string) => isMoment(text) || "a moment that exists"),
   Schema.isPattern(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?Z$/u),
 ).annotate({ title: "Timestamp", description: "RFC 3339, UTC", examples: ["2026-11-21T08:00:00.000Z"] });
 

@@ -104,6 +104,9 @@ test("a token ends when it expires, without anybody doing anything", async () =>
   });
   assert.is(past.status, 400);
   assert.is(past.body.errors[0].pointer, "/body/expiresAt");
+  // One that never comes would never end it.
+  const never = { name: fresh(), grants: [], expiresAt: "2099-13-01T00:00:00Z" };
+  assert.is((await call("POST", "/v1/organisations/home/tokens", { body: never })).status, 400);
 });
 
 test("nobody hands out what they do not hold, nor the owner's rights", async () => {
